@@ -1,0 +1,1 @@
+//! A fleet of real machines for tests and the demo.
