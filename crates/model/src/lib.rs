@@ -1,1 +1,20 @@
-//! Placeholder.
+//! What bosco talks about, as values.
+//!
+//! Text becomes one of these types at the edge and is never checked again: a [`HostName`], a [`StorePath`] or a
+//! [`Selector`] exists only if it is valid. Nothing here reads a file, starts a process or waits.
+
+mod goal;
+mod host;
+mod name;
+mod observed;
+mod selector;
+mod status;
+mod store_path;
+
+pub use goal::Goal;
+pub use host::{Host, Privilege, Target};
+pub use name::{HostName, InvalidName, Tag};
+pub use observed::{Kernel, Observed};
+pub use selector::{Condition, InvalidSelector, Reach, Selector};
+pub use status::{State, Status};
+pub use store_path::{DerivationPath, InvalidStorePath, StorePath};

@@ -1,0 +1,188 @@
+//! Whether a host needs anything at all.
+
+use bosco_model::{Goal, Host, Observed, State};
+use serde::Serialize;
+use thiserror::Error;
+
+/// What to do with a host that answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// It is where the goal wants it; the connection can be closed.
+    Nothing,
+    /// It is to get its toplevel, as far as it lacks it, and then the goal's steps.
+    Deliver,
+    /// Nothing may be done there.
+    Refuse(Refusal),
+}
+
+/// Why nothing may be done on a host.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Refusal {
+    /// There is no Nix.
+    #[error("no Nix was found there")]
+    NoNix,
+    /// It is another distribution.
+    #[error("it is not NixOS")]
+    NotNixos,
+    /// Its configuration was written for another kind of machine.
+    #[error("it is {is}, its configuration is for {configured}")]
+    OtherSystem {
+        /// What the machine is.
+        is: String,
+        /// What its configuration says.
+        configured: String,
+    },
+    /// Somebody else is at it.
+    #[error("another activation is under way there")]
+    Activating,
+}
+
+impl Refusal {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NoNix => {
+                "bosco deploys to NixOS; is this the right address, and is `nix-store` in root's PATH there?"
+            }
+            Self::NotNixos => {
+                "neither /etc/NIXOS nor /etc/os-release says NixOS; is this the right address? \
+                 A new machine is installed first, with nixos-install for example"
+            }
+            Self::OtherSystem { .. } => {
+                "set `nixpkgs.hostPlatform` of this host, or its `deployment.targetHost`"
+            }
+            Self::Activating => {
+                "`systemctl status bosco-activation` there shows it, `journalctl -u bosco-activation -f` follows it; \
+                 apply again when it has ended"
+            }
+        }
+    }
+}
+
+/// What to do with a host that answered `observed`.
+#[must_use]
+pub fn plan(goal: Goal, host: &Host, observed: &Observed) -> Plan {
+    if observed.nix.is_none() {
+        return Plan::Refuse(Refusal::NoNix);
+    }
+    if !observed.nixos {
+        return Plan::Refuse(Refusal::NotNixos);
+    }
+    if let Some(is) = observed.system.as_ref().filter(|is| !runs(is, &host.system)) {
+        let (is, configured) = (is.clone(), host.system.clone());
+        return Plan::Refuse(Refusal::OtherSystem { is, configured });
+    }
+    if observed.activating && goal != Goal::Push {
+        return Plan::Refuse(Refusal::Activating);
+    }
+    let state = State::of(&host.toplevel, observed);
+    let there = match goal {
+        Goal::Build => true,
+        Goal::Push => observed.has_toplevel,
+        Goal::DryActivate => false,
+        Goal::Test => matches!(state, State::UpToDate | State::RebootNeeded | State::NotCommitted),
+        Goal::Boot => matches!(state, State::UpToDate | State::RebootNeeded | State::BootPending),
+        Goal::Switch => matches!(state, State::UpToDate | State::RebootNeeded),
+    };
+    if there { Plan::Nothing } else { Plan::Deliver }
+}
+
+/// Whether a machine of kind `is` runs what was built for `configured`: the 64-bit x86 and Arm ones also run their
+/// 32-bit relatives.
+fn runs(is: &str, configured: &str) -> bool {
+    is == configured
+        || matches!(
+            (is, configured),
+            ("x86_64-linux", "i686-linux") | ("aarch64-linux", "armv7l-linux" | "armv6l-linux")
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use bosco_model::{HostName, StorePath};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn path(number: u8) -> StorePath {
+        StorePath::parse(&format!("/nix/store/{}-nixos-system-{number}", "0".repeat(32))).unwrap()
+    }
+
+    fn host() -> Host {
+        Host {
+            name: HostName::parse("web").unwrap(),
+            tags: std::collections::BTreeSet::default(),
+            system: "x86_64-linux".into(),
+            target: None,
+            derivation: format!("/nix/store/{}-web.drv", "0".repeat(32)).try_into().unwrap(),
+            toplevel: path(1),
+        }
+    }
+
+    fn observed(current: u8, profile: u8) -> Observed {
+        Observed {
+            system: Some("x86_64-linux".into()),
+            nixos: true,
+            nix: Some("2.26.3".into()),
+            current: Some(path(current)),
+            profile: Some(path(profile)),
+            ..Observed::default()
+        }
+    }
+
+    #[test]
+    fn a_host_is_left_alone_only_where_the_goal_is_reached() {
+        use Goal::{Boot, DryActivate, Switch, Test};
+        for (goal, current, profile, nothing) in [
+            (Switch, 1, 1, true),
+            (Switch, 1, 0, false),
+            (Switch, 0, 1, false),
+            (Boot, 0, 1, true),
+            (Boot, 1, 0, false),
+            (Test, 1, 0, true),
+            (Test, 0, 1, false),
+            (DryActivate, 1, 1, false),
+        ] {
+            let planned = plan(goal, &host(), &observed(current, profile));
+            assert_eq!(
+                planned == Plan::Nothing,
+                nothing,
+                "{goal}, runs {current}, boots {profile}: {planned:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_push_needs_only_the_paths_there() {
+        let seen = Observed { has_toplevel: true, activating: true, ..observed(0, 0) };
+        assert_eq!(plan(Goal::Push, &host(), &seen), Plan::Nothing);
+        assert_eq!(plan(Goal::Push, &host(), &observed(1, 1)), Plan::Deliver);
+    }
+
+    #[test]
+    fn a_commit_that_was_cut_short_is_done_again() {
+        let seen = Observed { candidate: Some(path(1)), ..observed(1, 1) };
+        assert_eq!(plan(Goal::Switch, &host(), &seen), Plan::Deliver);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_delivered_to_a_machine_that_cannot_take_it(
+            goal in prop::sample::select(Goal::ALL.to_vec()),
+            nix: bool, nixos: bool, arm: bool, activating: bool, current in 0..2_u8, profile in 0..2_u8,
+        ) {
+            let seen = Observed {
+                nix: nix.then(|| "2.26.3".into()),
+                nixos,
+                system: Some(if arm { "aarch64-linux" } else { "x86_64-linux" }.into()),
+                activating,
+                ..observed(current, profile)
+            };
+            if plan(goal, &host(), &seen) == Plan::Deliver {
+                prop_assert!(nix && nixos && !arm && (!activating || goal == Goal::Push));
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What a fleet's source says of one host.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DerivationPath, HostName, StorePath, Tag};
+
+/// A machine of the fleet, with what it should run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Host {
+    /// Its attribute in the source.
+    pub name: HostName,
+    /// What selectors know it by.
+    #[serde(default)]
+    pub tags: BTreeSet<Tag>,
+    /// Nix's name of its kind of machine, as `x86_64-linux`.
+    pub system: String,
+    /// How to reach it; `None` where it is deployed on itself only.
+    pub target: Option<Target>,
+    /// What makes its toplevel.
+    pub derivation: DerivationPath,
+    /// The NixOS system that it should run.
+    pub toplevel: StorePath,
+}
+
+/// How an operator reaches a host by SSH. What is `None` is left to the operator's ssh configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// A name or address that `ssh` understands.
+    pub host: String,
+    /// Who to log in as.
+    pub user: Option<String>,
+    /// The port of the host's sshd.
+    pub port: Option<u16>,
+    /// Further arguments of `ssh`, before the host's name.
+    #[serde(default)]
+    pub ssh_options: Vec<String>,
+    /// How the user becomes root.
+    pub privilege: Privilege,
+}
+
+/// How the user of a [`Target`] becomes root: the words that stand before a command; none where it is root already.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Privilege(pub Vec<String>);
+
+impl Target {
+    /// What to call it in a message: `user@host:port`, as far as known.
+    #[must_use]
+    pub fn display(&self) -> String {
+        let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{user}{}{port}", self.host)
+    }
+}

@@ -1,0 +1,40 @@
+//! What a host says of itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::StorePath;
+
+/// What one round trip to a host brought back. `None` is what the host did not know.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Observed {
+    /// Nix's name of the machine, as `x86_64-linux`.
+    pub system: Option<String>,
+    /// Whether it is NixOS.
+    pub nixos: bool,
+    /// The version of its Nix; none where there is no Nix.
+    pub nix: Option<String>,
+    /// The system that it booted.
+    pub booted: Option<StorePath>,
+    /// The system that it runs.
+    pub current: Option<StorePath>,
+    /// The system of its profile: what its boot loader was last told, unless `interrupted`.
+    pub profile: Option<StorePath>,
+    /// The candidate of an activation that has not ended, or never did.
+    pub candidate: Option<StorePath>,
+    /// Whether an activation is under way just now.
+    pub activating: bool,
+    /// Whether the toplevel that was asked for is in its store.
+    pub has_toplevel: bool,
+    /// What it booted, of the things that only a boot can change.
+    pub booted_kernel: Kernel,
+    /// The same of the system that it runs.
+    pub current_kernel: Kernel,
+    /// Free space of its store, in bytes.
+    pub free: Option<u64>,
+}
+
+/// Kernel, initrd and modules of a system: where they differ from what was booted, only a reboot brings them in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Kernel(pub Vec<String>);

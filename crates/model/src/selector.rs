@@ -1,0 +1,443 @@
+//! Which hosts: `web-*`, `@tag`, `a,b`, `!@laptop`, `@web & !@canary`.
+//!
+//! `,` joins, `&` keeps what both sides have and binds tighter, `!` turns around what follows, parentheses group.
+//! `*` stands for any characters, `?` for one.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+use thiserror::Error;
+use wildmatch::WildMatch;
+
+use crate::name::is_name_character;
+use crate::{HostName, Tag};
+
+/// The longest selector, in bytes.
+const MAX_LENGTH: usize = 64 * 1024;
+/// How deep parentheses and `!` may be nested: reading a selector must not use up the stack.
+const MAX_DEPTH: usize = 64;
+
+/// Why a text is not a selector. Positions count characters from 1.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum InvalidSelector {
+    /// A host, a tag or `(` was expected.
+    #[error("a host's name, `@tag`, `!` or `(` is missing at position {0}")]
+    Missing(usize),
+    /// A character that has no meaning there.
+    #[error("`{0}` at position {1} has no meaning there")]
+    Unexpected(char, usize),
+    /// `(` without `)`.
+    #[error("the `(` at position {0} is never closed")]
+    Unclosed(usize),
+    /// More than 64 levels.
+    #[error("parentheses and `!` are nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+    /// More than 64 KiB.
+    #[error("a selector has at most {MAX_LENGTH} bytes, this one has {0}")]
+    TooLong(usize),
+}
+
+/// A set of hosts, described by their names and tags.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Selector(Node);
+
+#[derive(Debug, Clone, PartialEq)]
+enum Node {
+    Name(WildMatch),
+    Tag(WildMatch),
+    Not(Box<Node>),
+    All(Vec<Node>),
+    Any(Vec<Node>),
+}
+
+/// What a selector says of a host of which only the name is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// It is selected.
+    Yes,
+    /// It is not, whatever its tags are.
+    No,
+    /// Its tags decide.
+    If(Condition),
+}
+
+/// What is left to ask of a host's tags. As JSON, `nix/evaluate.nix` decides it, so that a host that is not selected
+/// costs no evaluation of its toplevel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Condition {
+    /// One of its tags matches, whole, this POSIX extended regular expression.
+    Tag(String),
+    /// The condition does not hold.
+    Not(Box<Condition>),
+    /// Each of them holds.
+    All(Vec<Condition>),
+    /// One of them holds.
+    Any(Vec<Condition>),
+}
+
+impl Selector {
+    /// Reads a selector.
+    ///
+    /// # Errors
+    /// [`InvalidSelector`] with the place that could not be read.
+    pub fn parse(text: &str) -> Result<Self, InvalidSelector> {
+        if text.len() > MAX_LENGTH {
+            return Err(InvalidSelector::TooLong(text.len()));
+        }
+        let mut reader = Reader { characters: text.chars().collect(), at: 0, depth: 0 };
+        let node = reader.any()?;
+        match reader.peek() {
+            None => Ok(Self(node)),
+            Some(character) => Err(InvalidSelector::Unexpected(character, reader.at + 1)),
+        }
+    }
+
+    /// Whether it selects the host with this name and these tags.
+    #[must_use]
+    pub fn matches(&self, name: &HostName, tags: &BTreeSet<Tag>) -> bool {
+        match self.narrow(name) {
+            Reach::Yes => true,
+            Reach::No => false,
+            Reach::If(condition) => condition.holds(tags),
+        }
+    }
+
+    /// What it says of a host of which only the name is known.
+    #[must_use]
+    pub fn narrow(&self, name: &HostName) -> Reach {
+        self.0.narrow(name)
+    }
+}
+
+impl Node {
+    fn narrow(&self, name: &HostName) -> Reach {
+        match self {
+            Self::Name(pattern) if pattern.matches(name.as_str()) => Reach::Yes,
+            Self::Name(_) => Reach::No,
+            Self::Tag(pattern) => Reach::If(Condition::Tag(regular_expression(&pattern.to_string()))),
+            Self::Not(inner) => match inner.narrow(name) {
+                Reach::Yes => Reach::No,
+                Reach::No => Reach::Yes,
+                Reach::If(condition) => Reach::If(Condition::Not(Box::new(condition))),
+            },
+            Self::All(parts) => combine(parts, name, &Reach::No, Reach::Yes, Condition::All),
+            Self::Any(parts) => combine(parts, name, &Reach::Yes, Reach::No, Condition::Any),
+        }
+    }
+}
+
+/// Joins what the parts say: `decisive` settles the whole, `neutral` is what it is without any part left.
+fn combine(
+    parts: &[Node],
+    name: &HostName,
+    decisive: &Reach,
+    neutral: Reach,
+    join: fn(Vec<Condition>) -> Condition,
+) -> Reach {
+    let mut open = Vec::new();
+    for part in parts {
+        match part.narrow(name) {
+            said if said == *decisive => return said,
+            Reach::If(condition) => open.push(condition),
+            Reach::Yes | Reach::No => {}
+        }
+    }
+    match open.pop() {
+        None => neutral,
+        Some(last) if open.is_empty() => Reach::If(last),
+        Some(last) => {
+            open.push(last);
+            Reach::If(join(open))
+        }
+    }
+}
+
+impl Condition {
+    fn holds(&self, tags: &BTreeSet<Tag>) -> bool {
+        match self {
+            Self::Tag(expression) => {
+                let pattern = WildMatch::new(&wildcards(expression));
+                tags.iter().any(|tag| pattern.matches(tag.as_str()))
+            }
+            Self::Not(inner) => !inner.holds(tags),
+            Self::All(parts) => parts.iter().all(|part| part.holds(tags)),
+            Self::Any(parts) => parts.iter().any(|part| part.holds(tags)),
+        }
+    }
+}
+
+/// A pattern as the regular expression that Nix's `builtins.match` takes. Of what a name can hold, only `.` is special.
+fn regular_expression(pattern: &str) -> String {
+    pattern.replace('.', "[.]").replace('*', ".*").replace('?', ".")
+}
+
+/// The way back from [`regular_expression`].
+fn wildcards(expression: &str) -> String {
+    expression.replace("[.]", "\0").replace(".*", "*").replace('.', "?").replace('\0', ".")
+}
+
+/// Reads from left to right, one method per level of binding.
+struct Reader {
+    characters: Vec<char>,
+    at: usize,
+    depth: usize,
+}
+
+impl Reader {
+    /// The next character that is not a blank.
+    fn peek(&mut self) -> Option<char> {
+        while self.characters.get(self.at).is_some_and(|c| c.is_whitespace()) {
+            self.at += 1;
+        }
+        self.characters.get(self.at).copied()
+    }
+
+    fn take(&mut self, wanted: char) -> bool {
+        let found = self.peek() == Some(wanted);
+        if found {
+            self.at += 1;
+        }
+        found
+    }
+
+    fn any(&mut self) -> Result<Node, InvalidSelector> {
+        self.list(',', Self::all, Node::Any)
+    }
+
+    fn all(&mut self) -> Result<Node, InvalidSelector> {
+        self.list('&', Self::one, Node::All)
+    }
+
+    fn list(
+        &mut self,
+        separator: char,
+        read: fn(&mut Self) -> Result<Node, InvalidSelector>,
+        join: fn(Vec<Node>) -> Node,
+    ) -> Result<Node, InvalidSelector> {
+        let first = read(self)?;
+        if !self.take(separator) {
+            return Ok(first);
+        }
+        let mut parts = vec![first, read(self)?];
+        while self.take(separator) {
+            parts.push(read(self)?);
+        }
+        Ok(join(parts))
+    }
+
+    fn one(&mut self) -> Result<Node, InvalidSelector> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(InvalidSelector::TooDeep);
+        }
+        let opened = self.at + 1;
+        let node = match self.peek() {
+            Some('!') => {
+                self.at += 1;
+                Node::Not(Box::new(self.one()?))
+            }
+            Some('(') => {
+                self.at += 1;
+                let inner = self.any()?;
+                if !self.take(')') {
+                    return Err(self.peek().map_or(InvalidSelector::Unclosed(opened), |character| {
+                        InvalidSelector::Unexpected(character, self.at + 1)
+                    }));
+                }
+                inner
+            }
+            Some('@') => {
+                self.at += 1;
+                Node::Tag(self.pattern()?)
+            }
+            _ => Node::Name(self.pattern()?),
+        };
+        self.depth -= 1;
+        Ok(node)
+    }
+
+    fn pattern(&mut self) -> Result<WildMatch, InvalidSelector> {
+        let rest = self.characters.get(self.at..).unwrap_or_default();
+        let text: String =
+            rest.iter().take_while(|c| is_name_character(**c) || matches!(c, '*' | '?')).collect();
+        if text.is_empty() {
+            return Err(match rest.first() {
+                None | Some(',' | '&' | ')') => InvalidSelector::Missing(self.at + 1),
+                Some(character) => InvalidSelector::Unexpected(*character, self.at + 1),
+            });
+        }
+        self.at += text.len();
+        Ok(WildMatch::new(&text))
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(f, false)
+    }
+}
+
+impl Node {
+    /// Writes the node; `tight` where a list around it would be read differently.
+    fn write(&self, f: &mut fmt::Formatter<'_>, tight: bool) -> fmt::Result {
+        match self {
+            Self::Name(pattern) => write!(f, "{pattern}"),
+            Self::Tag(pattern) => write!(f, "@{pattern}"),
+            Self::Not(inner) => {
+                f.write_str("!")?;
+                inner.write(f, true)
+            }
+            Self::All(parts) => write_list(f, parts, " & ", tight),
+            Self::Any(parts) => write_list(f, parts, ",", tight),
+        }
+    }
+}
+
+fn write_list(f: &mut fmt::Formatter<'_>, parts: &[Node], separator: &str, tight: bool) -> fmt::Result {
+    if tight {
+        f.write_str("(")?;
+    }
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
+            f.write_str(separator)?;
+        }
+        // A list inside a list was in parentheses, but for `&` inside `,`.
+        part.write(f, separator == " & " || matches!(part, Node::Any(_)))?;
+    }
+    if tight {
+        f.write_str(")")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn selects(selector: &str, name: &str, tags: &[&str]) -> bool {
+        let tags = tags.iter().map(|tag| Tag::parse(tag).unwrap()).collect();
+        Selector::parse(selector).unwrap().matches(&HostName::parse(name).unwrap(), &tags)
+    }
+
+    #[test]
+    fn selectors_select_what_they_say() {
+        for (selector, name, tags, expected) in [
+            ("web-1", "web-1", &[][..], true),
+            ("web-1", "web-10", &[], false),
+            ("web-*", "web-10", &[], true),
+            ("web-?", "web-10", &[], false),
+            ("*", "anything", &[], true),
+            ("a,b", "b", &[], true),
+            ("a,b", "c", &[], false),
+            ("@web", "web", &[], false),
+            ("@web", "x", &["web"], true),
+            ("@pre*", "x", &["prefix"], true),
+            ("!@laptop", "x", &["web"], true),
+            ("!@laptop", "x", &["laptop"], false),
+            ("@web & !@canary", "x", &["web"], true),
+            ("@web & !@canary", "x", &["web", "canary"], false),
+            ("a, @web & x", "a", &[], true),
+            ("(a, x) & @web", "a", &[], false),
+            ("!(a, @web)", "x", &[], true),
+            ("!!a", "a", &[], true),
+            ("@v1.2", "x", &["v1x2"], false),
+            ("@v1.2", "x", &["v1.2"], true),
+            ("@v?.*", "x", &["v1.2"], true),
+        ] {
+            assert_eq!(selects(selector, name, tags), expected, "{selector} on {name} {tags:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_settles_it_needs_no_tags() {
+        let host = HostName::parse("web-1").unwrap();
+        let reach = |text| Selector::parse(text).unwrap().narrow(&host);
+        assert_eq!(reach("web-*,@x"), Reach::Yes);
+        assert_eq!(reach("db & @x"), Reach::No);
+        assert_eq!(reach("!web-1"), Reach::No);
+        assert_eq!(reach("web-1 & @x"), Reach::If(Condition::Tag("x".into())));
+        assert_eq!(reach("db, !@a.*"), Reach::If(Condition::Not(Box::new(Condition::Tag("a[.].*".into())))));
+    }
+
+    #[test]
+    fn what_is_left_to_ask_is_what_the_nix_expression_reads() {
+        let host = HostName::parse("x").unwrap();
+        let Reach::If(condition) = Selector::parse("@a & (@b, !@c)").unwrap().narrow(&host) else {
+            panic!("tags decide this one")
+        };
+        assert_eq!(
+            serde_json::to_string(&condition).unwrap(),
+            r#"{"all":[{"tag":"a"},{"any":[{"tag":"b"},{"not":{"tag":"c"}}]}]}"#
+        );
+    }
+
+    #[test]
+    fn what_is_no_selector_is_told_with_its_place() {
+        for (text, error) in [
+            ("", InvalidSelector::Missing(1)),
+            ("a,", InvalidSelector::Missing(3)),
+            ("a,,b", InvalidSelector::Missing(3)),
+            ("@", InvalidSelector::Missing(2)),
+            ("a b", InvalidSelector::Unexpected('b', 3)),
+            ("a)", InvalidSelector::Unexpected(')', 2)),
+            ("(a", InvalidSelector::Unclosed(1)),
+            ("$(id)", InvalidSelector::Unexpected('$', 1)),
+            ("a & |", InvalidSelector::Unexpected('|', 5)),
+        ] {
+            assert_eq!(Selector::parse(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_selector_cannot_use_up_the_stack() {
+        assert_eq!(Selector::parse(&"!".repeat(60_000)), Err(InvalidSelector::TooDeep));
+        assert_eq!(Selector::parse(&"(".repeat(60_000)), Err(InvalidSelector::TooDeep));
+        assert!(Selector::parse(&vec!["a"; 20_000].join(",")).is_ok());
+    }
+
+    fn selector_text() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof!["[a-c]{1,2}", "[a-c]\\*", "@[a-c]", "@[a-c]\\?", "@\\*"];
+        leaf.prop_recursive(5, 40, 3, |inner| {
+            prop_oneof![
+                inner.clone().prop_map(|s| format!("!({s})")),
+                prop::collection::vec(inner.clone(), 2..4).prop_map(|v| format!("({})", v.join(","))),
+                prop::collection::vec(inner, 2..4).prop_map(|v| format!("({})", v.join(" & "))),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_selector_reads_back_as_itself(text in selector_text()) {
+            let selector = Selector::parse(&text).unwrap();
+            let written = selector.to_string();
+            let again = Selector::parse(&written).unwrap();
+            prop_assert_eq!(again.to_string(), written);
+            for name in ["a", "b", "ab", "cc"] {
+                let name = HostName::parse(name).unwrap();
+                for tags in [&[][..], &["a"], &["b", "ca"]] {
+                    let tags = tags.iter().map(|tag| Tag::parse(tag).unwrap()).collect();
+                    prop_assert_eq!(selector.matches(&name, &tags), again.matches(&name, &tags));
+                }
+            }
+        }
+
+        #[test]
+        fn not_selects_exactly_the_others(text in selector_text(), name in "[a-c]{1,2}", tag in "[a-c]{1,2}") {
+            let tags = BTreeSet::from([Tag::parse(&tag).unwrap()]);
+            let name = HostName::parse(&name).unwrap();
+            let straight = Selector::parse(&text).unwrap().matches(&name, &tags);
+            let turned = Selector::parse(&format!("!({text})")).unwrap().matches(&name, &tags);
+            prop_assert_ne!(straight, turned);
+        }
+
+        #[test]
+        fn no_text_makes_reading_a_selector_panic(text in any::<String>()) {
+            let _ = Selector::parse(&text);
+        }
+    }
+}

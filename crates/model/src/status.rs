@@ -1,0 +1,163 @@
+//! How a host stands to what it should run.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{HostName, Observed, StorePath};
+
+/// How a host stands to what it should run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It runs it, and will after a boot.
+    UpToDate,
+    /// It runs it, but another system will come back at the next boot.
+    NotCommitted,
+    /// It will run it after a boot.
+    BootPending,
+    /// It runs it but for what only a reboot brings in: kernel, initrd or modules.
+    RebootNeeded,
+    /// It is at work on a candidate just now.
+    Updating,
+    /// It runs something else.
+    Pending,
+    /// It could not be asked.
+    Offline,
+    /// It could be asked, but can't be deployed: it is not NixOS, or has no Nix.
+    Unfit,
+    /// It is deployed on itself only.
+    LocalOnly,
+}
+
+impl State {
+    /// The words for people.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::UpToDate => "up to date",
+            Self::NotCommitted => "not committed",
+            Self::BootPending => "boot pending",
+            Self::RebootNeeded => "reboot needed",
+            Self::Updating => "updating",
+            Self::Pending => "pending",
+            Self::Offline => "offline",
+            Self::Unfit => "unfit",
+            Self::LocalOnly => "local only",
+        }
+    }
+
+    /// The state of a host that answered.
+    #[must_use]
+    pub fn of(should: &StorePath, observed: &Observed) -> Self {
+        let runs = observed.current.as_ref() == Some(should);
+        // A candidate that is still there was never committed to the end, whatever the profile says.
+        let boots = observed.profile.as_ref() == Some(should) && observed.candidate.is_none();
+        if observed.unfit().is_some() {
+            Self::Unfit
+        } else if observed.activating {
+            Self::Updating
+        } else if runs && boots && observed.booted_kernel == observed.current_kernel {
+            Self::UpToDate
+        } else if runs && boots {
+            Self::RebootNeeded
+        } else if runs {
+            Self::NotCommitted
+        } else if boots {
+            Self::BootPending
+        } else {
+            Self::Pending
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.words())
+    }
+}
+
+impl Observed {
+    /// Why nothing can be deployed there, if so.
+    #[must_use]
+    pub fn unfit(&self) -> Option<&'static str> {
+        if self.nix.is_none() {
+            Some("it has no Nix")
+        } else if !self.nixos {
+            Some("it is not NixOS")
+        } else {
+            None
+        }
+    }
+}
+
+/// One line of a fleet's status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The host.
+    pub host: HostName,
+    /// How it stands.
+    pub state: State,
+    /// What it should run.
+    pub should: StorePath,
+    /// What it said, where it could be asked.
+    pub observed: Option<Observed>,
+    /// Why it is in that state, where that needs saying.
+    pub reason: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kernel;
+
+    const NEW: &str = "/nix/store/10s5j3mfdg22k1597x580qrhprnzcjwb-nixos-system-new";
+    const OLD: &str = "/nix/store/00s5j3mfdg22k1597x580qrhprnzcjwb-nixos-system-old";
+
+    fn path(text: &str) -> StorePath {
+        StorePath::parse(text).unwrap()
+    }
+
+    fn observed(current: &str, profile: &str) -> Observed {
+        Observed {
+            nixos: true,
+            nix: Some("2.26.3".into()),
+            current: Some(path(current)),
+            profile: Some(path(profile)),
+            ..Observed::default()
+        }
+    }
+
+    #[test]
+    fn what_runs_and_what_boots_make_the_state() {
+        for (current, profile, state) in [
+            (NEW, NEW, State::UpToDate),
+            (NEW, OLD, State::NotCommitted),
+            (OLD, NEW, State::BootPending),
+            (OLD, OLD, State::Pending),
+        ] {
+            assert_eq!(State::of(&path(NEW), &observed(current, profile)), state);
+        }
+    }
+
+    #[test]
+    fn a_commit_that_did_not_end_is_not_up_to_date() {
+        let seen = Observed { candidate: Some(path(NEW)), ..observed(NEW, NEW) };
+        assert_eq!(State::of(&path(NEW), &seen), State::NotCommitted);
+    }
+
+    #[test]
+    fn another_kernel_needs_a_reboot() {
+        let seen = Observed { booted_kernel: Kernel(vec!["old".into()]), ..observed(NEW, NEW) };
+        assert_eq!(State::of(&path(NEW), &seen), State::RebootNeeded);
+    }
+
+    #[test]
+    fn a_machine_without_nix_or_nixos_is_unfit() {
+        let no_nix = Observed { nix: None, ..observed(NEW, NEW) };
+        assert_eq!(State::of(&path(NEW), &no_nix), State::Unfit);
+        let debian = Observed { nixos: false, ..observed(NEW, NEW) };
+        assert_eq!(State::of(&path(NEW), &debian), State::Unfit);
+    }
+}
