@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The real Nix, as processes: find a fleet, evaluate it, build it, export it.
+//!
+//! [`Nix::find`] proves that there is a Nix to work with, [`Source::find`] where the fleet is. What is decided from
+//! Nix's answers is elsewhere; what Nix prints is read here and goes no further as text.
+
+mod build;
+mod closure;
+mod command;
+mod evaluate;
+mod message;
+mod source;
+mod version;
+
+pub use build::Root;
+pub use closure::{Closure, Export};
+pub use command::{Error, LogLine, Nix};
+pub use evaluate::{Evaluated, Fleet, Form};
+pub use source::{NoSource, Source};
+pub use version::Version;

@@ -1,0 +1,188 @@
+//! What Nix says, made readable. Pure: text in, text out.
+
+use crate::LogLine;
+
+/// A line without the escape sequences that colour it (ECMA-48 control sequences) or move the cursor.
+pub(crate) fn plain(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\x1b' if characters.next() == Some('[') => {
+                // A control sequence ends with a letter, `@` or `~`.
+                for next in characters.by_ref() {
+                    if ('@'..='~').contains(&next) {
+                        break;
+                    }
+                }
+            }
+            '\t' => out.push(character),
+            control if control.is_control() => {}
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// What a line is to somebody who waits.
+pub(crate) fn classify(line: &str) -> Option<LogLine> {
+    let text = line.trim();
+    if let Some(warning) = text
+        .strip_prefix("warning: ")
+        .or_else(|| text.strip_prefix("evaluation warning: "))
+        .or_else(|| text.strip_prefix("trace: warning: "))
+    {
+        return Some(LogLine::Warning(
+            warning.strip_prefix("evaluation warning: ").unwrap_or(warning).into(),
+        ));
+    }
+    (!text.is_empty()).then(|| LogLine::Progress(text.to_owned()))
+}
+
+/// Nix's own error, cut to what matters: behind a trace, the error itself stands last, with what belongs to it.
+pub(crate) fn essence(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    let is_error = |line: &&str| line.trim_start().starts_with("error:");
+    let Some(mut last) = lines.iter().rposition(is_error) else {
+        let said: Vec<_> = lines.iter().filter(|line| !line.trim().is_empty()).collect();
+        return said.iter().skip(said.len().saturating_sub(10)).map(|line| format!("{line}\n")).collect();
+    };
+    // Where several derivations failed, what failed first is the cause of the others ("1 dependencies of derivation …
+    // failed to build").
+    while lines[last].contains("dependenc") || lines[last].contains("build of") {
+        match lines[..last].iter().rposition(is_error) {
+            Some(earlier) => last = earlier,
+            None => break,
+        }
+    }
+    let indent = lines[last].len() - lines[last].trim_start().len();
+    let mut essence = String::new();
+    for (index, line) in lines[last..].iter().enumerate() {
+        if index > 0
+            && (is_error(line) || line.trim_start().starts_with("… ") || line.starts_with("warning:"))
+        {
+            break;
+        }
+        let cut = line.get(indent..).filter(|_| line[..indent.min(line.len())].trim().is_empty());
+        essence.push_str(cut.unwrap_or(line.trim_start()).trim_end());
+        essence.push('\n');
+    }
+    let essence = essence.trim();
+    essence.strip_prefix("error:").unwrap_or(essence).trim().to_owned()
+}
+
+/// Calls files of the fleet by the names that the user knows: Nix reads them from a copy in its store.
+pub(crate) fn with_names_of_the_user(text: &str, is_ours: &dyn Fn(&str) -> bool) -> String {
+    const STORE: &str = "/nix/store/";
+    const COPY: &str = "-source/";
+    const HASH: usize = 32;
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(STORE) {
+        out.push_str(&rest[..start]);
+        let path = &rest[start..];
+        let file = path.get(STORE.len() + HASH..).and_then(|behind| behind.strip_prefix(COPY)).map(|file| {
+            let end = file.find(|c: char| c.is_whitespace() || "'\"`:»,;)".contains(c)).unwrap_or(file.len());
+            &file[..end]
+        });
+        match file {
+            Some(file) if !file.is_empty() && is_ours(file) => {
+                out.push_str("./");
+                out.push_str(file);
+                rest = &path[STORE.len() + HASH + COPY.len() + file.len()..];
+            }
+            _ => {
+                out.push_str(STORE);
+                rest = &path[STORE.len()..];
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// What to do about an error that Nix's own words do not explain.
+pub(crate) fn hint(log: &str) -> Option<&'static str> {
+    let known = [
+        ("is not tracked by Git", "flakes see only what git knows of: `git add` the file"),
+        (
+            "does not exist. Definition values",
+            "check the option's name, and that the module that declares it is imported",
+        ),
+        ("syntax error", "mend the file that is named; nothing was done to any host"),
+        (
+            "infinite recursion",
+            "something is defined by itself; `nix eval … --show-trace` shows the way round",
+        ),
+        ("No space left on device", "free some space here, for example with `nix store gc`"),
+        ("cannot connect to socket", "the Nix daemon does not run: `systemctl status nix-daemon`"),
+        (
+            "required to build",
+            "this machine can't build for that system: add a remote builder, or emulation with binfmt",
+        ),
+    ];
+    known.iter().find(|(said, _)| log.contains(said)).map(|(_, hint)| *hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_error_behind_a_trace_is_what_is_told() {
+        let log = "warning: Git tree '/x' is dirty\nerror:\n       … while calling the 'head' builtin\n         at /nix/store/a:1:2:\n            1| x\n\n       … while evaluating the option `system.build.toplevel':\n\n       (stack trace truncated; use '--show-trace' to show the full, detailed trace)\n\n       error: The option `servces' does not exist. Definition values:\n       - In `web.nix': true\n";
+        assert_eq!(
+            essence(log),
+            "The option `servces' does not exist. Definition values:\n- In `web.nix': true"
+        );
+    }
+
+    #[test]
+    fn a_syntax_error_keeps_its_place() {
+        let log = "error: syntax error, unexpected end of file\n       at /nix/store/x:3:1:\n            2|   a = 1\n            3|\n             | ^\n";
+        let essence = essence(log);
+        assert!(
+            essence.starts_with("syntax error") && essence.contains("3:1") && essence.ends_with('^'),
+            "{essence}"
+        );
+    }
+
+    #[test]
+    fn the_first_failure_of_a_build_is_the_cause() {
+        let log = "error: builder for '/nix/store/a.drv' failed with exit code 1;\n       last 1 log lines:\n       > no such thing\nerror: 1 dependencies of derivation '/nix/store/b.drv' failed to build\n";
+        let essence = essence(log);
+        assert!(essence.contains("exit code 1") && essence.contains("no such thing"), "{essence}");
+        assert!(!essence.contains("dependencies"), "{essence}");
+    }
+
+    #[test]
+    fn an_end_without_an_error_line_tells_the_last_lines() {
+        assert_eq!(essence("a\n\nb\n"), "a\nb\n");
+        assert_eq!(essence(""), "");
+    }
+
+    #[test]
+    fn files_of_the_fleet_have_the_names_that_the_user_knows() {
+        let hash = "0".repeat(32);
+        let text =
+            format!("at /nix/store/{hash}-source/hosts/web.nix:3:1: and /nix/store/{hash}-source/lib/x.nix");
+        let told = with_names_of_the_user(&text, &|file| file == "hosts/web.nix");
+        assert_eq!(told, format!("at ./hosts/web.nix:3:1: and /nix/store/{hash}-source/lib/x.nix"));
+    }
+
+    #[test]
+    fn colours_and_cursor_movements_do_not_reach_the_user() {
+        assert_eq!(plain("\x1b[31;1merror:\x1b[0m a\tb\r\x07"), "error: a\tb");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_reading_a_message_panic(text in "(error:|warning:|/nix/store/|-source/|\\x1b\\[|\\PC|\n){0,80}") {
+            let _ = essence(&plain(&text));
+            let _ = with_names_of_the_user(&text, &|_| true);
+            let _ = classify(&text);
+        }
+    }
+}

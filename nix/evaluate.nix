@@ -1,0 +1,60 @@
+# One host of a flake: how to deploy it and what it should run, in one evaluation. Applied to the flake's outputs.
+#
+# `condition` is what a selector still has to ask of the host's tags (null: nothing). Where it does not hold, the
+# toplevel is not evaluated.
+{
+  form,
+  host,
+  condition,
+}:
+outputs:
+let
+  nodes = if form == "colmenaHive" then outputs.colmenaHive.nodes else outputs.nixosConfigurations;
+  node = nodes.${host};
+  # Not declared in a plain configuration.
+  deployment = node.config.deployment or { };
+  tags = deployment.tags or [ ];
+  toplevel = node.config.system.build.toplevel;
+
+  holds =
+    condition:
+    if condition ? tag then
+      builtins.any (tag: builtins.match condition.tag tag != null) tags
+    else if condition ? not then
+      !holds condition.not
+    else if condition ? all then
+      builtins.all holds condition.all
+    else
+      builtins.any holds condition.any;
+in
+if condition != null && !holds condition then
+  { selected = null; }
+else
+  {
+    selected = {
+      name = host;
+      inherit tags;
+      system = node.pkgs.stdenv.hostPlatform.system or toplevel.system;
+      target =
+        let
+          targetHost = deployment.targetHost or host;
+        in
+        if targetHost == null then
+          null
+        else
+          {
+            host = targetHost;
+            user = deployment.targetUser or "root";
+            port = deployment.targetPort or null;
+            sshOptions = deployment.sshOptions or [ ];
+            privilege =
+              deployment.privilegeEscalationCommand or [
+                "sudo"
+                "-H"
+                "--"
+              ];
+          };
+      derivation = toplevel.drvPath;
+      toplevel = toplevel.outPath;
+    };
+  }
