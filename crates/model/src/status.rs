@@ -51,8 +51,8 @@ impl State {
     #[must_use]
     pub fn of(should: &StorePath, observed: &Observed) -> Self {
         let runs = observed.current.as_ref() == Some(should);
-        // A candidate that is still there was never committed to the end, whatever the profile says.
-        let boots = observed.profile.as_ref() == Some(should) && observed.candidate.is_none();
+        // Where it is the candidate still, it was never committed to the end, whatever the profile says.
+        let boots = observed.profile.as_ref() == Some(should) && observed.candidate.as_ref() != Some(should);
         if observed.unfit().is_some() {
             Self::Unfit
         } else if observed.activating {
@@ -145,6 +145,8 @@ mod tests {
     fn a_commit_that_did_not_end_is_not_up_to_date() {
         let seen = Observed { candidate: Some(path(NEW)), ..observed(NEW, NEW) };
         assert_eq!(State::of(&path(NEW), &seen), State::NotCommitted);
+        let other = Observed { candidate: Some(path(OLD)), ..observed(NEW, NEW) };
+        assert_eq!(State::of(&path(NEW), &other), State::UpToDate, "an older attempt has no say");
     }
 
     #[test]

@@ -1,0 +1,126 @@
+//! Reading what a host answers. Pure, and distrustful: the other side may be broken or hostile.
+
+use bosco_activation::{Step, StepResult};
+use bosco_model::{Kernel, Observed, StorePath};
+use thiserror::Error;
+
+/// An answer that does not say what it should.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct Unreadable(pub(crate) String);
+
+/// One line of an answer: `KEY VALUE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Line<'a> {
+    /// The answer ends; with 0, all went well.
+    Done(i32),
+    /// Something that a program on the host said.
+    Log(&'a str),
+    /// Anything else.
+    Fact(&'a str, &'a str),
+}
+
+pub(crate) fn line(text: &str) -> Result<Line<'_>, Unreadable> {
+    let (key, value) = text.split_once(' ').unwrap_or((text, ""));
+    match key {
+        "done" => value.parse().map(Line::Done).map_err(|_| Unreadable(format!("`done {value}`"))),
+        "log" => Ok(Line::Log(value)),
+        _ => Ok(Line::Fact(key, value)),
+    }
+}
+
+/// Adds one fact to what is known of a host. A key that is not known is left alone: a newer host may say more.
+pub(crate) fn observe(observed: &mut Observed, key: &str, value: &str) {
+    // What is no store path is as good as not there: /run/current-system is missing on a machine that is not NixOS.
+    let path = || StorePath::parse(value).ok();
+    match key {
+        "system" => observed.system = Some(machine(value)),
+        "nixos" => observed.nixos = true,
+        "nix" => observed.nix = Some(value.to_owned()),
+        "booted" => observed.booted = path(),
+        "current" => observed.current = path(),
+        "profile" => observed.profile = path(),
+        "candidate" => observed.candidate = path(),
+        "activating" => observed.activating = true,
+        "has-toplevel" => observed.has_toplevel = true,
+        "booted-kernel" => part(&mut observed.booted_kernel, value),
+        "current-kernel" => part(&mut observed.current_kernel, value),
+        "free" => observed.free = value.parse::<u64>().ok().and_then(|kib| kib.checked_mul(1024)),
+        _ => {}
+    }
+}
+
+/// What `uname -m` calls a machine, in Nix's words.
+fn machine(uname: &str) -> String {
+    match uname {
+        "i386-linux" | "i486-linux" | "i586-linux" => "i686-linux",
+        "armv8l-linux" => "armv7l-linux",
+        other => other,
+    }
+    .to_owned()
+}
+
+fn part(kernel: &mut Kernel, value: &str) {
+    // Three parts are asked for; more are not kept.
+    if kernel.0.len() < 3 {
+        kernel.0.push(value.to_owned());
+    }
+}
+
+/// Reads what a step came to: `test 0`.
+pub(crate) fn result(value: &str) -> Result<StepResult, Unreadable> {
+    let read = || {
+        let (word, code) = value.split_once(' ')?;
+        let step = Step::ALL.into_iter().find(|step| step.word() == word)?;
+        Some(StepResult { step, code: code.parse().ok()? })
+    };
+    read().ok_or_else(|| Unreadable(format!("`result {value}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_a_host_says_is_read() {
+        let mut observed = Observed::default();
+        let path = format!("/nix/store/{}-nixos-system-web", "0".repeat(32));
+        for (key, value) in [
+            ("system", "x86_64-linux"),
+            ("nixos", "yes"),
+            ("nix", "2.26.3"),
+            ("current", path.as_str()),
+            ("booted", "/run/booted-system"),
+            ("booted-kernel", "/nix/store/k"),
+            ("free", "1024"),
+            ("tomorrow", "more"),
+        ] {
+            observe(&mut observed, key, value);
+        }
+        assert_eq!(observed.current, Some(StorePath::parse(&path).unwrap()));
+        assert_eq!(observed.booted, None, "what is no store path is not known");
+        assert_eq!((observed.nixos, observed.free), (true, Some(1024 * 1024)));
+        assert_eq!(observed.booted_kernel, Kernel(vec!["/nix/store/k".into()]));
+    }
+
+    #[test]
+    fn results_are_read_or_refused() {
+        assert_eq!(result("set-profile 0"), Ok(StepResult { step: Step::SetProfile, code: 0 }));
+        for wrong in ["", "test", "test x", "rm 0", "test 99999999999"] {
+            assert!(result(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_a_host_says_makes_reading_it_panic(text in "(done|log|result|free|current) ?\\PC{0,40}") {
+            let mut observed = Observed::default();
+            if let Ok(Line::Fact(key, value)) = line(&text) {
+                observe(&mut observed, key, value);
+                let _ = result(value);
+            }
+        }
+    }
+}

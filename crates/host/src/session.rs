@@ -1,0 +1,284 @@
+//! An operator's session with one host: one connection, which answers what the host is before anything is asked, and
+//! carries everything after that.
+
+use std::io;
+use std::time::Duration;
+
+use bosco_activation::{StepResult, steps};
+use bosco_model::{Goal, Observed, StorePath, Target};
+use bosco_wire::{Ssh, Wire, quote};
+use thiserror::Error;
+use tokio::io::AsyncRead;
+
+use crate::answer::{self, Line};
+
+const SESSION: &str = include_str!("session.sh");
+const ACTIVATE: &str = include_str!("activate.sh");
+
+/// What the program says first. What a login script prints before it is passed over.
+const GREETING: &str = "bosco 1";
+/// How much a login script may print.
+const MAX_CHATTER: usize = 1000;
+/// How many lines one answer may have: every path of a large closure, with room.
+const MAX_ANSWER: usize = 2_000_000;
+/// How much is kept of what programs on the host say, in bytes.
+const MAX_LOG: usize = 128 * 1024;
+
+/// How long a host may take to connect and to say what it is. A key's passphrase or touch is within it.
+const GREET: Duration = Duration::from_secs(60);
+/// How long a question to Nix's database may take on a slow machine.
+const ASK: Duration = Duration::from_secs(120);
+/// How long the host may take to register what it was sent, after the last byte.
+const IMPORT: Duration = Duration::from_secs(600);
+/// How long an activation may take; the host ends it then.
+const ACTIVATION: Duration = Duration::from_secs(900);
+
+/// Why a session could not go on.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The connection could not be had, or broke.
+    #[error(transparent)]
+    Wire(#[from] bosco_wire::Error),
+    /// The host could not take the paths.
+    #[error("it could not take the paths: {0}")]
+    Import(String),
+    /// What was to be sent could not be read.
+    #[error("the paths could not be read here")]
+    Export(#[source] io::Error),
+    /// The activation could not be started.
+    #[error("the activation could not be started: {0}")]
+    Start(String),
+}
+
+impl Error {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Wire(error) => Some(error.hint()),
+            Self::Import(said) if said.contains("No space left") => {
+                Some("free some space there, for example with `nix-collect-garbage --delete-older-than 30d`".into())
+            }
+            Self::Import(said) if said.contains("lacks a") && said.contains("signature") => {
+                Some("the user there is not trusted by its Nix: log in as root, or set `nix.settings.trusted-users`".into())
+            }
+            Self::Start(said) if said.contains("already") => {
+                Some("somebody else is activating there; apply again when that has ended".into())
+            }
+            Self::Import(_) | Self::Export(_) | Self::Start(_) => None,
+        }
+    }
+}
+
+/// What came of an activation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activation {
+    /// The exit codes of its steps.
+    pub results: Vec<StepResult>,
+    /// What it said.
+    pub log: String,
+}
+
+/// An open session with a host.
+#[derive(Debug)]
+pub struct Session {
+    wire: Wire,
+}
+
+impl Session {
+    /// Connects, and brings back what the host says of itself: one connection, and one round trip beyond it.
+    ///
+    /// # Errors
+    /// [`Error::Wire`] with what the trouble comes down to.
+    pub async fn open(ssh: &Ssh, target: &Target, toplevel: &StorePath) -> Result<(Self, Observed), Error> {
+        let program = program(toplevel);
+        let mut wire = ssh.connect(target, &bootstrap(target, program.len()))?;
+        wire.send(program.as_bytes()).await;
+        let mut chatter = 0;
+        // A login script may leave a line without an end before the greeting.
+        while !wire.line(GREET).await?.ends_with(GREETING) {
+            chatter += 1;
+            if chatter > MAX_CHATTER {
+                return Err(wire.garbled("it prints without end").into());
+            }
+        }
+        let mut session = Self { wire };
+        let mut observed = Observed::default();
+        session.answer(ASK, &mut |key, value| answer::observe(&mut observed, key, value)).await?;
+        Ok((session, observed))
+    }
+
+    /// Which of these paths the host does not have.
+    ///
+    /// # Errors
+    /// [`Error::Wire`].
+    pub async fn missing(&mut self, paths: &[StorePath]) -> Result<Vec<StorePath>, Error> {
+        let mut question = format!("missing {}\n", paths.len());
+        for path in paths {
+            question.push_str(path.as_str());
+            question.push('\n');
+        }
+        self.wire.send(question.as_bytes()).await;
+        let mut missing = Vec::new();
+        self.answer(ASK, &mut |key, value| {
+            if key == "path"
+                && let Ok(path) = StorePath::parse(value)
+            {
+                missing.push(path);
+            }
+        })
+        .await?;
+        Ok(missing)
+    }
+
+    /// Hands over paths, as one stream in the format of `nix-store --export`, telling how many bytes are through.
+    ///
+    /// # Errors
+    /// [`Error::Import`] where the host says no.
+    pub async fn import(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        sent: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<(), Error> {
+        self.wire.send(b"import\n").await;
+        // A host that stops taking says why in its answer.
+        self.wire.send_all(stream, sent).await.map_err(Error::Export)?;
+        match self.answer(IMPORT, &mut |_, _| {}).await? {
+            (0, _) => Ok(()),
+            (_, log) => Err(Error::Import(last_line(&log))),
+        }
+    }
+
+    /// Activates the toplevel as far as the goal says. It goes on to its end on the host, whatever happens to this
+    /// session.
+    ///
+    /// # Errors
+    /// [`Error::Start`] where it did not begin; [`Error::Wire`] where its end could not be seen.
+    pub async fn activate(&mut self, goal: Goal) -> Result<Activation, Error> {
+        let words: Vec<_> = steps(goal).iter().map(|step| step.word()).collect();
+        self.wire.send(format!("activate {}\n", words.join(" ")).as_bytes()).await;
+        let (code, log) = self.answer(ACTIVATION + ASK, &mut |_, _| {}).await?;
+        if code != 0 {
+            return Err(Error::Start(last_line(&log)));
+        }
+        let mut results = Vec::new();
+        let mut unreadable = None;
+        self.wire.send(b"results\n").await;
+        let (_, said) = self
+            .answer(ASK, &mut |key, value| match (key, answer::result(value)) {
+                ("result", Ok(result)) => results.push(result),
+                ("result", Err(error)) => unreadable = Some(error),
+                _ => {}
+            })
+            .await?;
+        match unreadable {
+            Some(error) => Err(self.wire.garbled(&error.to_string()).into()),
+            None => Ok(Activation { results, log: said }),
+        }
+    }
+
+    /// Ends the session.
+    pub async fn close(self) {
+        self.wire.close().await;
+    }
+
+    /// Reads one answer to its end: hands out its facts, gives its exit code and what was said.
+    async fn answer(
+        &mut self,
+        limit: Duration,
+        fact: &mut (dyn FnMut(&str, &str) + Send),
+    ) -> Result<(i32, String), Error> {
+        let mut log = String::new();
+        for _ in 0..MAX_ANSWER {
+            let text = self.wire.line(limit).await?;
+            match answer::line(&text) {
+                Ok(Line::Done(code)) => return Ok((code, log)),
+                Ok(Line::Log(line)) if log.len() < MAX_LOG => {
+                    log.extend(line.chars().filter(|c| !c.is_control() || *c == '\t'));
+                    log.push('\n');
+                }
+                Ok(Line::Log(_)) => {}
+                Ok(Line::Fact(key, value)) => fact(key, value),
+                Err(error) => return Err(self.wire.garbled(&error.to_string()).into()),
+            }
+        }
+        Err(self.wire.garbled("an answer without end").into())
+    }
+}
+
+fn last_line(log: &str) -> String {
+    log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned()
+}
+
+/// The host's side of the session.
+fn program(toplevel: &StorePath) -> String {
+    let (toplevel, limit, activation) = (quote(toplevel.as_str()), ACTIVATION.as_secs(), quote(ACTIVATE));
+    format!("toplevel={toplevel}\nlimit={limit}\nactivation={activation}\n{SESSION}")
+}
+
+/// The command that reads the program from the connection and runs it, as root. It is short, and the same for every
+/// login shell.
+fn bootstrap(target: &Target, length: usize) -> String {
+    let escalation: String = target.privilege.0.iter().map(|word| format!("{} ", quote(word))).collect();
+    let become_root = if escalation.is_empty() {
+        String::new()
+    } else {
+        format!("if [ \"$(id -u)\" -ne 0 ]; then set -- {escalation}; fi; ")
+    };
+    let path = "PATH=$PATH:/run/current-system/sw/bin:/usr/bin:/bin";
+    let read = format!("{path}; eval \"$(head -c {length})\"");
+    format!(
+        "exec /bin/sh -c {}",
+        quote(&format!("{path}; {become_root}exec \"$@\" /bin/sh -c {}", quote(&read)))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    use bosco_model::Privilege;
+
+    use super::*;
+
+    fn target(privilege: &[&str]) -> Target {
+        Target {
+            host: "web".into(),
+            user: None,
+            port: None,
+            ssh_options: Vec::new(),
+            privilege: Privilege(privilege.iter().map(ToString::to_string).collect()),
+        }
+    }
+
+    /// What a login shell makes of the command, with `program` on its input.
+    fn run(shell: &str, target: &Target, program: &str) -> String {
+        let mut child = Command::new(shell)
+            .args(["-c", &bootstrap(target, program.len())])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(program.as_bytes()).unwrap();
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+    }
+
+    #[test]
+    fn the_program_reaches_the_hosts_shell_whatever_is_in_it() {
+        let program = "printf '%s\\n' \"it's $((1 + 1))\" '\\' 'a  b'\nprintf 'c\\n'";
+        for shell in ["sh", "bash"] {
+            assert_eq!(run(shell, &target(&[]), program), "it's 2\n\\\na  b\nc\n", "{shell}");
+        }
+    }
+
+    #[test]
+    fn both_programs_are_shell_that_can_be_read() {
+        let toplevel = StorePath::parse(&format!("/nix/store/{}-x", "0".repeat(32))).unwrap();
+        for text in [program(&toplevel), ACTIVATE.to_owned()] {
+            let mut child = Command::new("sh").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
+            child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+            assert!(child.wait().unwrap().success());
+        }
+    }
+}
