@@ -1,11 +1,12 @@
 # One host of a flake: how to deploy it and what it should run, in one evaluation. Applied to the flake's outputs.
 #
 # `condition` is what a selector still has to ask of the host's tags (null: nothing). Where it does not hold, the
-# toplevel is not evaluated.
+# toplevel is not evaluated. Without `system` it never is.
 {
   form,
   host,
   condition,
+  system,
 }:
 outputs:
 let
@@ -15,6 +16,31 @@ let
   deployment = node.config.deployment or { };
   tags = deployment.tags or [ ];
   toplevel = node.config.system.build.toplevel;
+
+  metadata = {
+    name = host;
+    inherit tags;
+    system = node.pkgs.stdenv.hostPlatform.system or toplevel.system;
+    target =
+      let
+        targetHost = deployment.targetHost or host;
+      in
+      if targetHost == null then
+        null
+      else
+        {
+          host = targetHost;
+          user = deployment.targetUser or "root";
+          port = deployment.targetPort or null;
+          sshOptions = deployment.sshOptions or [ ];
+          privilege =
+            deployment.privilegeEscalationCommand or [
+              "sudo"
+              "-H"
+              "--"
+            ];
+        };
+  };
 
   holds =
     condition:
@@ -29,32 +55,13 @@ let
 in
 if condition != null && !holds condition then
   { selected = null; }
-else
+else if system then
   {
     selected = {
-      name = host;
-      inherit tags;
-      system = node.pkgs.stdenv.hostPlatform.system or toplevel.system;
-      target =
-        let
-          targetHost = deployment.targetHost or host;
-        in
-        if targetHost == null then
-          null
-        else
-          {
-            host = targetHost;
-            user = deployment.targetUser or "root";
-            port = deployment.targetPort or null;
-            sshOptions = deployment.sshOptions or [ ];
-            privilege =
-              deployment.privilegeEscalationCommand or [
-                "sudo"
-                "-H"
-                "--"
-              ];
-          };
+      host = metadata;
       derivation = toplevel.drvPath;
       toplevel = toplevel.outPath;
     };
   }
+else
+  { selected = metadata; }

@@ -1,6 +1,6 @@
 //! Whether a host needs anything at all.
 
-use bosco_model::{Goal, Host, Observed, State};
+use bosco_model::{Declaration, Goal, Observed, State};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -61,23 +61,23 @@ impl Refusal {
     }
 }
 
-/// What to do with a host that answered `observed`.
+/// What to do with a host that answered `observed`, to bring it to what is declared.
 #[must_use]
-pub fn plan(goal: Goal, host: &Host, observed: &Observed) -> Plan {
+pub fn plan(goal: Goal, declared: &Declaration, observed: &Observed) -> Plan {
     if observed.nix.is_none() {
         return Plan::Refuse(Refusal::NoNix);
     }
     if !observed.nixos {
         return Plan::Refuse(Refusal::NotNixos);
     }
-    if let Some(is) = observed.system.as_ref().filter(|is| !runs(is, &host.system)) {
-        let (is, configured) = (is.clone(), host.system.clone());
+    if let Some(is) = observed.system.as_ref().filter(|is| !runs(is, &declared.host.system)) {
+        let (is, configured) = (is.clone(), declared.host.system.clone());
         return Plan::Refuse(Refusal::OtherSystem { is, configured });
     }
     if observed.activating && goal != Goal::Push {
         return Plan::Refuse(Refusal::Activating);
     }
-    let state = State::of(&host.toplevel, observed);
+    let state = State::of(&declared.toplevel, observed);
     let there = match goal {
         Goal::Build => true,
         Goal::Push => observed.has_toplevel,
@@ -101,7 +101,7 @@ fn runs(is: &str, configured: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bosco_model::{HostName, StorePath};
+    use bosco_model::{Host, HostName, StorePath};
     use proptest::prelude::*;
 
     use super::*;
@@ -110,12 +110,14 @@ mod tests {
         StorePath::parse(&format!("/nix/store/{}-nixos-system-{number}", "0".repeat(32))).unwrap()
     }
 
-    fn host() -> Host {
-        Host {
-            name: HostName::parse("web").unwrap(),
-            tags: std::collections::BTreeSet::default(),
-            system: "x86_64-linux".into(),
-            target: None,
+    fn declared() -> Declaration {
+        Declaration {
+            host: Host {
+                name: HostName::parse("web").unwrap(),
+                tags: std::collections::BTreeSet::default(),
+                system: "x86_64-linux".into(),
+                target: None,
+            },
             derivation: format!("/nix/store/{}-web.drv", "0".repeat(32)).try_into().unwrap(),
             toplevel: path(1),
         }
@@ -145,7 +147,7 @@ mod tests {
             (Test, 0, 1, false),
             (DryActivate, 1, 1, false),
         ] {
-            let planned = plan(goal, &host(), &observed(current, profile));
+            let planned = plan(goal, &declared(), &observed(current, profile));
             assert_eq!(
                 planned == Plan::Nothing,
                 nothing,
@@ -157,14 +159,14 @@ mod tests {
     #[test]
     fn a_push_needs_only_the_paths_there() {
         let seen = Observed { has_toplevel: true, activating: true, ..observed(0, 0) };
-        assert_eq!(plan(Goal::Push, &host(), &seen), Plan::Nothing);
-        assert_eq!(plan(Goal::Push, &host(), &observed(1, 1)), Plan::Deliver);
+        assert_eq!(plan(Goal::Push, &declared(), &seen), Plan::Nothing);
+        assert_eq!(plan(Goal::Push, &declared(), &observed(1, 1)), Plan::Deliver);
     }
 
     #[test]
     fn a_commit_that_was_cut_short_is_done_again() {
         let seen = Observed { candidate: Some(path(1)), ..observed(1, 1) };
-        assert_eq!(plan(Goal::Switch, &host(), &seen), Plan::Deliver);
+        assert_eq!(plan(Goal::Switch, &declared(), &seen), Plan::Deliver);
     }
 
     proptest! {
@@ -180,7 +182,7 @@ mod tests {
                 activating,
                 ..observed(current, profile)
             };
-            if plan(goal, &host(), &seen) == Plan::Deliver {
+            if plan(goal, &declared(), &seen) == Plan::Deliver {
                 prop_assert!(nix && nixos && !arm && (!activating || goal == Goal::Push));
             }
         }

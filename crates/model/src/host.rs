@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DerivationPath, HostName, StorePath, Tag};
 
-/// A machine of the fleet, with what it should run.
+/// A machine of the fleet: its name, and how to deploy it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Host {
@@ -19,6 +19,13 @@ pub struct Host {
     pub system: String,
     /// How to reach it; `None` where it is deployed on itself only.
     pub target: Option<Target>,
+}
+
+/// All that a source declares of a host: how to deploy it, and what it should run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declaration {
+    /// The machine.
+    pub host: Host,
     /// What makes its toplevel.
     pub derivation: DerivationPath,
     /// The NixOS system that it should run.

@@ -12,7 +12,7 @@ mod status;
 mod store_path;
 
 pub use goal::Goal;
-pub use host::{Host, Privilege, Target};
+pub use host::{Declaration, Host, Privilege, Target};
 pub use name::{HostName, InvalidName, Tag};
 pub use observed::{Kernel, Observed};
 pub use selector::{Condition, InvalidSelector, Reach, Selector};

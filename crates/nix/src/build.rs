@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bosco_model::Host;
+use bosco_model::Declaration;
 
 use crate::command::run;
 use crate::{Error, LogLine, Nix};
@@ -33,8 +33,8 @@ impl Root {
         }
     }
 
-    fn link(&self, host: &Host) -> PathBuf {
-        self.dir.join(host.name.as_str())
+    fn link(&self, declared: &Declaration) -> PathBuf {
+        self.dir.join(declared.host.name.as_str())
     }
 }
 
@@ -52,14 +52,14 @@ impl Nix {
     /// [`Error::Failed`] with Nix's own words.
     pub async fn build(
         &self,
-        host: &Host,
+        declared: &Declaration,
         root: &Root,
         dir: &Path,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<(), Error> {
         let mut command = self.nix("build", dir);
-        command.arg("--print-build-logs").arg("--out-link").arg(root.link(host));
-        command.arg(format!("{}^out", host.derivation.as_str()));
+        command.arg("--print-build-logs").arg("--out-link").arg(root.link(declared));
+        command.arg(format!("{}^out", declared.derivation.as_str()));
         run(command, Some(dir), listen).await.map(drop)
     }
 }

@@ -1,6 +1,6 @@
 //! Evaluating a fleet: first which hosts there are, then each host for itself.
 
-use bosco_model::{Condition, Host, HostName};
+use bosco_model::{Condition, Declaration, Host, HostName};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -38,15 +38,6 @@ pub struct Fleet {
     pub allow_apply_all: bool,
 }
 
-/// What an evaluation of one host came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Evaluated {
-    /// It is selected, and this is what to deploy.
-    Selected(Box<Host>),
-    /// Its tags say that it is not selected.
-    NotSelected,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct FleetAnswer {
@@ -61,8 +52,8 @@ struct FleetAnswer {
 }
 
 #[derive(Deserialize)]
-struct HostAnswer {
-    selected: Option<Host>,
+struct HostAnswer<T> {
+    selected: Option<T>,
 }
 
 #[derive(Serialize)]
@@ -70,6 +61,7 @@ struct HostQuestion<'a> {
     form: Form,
     host: &'a HostName,
     condition: Option<&'a Condition>,
+    system: bool,
 }
 
 impl Nix {
@@ -97,8 +89,23 @@ impl Nix {
         Ok(Fleet { source: source.clone(), form, hosts, allow_apply_all: answer.allow_apply_all })
     }
 
-    /// Evaluates one host: how to deploy it and what it should run, in one pass. Where `condition` does not hold for
-    /// its tags, its toplevel is not evaluated.
+    /// Evaluates one host: how to deploy it and what it should run, in one pass. `None` where `condition` does not hold
+    /// for its tags; its toplevel is not evaluated then.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with Nix's own words.
+    pub async fn declaration(
+        &self,
+        fleet: &Fleet,
+        host: &HostName,
+        condition: Option<&Condition>,
+        listen: &mut (dyn FnMut(LogLine) + Send),
+    ) -> Result<Option<Declaration>, Error> {
+        self.evaluate_host(fleet, &HostQuestion { form: fleet.form, host, condition, system: true }, listen)
+            .await
+    }
+
+    /// Evaluates how to deploy one host, and not what it should run.
     ///
     /// # Errors
     /// [`Error::Failed`] with Nix's own words.
@@ -108,13 +115,22 @@ impl Nix {
         host: &HostName,
         condition: Option<&Condition>,
         listen: &mut (dyn FnMut(LogLine) + Send),
-    ) -> Result<Evaluated, Error> {
-        let question = HostQuestion { form: fleet.form, host, condition };
-        let question = serde_json::to_string(&question)
+    ) -> Result<Option<Host>, Error> {
+        self.evaluate_host(fleet, &HostQuestion { form: fleet.form, host, condition, system: false }, listen)
+            .await
+    }
+
+    async fn evaluate_host<T: DeserializeOwned>(
+        &self,
+        fleet: &Fleet,
+        question: &HostQuestion<'_>,
+        listen: &mut (dyn FnMut(LogLine) + Send),
+    ) -> Result<Option<T>, Error> {
+        let question = serde_json::to_string(question)
             .map_err(|error| Error::Answer { program: "nix eval".into(), why: error.to_string() })?;
         let expression = format!("({EVALUATE}) (builtins.fromJSON {})", nix_string(&question));
-        let answer: HostAnswer = self.evaluate(&fleet.source, &expression, listen).await?;
-        Ok(answer.selected.map_or(Evaluated::NotSelected, |host| Evaluated::Selected(Box::new(host))))
+        let answer: HostAnswer<T> = self.evaluate(&fleet.source, &expression, listen).await?;
+        Ok(answer.selected)
     }
 
     /// Applies an expression to all of a flake's outputs.

@@ -14,6 +14,6 @@ mod version;
 pub use build::Root;
 pub use closure::{Closure, Export};
 pub use command::{Error, LogLine, Nix};
-pub use evaluate::{Evaluated, Fleet, Form};
+pub use evaluate::{Fleet, Form};
 pub use source::{NoSource, Source};
 pub use version::Version;
