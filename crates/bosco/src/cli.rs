@@ -1,0 +1,148 @@
+//! The command line: what can be asked, in which words. Help, completions and man pages come from here.
+
+use std::path::PathBuf;
+
+use bosco_model::{Goal, Selector};
+use clap::builder::PossibleValue;
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+
+/// What each exit code means; part of every help and man page.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done; nothing was left undone
+  1    bosco could not work at all: no Nix, no ssh, an answer that can't be read
+  2    a mistake in the question: arguments, a selector without match, no fleet here
+  3    a host could not be evaluated or built; nothing was delivered to any
+  4    a host could not be deployed, or refused
+  5    a host could not be reached; all others are done
+  130  interrupted";
+
+/// Keeps a fleet of NixOS machines at what one git repository says.
+///
+/// The fleet is the flake in this directory, or in the nearest one above it, that declares `nixosConfigurations` or
+/// `colmenaHive`. Hosts are reached with your own `ssh`; nothing but Nix and sshd has to be on them.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Answer in JSON: one document, or one event per line where it takes its time
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// When to use colours; `auto` also honours NO_COLOR
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub(crate) color: Color,
+    /// Show what builders and hosts say
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring hosts to what the fleet says
+    ///
+    /// Evaluates and builds the selected hosts here, copies what each lacks, and activates it. Nothing is delivered if
+    /// one of them fails to evaluate or build. A host that already runs what it should is left alone; one that can't be
+    /// reached is skipped and said so.
+    #[command(after_help = EXIT_CODES)]
+    Apply(Apply),
+    /// Build hosts here, touch none
+    ///
+    /// The same as `apply --goal build`.
+    #[command(after_help = EXIT_CODES)]
+    Build(Selection),
+    /// List the hosts that the fleet declares
+    Hosts(Selection),
+    /// Compare what hosts run with what they should run
+    Status(Selection),
+    /// Print completions for a shell
+    ///
+    /// For example: `bosco completions fish > ~/.config/fish/completions/bosco.fish`
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the man pages into a directory
+    Man {
+        /// Where to; it is made if it is not there
+        #[arg(value_hint = ValueHint::DirPath)]
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// How far to go
+    #[arg(long, value_enum, default_value_t = GoalArg(Goal::Switch), value_name = "GOAL")]
+    pub(crate) goal: GoalArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Selection {
+    /// Which hosts; all without it
+    ///
+    /// `web-*` by name, `@tag` by tag, `a,b` either, `@web & !@canary` both, `!` not, parentheses group.
+    #[arg(long, value_parser = Selector::parse, value_name = "SELECTOR")]
+    pub(crate) on: Option<Selector>,
+}
+
+/// When output is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    /// Makes it so for the whole process.
+    pub(crate) fn write_global(self) {
+        match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
+/// A goal, as an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GoalArg(pub(crate) Goal);
+
+impl ValueEnum for GoalArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [GoalArg; 6] = {
+            let [a, b, c, d, e, f] = Goal::ALL;
+            [GoalArg(a), GoalArg(b), GoalArg(c), GoalArg(d), GoalArg(e), GoalArg(f)]
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self.0 {
+            Goal::Build => "build here, touch no host",
+            Goal::Push => "build and copy, activate nothing",
+            Goal::DryActivate => "say what an activation would do",
+            Goal::Test => "run it until the next boot",
+            Goal::Boot => "run it from the next boot on",
+            Goal::Switch => "run it now and at every boot",
+        };
+        Some(PossibleValue::new(self.0.word()).help(help))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,43 @@
+//! `bosco hosts`.
+
+use bosco_model::{Host, Selector};
+
+use crate::cli::Cli;
+use crate::commands::watch;
+use crate::error::{Error, Exit};
+use crate::fleet::{Context, each};
+use crate::outcome::{self, Outcome};
+use crate::show::{self, Table};
+
+pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>) -> Result<Exit, Error> {
+    let show = show::for_answer(cli);
+    let context = Context::find(watch(&show)).await?;
+    let evaluated = each(context.choose(selector)?, |chosen| {
+        let context = context.clone();
+        async move { context.host(&chosen).await.map_err(|outcome| (chosen.name, outcome)) }
+    })
+    .await;
+    show.clear();
+
+    let failed: Vec<_> = evaluated.iter().filter_map(|host| host.as_ref().err()).collect();
+    let hosts: Vec<&Host> = evaluated.iter().filter_map(|host| host.as_ref().ok()?.as_ref()).collect();
+    if hosts.is_empty() && failed.is_empty() {
+        return Err(context.no_match(selector));
+    }
+    if cli.json {
+        show::json(&hosts);
+    } else if !hosts.is_empty() {
+        let mut table = Table::new(["HOST", "TARGET", "SYSTEM", "TAGS"]);
+        for host in hosts {
+            let target =
+                host.target.as_ref().map_or_else(|| "(itself only)".into(), |target| target.display());
+            let tags: Vec<_> = host.tags.iter().map(|tag| format!("@{tag}")).collect();
+            table.row([host.name.to_string(), target, host.system.clone(), tags.join(" ")]);
+        }
+        table.print();
+    }
+    for (name, outcome) in &failed {
+        show::failure(name, outcome);
+    }
+    Ok(outcome::exit(failed.iter().map(|(_, outcome): &&(_, Outcome)| outcome)))
+}

@@ -1,0 +1,60 @@
+//! What can be asked: one command, one file.
+
+mod apply;
+mod completions;
+mod hosts;
+mod man;
+mod status;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bosco_model::Goal;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::{Cli, Command};
+use crate::error::{Error, Exit};
+use crate::event::Sink;
+use crate::show::Show;
+
+/// Runs the command that was asked for.
+pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
+    match &cli.command {
+        Command::Apply(args) => apply::run(cli, args.selection.on.as_ref(), args.goal.0).await,
+        Command::Build(selection) => apply::run(cli, selection.on.as_ref(), Goal::Build).await,
+        Command::Hosts(selection) => stoppable(hosts::run(cli, selection.on.as_ref())).await,
+        Command::Status(selection) => stoppable(status::run(cli, selection.on.as_ref())).await,
+        Command::Completions { shell } => completions::run(*shell),
+        Command::Man { directory } => man::run(directory),
+    }
+}
+
+/// Where the events of a command go that only reads.
+fn watch(show: &Arc<dyn Show>) -> Sink {
+    let show = Arc::clone(show);
+    Arc::new(move |event| show.event(&event))
+}
+
+/// Waits until the operator, or the system, wants the command to stop.
+async fn stopped() {
+    let wait = async |kind| match signal(kind) {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        () = wait(SignalKind::interrupt()) => {}
+        () = wait(SignalKind::terminate()) => {}
+        () = wait(SignalKind::hangup()) => {}
+    }
+}
+
+/// Runs a command that changes nothing, until it is stopped.
+async fn stoppable(command: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
+    tokio::select! {
+        biased;
+        () = stopped() => Err(Error::new(Exit::Interrupted, "interrupted; nothing was changed")),
+        ended = command => ended,
+    }
+}

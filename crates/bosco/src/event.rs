@@ -1,0 +1,89 @@
+//! What happens while a command works, as values: the stages tell, `show` shows.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bosco_model::HostName;
+use serde::Serialize;
+
+use crate::outcome::Outcome;
+
+/// What a host is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Stage {
+    Evaluate,
+    Connect,
+    Build,
+    Wait,
+    Copy,
+    Activate,
+}
+
+impl Stage {
+    /// What a host does in it.
+    pub(crate) fn doing(self) -> &'static str {
+        match self {
+            Self::Evaluate => "evaluating",
+            Self::Connect => "connecting",
+            Self::Build => "building",
+            Self::Wait => "waiting for the others",
+            Self::Copy => "copying",
+            Self::Activate => "activating",
+        }
+    }
+}
+
+/// Something that happened. As JSON, one line each; `event` says which.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub(crate) enum Event {
+    /// The fleet was found.
+    Fleet { directory: String, form: bosco_nix::Form, hosts: usize },
+    /// A host enters a stage.
+    Stage { host: HostName, stage: Stage },
+    /// Nix warns; of no host where all would say the same.
+    Warning { host: Option<HostName>, text: String },
+    /// A builder or a program says something.
+    Said { host: HostName, text: String },
+    /// Bytes on their way to a host.
+    Copied { host: HostName, paths: usize, bytes: u64, of: u64 },
+    /// A host is through.
+    Ended { host: HostName, seconds: f64, outcome: Outcome },
+    /// A stage after which all have to go on together has failed.
+    HeldBack { failed: Vec<HostName> },
+}
+
+/// Where events go.
+pub(crate) type Sink = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// Where each host is, for when the operator stops a command.
+#[derive(Default)]
+pub(crate) struct Ledger(Mutex<BTreeMap<HostName, Place>>);
+
+enum Place {
+    At(Stage),
+    Ended(Outcome),
+}
+
+impl Ledger {
+    /// Keeps what an event says of a host's place.
+    pub(crate) fn record(&self, event: &Event) {
+        let (host, place) = match event {
+            Event::Stage { host, stage } => (host, Place::At(*stage)),
+            Event::Ended { host, outcome, .. } => (host, Place::Ended(outcome.clone())),
+            _ => return,
+        };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(host.clone(), place);
+    }
+
+    /// What came of each host, those that are still under way being stopped where they are.
+    pub(crate) fn stop(&self) -> Vec<(HostName, Outcome)> {
+        let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = |place: &Place| match place {
+            Place::Ended(outcome) => outcome.clone(),
+            Place::At(stage) => Outcome::Interrupted { stage: *stage },
+        };
+        places.iter().map(|(host, place)| (host.clone(), outcome(place))).collect()
+    }
+}

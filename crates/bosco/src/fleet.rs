@@ -1,0 +1,183 @@
+//! The fleet that a command works on: found from the working directory, narrowed by a selector, evaluated host by host.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bosco_model::{Condition, Declaration, Host, HostName, Reach, Selector};
+use bosco_nix::{Fleet, LogLine, Nix, Source};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::error::{Error, Exit};
+use crate::event::{Event, Sink, Stage};
+use crate::outcome::Outcome;
+
+/// What one evaluation of a NixOS host may need, in bytes: so many are run side by side as have room.
+const MEMORY_PER_EVALUATION: u64 = 1024 * 1024 * 1024;
+
+/// What all stages of a command share.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) nix: Nix,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) events: Sink,
+    evaluations: Arc<Semaphore>,
+    started: Instant,
+}
+
+/// A host that a selector may mean, with what its tags still have to say.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    pub(crate) name: HostName,
+    pub(crate) condition: Option<Condition>,
+}
+
+impl Context {
+    /// Finds Nix and the fleet.
+    pub(crate) async fn find(events: Sink) -> Result<Self, Error> {
+        let started = Instant::now();
+        let here = std::env::current_dir().map_err(|error| {
+            Error::new(Exit::Unable, format!("the working directory can't be read: {error}"))
+        })?;
+        let source = Source::find(&here).map_err(|error| {
+            Error::new(Exit::Usage, error.to_string())
+                .hint("change to the directory of the fleet; a fleet is a flake with `nixosConfigurations` or `colmenaHive`")
+        })?;
+        let nix = Nix::find().await?;
+        let fleet = nix.fleet(&source, &mut listen(&events, None)).await?;
+        events(Event::Fleet {
+            directory: fleet.source.dir.display().to_string(),
+            form: fleet.form,
+            hosts: fleet.hosts.len(),
+        });
+        let evaluations = Arc::new(Semaphore::new(evaluations_side_by_side()));
+        Ok(Self { nix, fleet: Arc::new(fleet), events, evaluations, started })
+    }
+
+    /// The hosts that the selector may mean; all without one.
+    pub(crate) fn choose(&self, selector: Option<&Selector>) -> Result<Vec<Chosen>, Error> {
+        let chosen: Vec<Chosen> = self
+            .fleet
+            .hosts
+            .iter()
+            .filter_map(|name| {
+                let condition = match selector.map_or(Reach::Yes, |selector| selector.narrow(name)) {
+                    Reach::Yes => None,
+                    Reach::No => return None,
+                    Reach::If(condition) => Some(condition),
+                };
+                Some(Chosen { name: name.clone(), condition })
+            })
+            .collect();
+        if chosen.is_empty() {
+            return Err(self.no_match(selector));
+        }
+        Ok(chosen)
+    }
+
+    /// The error for a selector that selects nothing.
+    pub(crate) fn no_match(&self, selector: Option<&Selector>) -> Error {
+        const SHOWN: usize = 20;
+        let Some(selector) = selector else {
+            return Error::new(Exit::Usage, "the fleet declares no hosts");
+        };
+        let names: Vec<_> = self.fleet.hosts.iter().take(SHOWN).map(HostName::as_str).collect();
+        let more = self.fleet.hosts.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Error::new(Exit::Usage, format!("no host matches `{selector}`")).hint(format!(
+            "the fleet has {}{more}; `bosco hosts` lists them with their tags",
+            names.join(", ")
+        ))
+    }
+
+    /// Evaluates one host: how to deploy it and what it should run. `None` where its tags say that it is not selected.
+    pub(crate) async fn declaration(&self, chosen: &Chosen) -> Result<Option<Declaration>, Outcome> {
+        let mut listen = self.enter_evaluation(chosen);
+        let _permit = self.evaluations.acquire().await;
+        let condition = chosen.condition.as_ref();
+        let answer = self.nix.declaration(&self.fleet, &chosen.name, condition, &mut listen).await;
+        answer.map_err(|error| failed(Stage::Evaluate, &error))
+    }
+
+    /// Evaluates how to deploy one host.
+    pub(crate) async fn host(&self, chosen: &Chosen) -> Result<Option<Host>, Outcome> {
+        let mut listen = self.enter_evaluation(chosen);
+        let _permit = self.evaluations.acquire().await;
+        let answer = self.nix.host(&self.fleet, &chosen.name, chosen.condition.as_ref(), &mut listen).await;
+        answer.map_err(|error| failed(Stage::Evaluate, &error))
+    }
+
+    /// Tells what came of a host.
+    pub(crate) fn end(&self, host: &HostName, outcome: Outcome) -> (HostName, Outcome) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        (self.events)(Event::Ended { host: host.clone(), seconds, outcome: outcome.clone() });
+        (host.clone(), outcome)
+    }
+
+    fn enter_evaluation(&self, chosen: &Chosen) -> impl FnMut(LogLine) + Send + use<> {
+        (self.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Evaluate });
+        let mut listen = listen(&self.events, Some(&chosen.name));
+        // What is no warning is an error's trace, which the outcome tells better.
+        move |line| {
+            if matches!(line, LogLine::Warning(_)) {
+                listen(line);
+            }
+        }
+    }
+}
+
+/// Does the same for all hosts at once, and gives what came of each, in the order of their names.
+pub(crate) async fn each<I, T, F>(items: Vec<I>, work: impl Fn(I) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    for (index, item) in items.into_iter().enumerate() {
+        let work = work(item);
+        tasks.spawn(async move { (index, work.await) });
+    }
+    let mut done = Vec::with_capacity(tasks.len());
+    while let Some(ended) = tasks.join_next().await {
+        match ended {
+            Ok(result) => done.push(result),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// An error of Nix as what came of a host.
+pub(crate) fn failed(stage: Stage, error: &bosco_nix::Error) -> Outcome {
+    Outcome::failed(stage, error.to_string(), error.hint())
+}
+
+/// Turns what Nix says into events.
+pub(crate) fn listen(events: &Sink, host: Option<&HostName>) -> impl FnMut(LogLine) + Send + use<> {
+    let (events, host) = (events.clone(), host.cloned());
+    move |line| match (line, &host) {
+        // Each evaluation says so; it is said once.
+        (LogLine::Warning(text), _) if text.starts_with("Git tree ") => {
+            if host.is_none() {
+                events(Event::Warning { host: None, text });
+            }
+        }
+        (LogLine::Warning(text), host) => events(Event::Warning { host: host.clone(), text }),
+        (LogLine::Progress(text), Some(host)) => events(Event::Said { host: host.clone(), text }),
+        (LogLine::Progress(_), None) => {}
+    }
+}
+
+/// As many as there are processors, and as have room in memory.
+fn evaluations_side_by_side() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
+    });
+    let room =
+        available.map_or(processors, |kib| usize::try_from(kib * 1024 / MEMORY_PER_EVALUATION).unwrap_or(1));
+    processors.min(room).max(1)
+}

@@ -1,0 +1,113 @@
+//! For logs and pipes: plain lines.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use anstream::{eprintln, println};
+use bosco_model::HostName;
+
+use crate::event::{Event, Stage};
+use crate::outcome::Outcome;
+use crate::show::Show;
+use crate::show::style::{DIM, STRONG, failure, of_outcome, warning};
+
+/// A line for each thing that happens.
+pub(crate) struct Lines {
+    verbose: bool,
+    /// Warnings that were shown: hosts that share a module share its warnings.
+    warned: Mutex<HashSet<String>>,
+}
+
+/// Warnings and nothing else.
+pub(crate) struct Warnings;
+
+impl Lines {
+    pub(crate) fn new(verbose: bool) -> Self {
+        Self { verbose, warned: Mutex::default() }
+    }
+}
+
+impl Show for Lines {
+    fn event(&self, event: &Event) {
+        match event {
+            Event::Fleet { directory, hosts, .. } => {
+                eprintln!(
+                    "{STRONG}{directory}{STRONG:#}: {hosts} {}",
+                    if *hosts == 1 { "host" } else { "hosts" }
+                );
+            }
+            Event::Stage { stage: Stage::Wait, .. } => {}
+            Event::Stage { host, stage } => eprintln!("{host}: {}", stage.doing()),
+            Event::Warning { host, text } => {
+                if self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()) {
+                    warning(host.as_ref(), text);
+                }
+            }
+            Event::Said { host, text } => {
+                if self.verbose {
+                    eprintln!("{host}: {DIM}|{DIM:#} {text}");
+                }
+            }
+            Event::Copied { host, paths, bytes: 0, of } => {
+                eprintln!("{host}: copying {paths} paths, {}", indicatif::HumanBytes(*of));
+            }
+            Event::Copied { .. } => {}
+            Event::Ended { host, seconds, outcome } => {
+                let style = of_outcome(outcome);
+                let kind = outcome.kind();
+                eprintln!("{host}: {style}{kind}{style:#} {DIM}({seconds:.1} s){DIM:#}");
+            }
+            Event::HeldBack { failed } => held_back(failed),
+        }
+    }
+
+    fn summary(&self, outcomes: &[(HostName, Outcome)]) {
+        summary(outcomes);
+    }
+
+    fn clear(&self) {}
+}
+
+impl Show for Warnings {
+    fn event(&self, event: &Event) {
+        if let Event::Warning { host, text } = event {
+            warning(host.as_ref(), text);
+        }
+    }
+
+    fn summary(&self, _: &[(HostName, Outcome)]) {}
+
+    fn clear(&self) {}
+}
+
+pub(super) fn held_back(failed: &[HostName]) {
+    let names: Vec<_> = failed.iter().map(HostName::as_str).collect();
+    eprintln!("nothing is delivered: {} could not be evaluated or built", names.join(", "));
+}
+
+/// What was done to whom. What went well is counted; what did not is told at length.
+pub(super) fn summary(outcomes: &[(HostName, Outcome)]) {
+    let mut groups: Vec<(String, Vec<&HostName>, &Outcome)> = Vec::new();
+    for (host, outcome) in outcomes {
+        if matches!(outcome, Outcome::Built { .. }) {
+            println!("{host}: {}", outcome.words());
+            continue;
+        }
+        if outcome.hint().is_some() || outcome.log().is_some() {
+            failure(host, outcome);
+        }
+        let kind = outcome.kind();
+        match groups.iter_mut().find(|(known, ..)| *known == kind) {
+            Some((_, hosts, _)) => hosts.push(host),
+            None => groups.push((kind, vec![host], outcome)),
+        }
+    }
+    const NAMED: usize = 8;
+    for (kind, hosts, outcome) in groups {
+        let style = of_outcome(outcome);
+        let names: Vec<_> = hosts.iter().take(NAMED).map(|host| host.as_str()).collect();
+        let more = hosts.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        println!("{style}{:>4} {kind}{style:#}: {}{more}", hosts.len(), names.join(", "));
+    }
+}

@@ -1,0 +1,66 @@
+//! How a person or a script sees what happens. Progress goes to the standard error stream, answers to the standard
+//! output; nothing else in this program writes to either.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod json;
+mod lines;
+mod progress;
+mod style;
+mod table;
+
+use std::io::{IsTerminal, stderr};
+use std::sync::Arc;
+
+use bosco_model::HostName;
+use serde::Serialize;
+
+pub(crate) use self::style::failure;
+pub(crate) use self::table::Table;
+use crate::cli::Cli;
+use crate::error::Error;
+use crate::event::Event;
+use crate::outcome::Outcome;
+
+/// A way to show what happens.
+pub(crate) trait Show: Send + Sync {
+    /// Something happened.
+    fn event(&self, event: &Event);
+    /// What came of everything, at the end.
+    fn summary(&self, outcomes: &[(HostName, Outcome)]);
+    /// Takes away what is not to stay.
+    fn clear(&self);
+}
+
+/// For a command whose work is what is of interest.
+pub(crate) fn for_work(cli: &Cli) -> Arc<dyn Show> {
+    if cli.json {
+        Arc::new(json::Json)
+    } else if stderr().is_terminal() {
+        Arc::new(progress::Progress::new(cli.verbose))
+    } else {
+        Arc::new(lines::Lines::new(cli.verbose))
+    }
+}
+
+/// For a command whose answer is what is of interest: its work is seen only by who waits for it.
+pub(crate) fn for_answer(cli: &Cli) -> Arc<dyn Show> {
+    if !cli.json && stderr().is_terminal() {
+        Arc::new(progress::Progress::new(cli.verbose))
+    } else {
+        Arc::new(lines::Warnings)
+    }
+}
+
+/// Prints an answer as one JSON document.
+pub(crate) fn json(answer: &impl Serialize) {
+    json::print(answer, true);
+}
+
+/// Prints why a command could not do its work.
+pub(crate) fn error(error: &Error, as_json: bool) {
+    if as_json {
+        json::print(error, false);
+    } else {
+        style::error(error);
+    }
+}

@@ -1,0 +1,167 @@
+//! For a person at a terminal: what each host is at and for how long, calm however many there are.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bosco_model::HostName;
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::event::{Event, Stage};
+use crate::outcome::Outcome;
+use crate::show::Show;
+use crate::show::lines::{held_back, summary};
+use crate::show::style::{DIM, failure, of_outcome, warning};
+
+/// How many hosts have a line of their own while they are at work.
+const SHOWN: usize = 12;
+
+pub(crate) struct Progress {
+    verbose: bool,
+    bars: MultiProgress,
+    state: Mutex<Shown>,
+}
+
+struct Shown {
+    /// The hosts that are at work, with their lines where they have one.
+    working: BTreeMap<HostName, Working>,
+    total: ProgressBar,
+    known: HashSet<HostName>,
+    done: usize,
+    warned: HashSet<String>,
+}
+
+struct Working {
+    stage: Stage,
+    since: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    pub(crate) fn new(verbose: bool) -> Self {
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        let total = bars.add(bar("{spinner} {msg}"));
+        let state =
+            Shown { working: BTreeMap::new(), total, known: HashSet::new(), done: 0, warned: HashSet::new() };
+        Self { verbose, bars, state: Mutex::new(state) }
+    }
+
+    /// Prints above the bars.
+    fn print(&self, write: impl FnOnce()) {
+        self.bars.suspend(write);
+    }
+}
+
+/// A line with a spinner that turns by itself.
+fn bar(template: &str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+impl Shown {
+    fn enter(&mut self, bars: &MultiProgress, host: &HostName, stage: Stage) {
+        self.known.insert(host.clone());
+        let shown = self.working.values().filter(|working| working.bar.is_some()).count();
+        let working = self.working.entry(host.clone()).or_insert_with(|| {
+            // A few lines are enough; the total counts everybody.
+            let line = (shown < SHOWN)
+                .then(|| bars.insert_before(&self.total, bar("{spinner} {prefix} {msg} {elapsed}")));
+            if let Some(line) = &line {
+                line.set_prefix(format!("{host:<20}"));
+            }
+            Working { stage, since: Instant::now(), bar: line }
+        });
+        working.stage = stage;
+        working.since = Instant::now();
+        if let Some(line) = &working.bar {
+            line.reset_elapsed();
+            line.set_message(stage.doing());
+        }
+        self.count();
+    }
+
+    fn detail(&mut self, host: &HostName, text: &str) {
+        if let Some(Working { stage, bar: Some(line), .. }) = self.working.get(host) {
+            let text: String = text.chars().take(60).collect();
+            line.set_message(format!("{} {text}", stage.doing()));
+        }
+    }
+
+    fn end(&mut self, host: &HostName) {
+        if let Some(Working { bar: Some(line), .. }) = self.working.remove(host) {
+            line.finish_and_clear();
+        }
+        self.done += 1;
+        self.count();
+    }
+
+    fn count(&self) {
+        let mut stages: BTreeMap<Stage, usize> = BTreeMap::new();
+        for working in self.working.values() {
+            *stages.entry(working.stage).or_default() += 1;
+        }
+        let parts: Vec<_> =
+            stages.iter().map(|(stage, count)| format!("{count} {}", stage.doing())).collect();
+        self.total.set_message(format!("{} of {} done  {}", self.done, self.known.len(), parts.join(", ")));
+    }
+}
+
+impl Show for Progress {
+    fn event(&self, event: &Event) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Fleet { .. } => {}
+            Event::Stage { host, stage } => state.enter(&self.bars, host, *stage),
+            Event::Warning { host, text } => {
+                if state.warned.insert(text.clone()) {
+                    self.print(|| warning(host.as_ref(), text));
+                }
+            }
+            Event::Said { host, text } => {
+                if self.verbose {
+                    self.print(|| anstream::eprintln!("{host}: {DIM}|{DIM:#} {text}"));
+                } else {
+                    state.detail(host, text);
+                }
+            }
+            Event::Copied { host, paths, bytes, of } => {
+                state.detail(
+                    host,
+                    &format!("{paths} paths, {} of {}", HumanBytes(*bytes.min(of)), HumanBytes(*of)),
+                );
+            }
+            Event::Ended { host, seconds, outcome } => {
+                state.end(host);
+                let style = of_outcome(outcome);
+                let kind = outcome.kind();
+                self.print(|| {
+                    anstream::eprintln!("{host:<20} {style}{kind}{style:#} {DIM}({seconds:.1} s){DIM:#}")
+                });
+            }
+            Event::HeldBack { failed } => self.print(|| held_back(failed)),
+        }
+    }
+
+    fn summary(&self, outcomes: &[(HostName, Outcome)]) {
+        self.clear();
+        // With few hosts, the lines above have said what went well.
+        if outcomes.len() > SHOWN
+            || outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Built { .. }))
+        {
+            return summary(outcomes);
+        }
+        for (host, outcome) in outcomes {
+            if outcome.hint().is_some() || outcome.log().is_some() {
+                failure(host, outcome);
+            }
+        }
+    }
+
+    fn clear(&self) {
+        let _ = self.bars.clear();
+    }
+}
