@@ -139,7 +139,7 @@ impl Show for Progress {
                 let style = of_outcome(outcome);
                 let kind = outcome.kind();
                 self.print(|| {
-                    anstream::eprintln!("{host:<20} {style}{kind}{style:#} {DIM}({seconds:.1} s){DIM:#}")
+                    anstream::eprintln!("{host:<20} {style}{kind}{style:#} {DIM}({seconds:.1} s){DIM:#}");
                 });
             }
             Event::HeldBack { failed } => self.print(|| held_back(failed)),
