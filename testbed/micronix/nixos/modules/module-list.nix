@@ -1,0 +1,19 @@
+[
+  ./misc/assertions.nix
+  ./misc/nixpkgs.nix
+  ./misc/version.nix
+  ./misc/accepted.nix
+  ./config/environment.nix
+  ./config/etc.nix
+  ./config/networking.nix
+  ./config/users.nix
+  ./services/nix-daemon.nix
+  ./services/openssh.nix
+  ./system/systemd.nix
+  ./system/activation.nix
+  ./system/switch.nix
+  ./system/specialisation.nix
+  ./system/toplevel.nix
+  ./boot/kernel.nix
+  ./boot/loader.nix
+]

@@ -1,0 +1,2 @@
+# What a guest of qemu needs. Nothing here.
+{ }
