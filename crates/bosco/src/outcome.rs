@@ -87,6 +87,11 @@ impl Outcome {
         }
     }
 
+    /// Whether the operator has to be told more than its kind.
+    pub(crate) fn wants_telling(&self) -> bool {
+        self.log().is_some() || !matches!(self.exit(), Exit::Done) && !matches!(self, Self::HeldBack)
+    }
+
     /// What programs said that the operator should see.
     pub(crate) fn log(&self) -> Option<&str> {
         match self {

@@ -93,7 +93,7 @@ pub(super) fn summary(outcomes: &[(HostName, Outcome)]) {
             println!("{host}: {}", outcome.words());
             continue;
         }
-        if outcome.hint().is_some() || outcome.log().is_some() {
+        if outcome.wants_telling() {
             failure(host, outcome);
         }
         let kind = outcome.kind();

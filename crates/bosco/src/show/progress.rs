@@ -155,7 +155,7 @@ impl Show for Progress {
             return summary(outcomes);
         }
         for (host, outcome) in outcomes {
-            if outcome.hint().is_some() || outcome.log().is_some() {
+            if outcome.wants_telling() {
                 failure(host, outcome);
             }
         }
