@@ -44,8 +44,8 @@ pub(crate) enum Event {
     Stage { host: HostName, stage: Stage },
     /// Nix warns; of no host where all would say the same.
     Warning { host: Option<HostName>, text: String },
-    /// A builder or a program says something.
-    Said { host: HostName, text: String },
+    /// A builder says something.
+    Said { text: String },
     /// Bytes on their way to a host.
     Copied { host: HostName, paths: usize, bytes: u64, of: u64 },
     /// A host is through.

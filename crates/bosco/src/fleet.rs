@@ -117,13 +117,7 @@ impl Context {
 
     fn enter_evaluation(&self, chosen: &Chosen) -> impl FnMut(LogLine) + Send + use<> {
         (self.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Evaluate });
-        let mut listen = listen(&self.events, Some(&chosen.name));
-        // What is no warning is an error's trace, which the outcome tells better.
-        move |line| {
-            if matches!(line, LogLine::Warning(_)) {
-                listen(line);
-            }
-        }
+        listen(&self.events, Some(&chosen.name))
     }
 }
 
@@ -157,16 +151,13 @@ pub(crate) fn failed(stage: Stage, error: &bosco_nix::Error) -> Outcome {
 /// Turns what Nix says into events.
 pub(crate) fn listen(events: &Sink, host: Option<&HostName>) -> impl FnMut(LogLine) + Send + use<> {
     let (events, host) = (events.clone(), host.cloned());
-    move |line| match (line, &host) {
+    move |line| match line {
         // Each evaluation says so; it is said once.
-        (LogLine::Warning(text), _) if text.starts_with("Git tree ") => {
-            if host.is_none() {
-                events(Event::Warning { host: None, text });
-            }
-        }
-        (LogLine::Warning(text), host) => events(Event::Warning { host: host.clone(), text }),
-        (LogLine::Progress(text), Some(host)) => events(Event::Said { host: host.clone(), text }),
-        (LogLine::Progress(_), None) => {}
+        LogLine::Warning(text) if text.starts_with("Git tree ") && host.is_some() => {}
+        LogLine::Warning(text) => events(Event::Warning { host: host.clone(), text }),
+        // What an evaluation says is an error's trace, which the outcome tells better.
+        LogLine::Progress(_) if host.is_some() => {}
+        LogLine::Progress(text) => events(Event::Said { text }),
     }
 }
 

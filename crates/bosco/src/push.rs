@@ -1,7 +1,8 @@
 //! The way from source to report, driven by an operator: evaluate, build, deliver, activate.
 //!
-//! Up to *build* each host goes on by itself. Then all wait for one another: nothing is delivered if one of them could
-//! not be evaluated or built. A host keeps its one connection from the first question to the last.
+//! Hosts are evaluated and asked what they run side by side, then all that is lacking is built at once, then they are
+//! delivered to side by side; nothing is delivered if one of them could not be evaluated or built. A host keeps its one
+//! connection from the first question to the last.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,8 +20,6 @@ use crate::outcome::Outcome;
 
 /// How many connections are made at once: more would run into sshd's `MaxStartups` on a shared jump host.
 pub(crate) const CONNECTIONS: usize = 50;
-/// How many builds Nix is asked for at once; each shares its own limits with the others.
-const BUILDS: usize = 8;
 /// How many hosts are copied to at once.
 const COPIES: usize = 10;
 
@@ -32,18 +31,16 @@ pub(crate) struct Push {
     ssh: Ssh,
     root: Arc<Root>,
     connections: Arc<Semaphore>,
-    builds: Arc<Semaphore>,
     copies: Arc<Semaphore>,
 }
 
-/// How far a host has come before anything is delivered.
-enum Prepared {
-    /// It is not selected.
-    NotSelected,
-    /// There is nothing more to do.
-    Ended((HostName, Outcome)),
-    /// It is built, and its connection is open.
-    Ready(Box<Declaration>, Box<Session>),
+/// A host that something is to be done for.
+struct Wanted {
+    declared: Declaration,
+    /// Its connection, where the goal delivers.
+    session: Option<Session>,
+    /// Whether it has its toplevel already.
+    there: bool,
 }
 
 impl Push {
@@ -54,46 +51,40 @@ impl Push {
             ssh: Ssh::from_environment(),
             root: Arc::new(root),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
-            builds: Arc::new(Semaphore::new(BUILDS)),
             copies: Arc::new(Semaphore::new(COPIES)),
         }
     }
 
-    /// Brings the chosen hosts to the goal. What came of each is told by events; here it comes together.
+    /// Brings the chosen hosts to the goal, and gives what came of each, in the order of their names.
     pub(crate) async fn run(&self, chosen: Vec<Chosen>) -> Vec<(HostName, Outcome)> {
-        let prepared = each(chosen, |chosen| {
+        let asked = each(chosen, |chosen| {
             let push = self.clone();
-            async move { push.prepare(chosen).await }
+            async move { push.ask(chosen).await }
         })
         .await;
-
         let mut ended = Vec::new();
-        let mut ready = Vec::new();
-        for host in prepared {
+        let mut wanted = Vec::new();
+        for host in asked {
             match host {
-                Prepared::NotSelected => {}
-                Prepared::Ended(host) => ended.push(host),
-                Prepared::Ready(declared, session) => ready.push((declared, session)),
+                Ok(Some(host)) => wanted.push(host),
+                Ok(None) => {}
+                Err(outcome) => ended.push(outcome),
             }
         }
-        let unbuilt: Vec<HostName> =
-            ended.iter().filter(|(_, o)| is_unbuilt(o)).map(|(n, _)| n.clone()).collect();
-        let deliver = unbuilt.is_empty();
-        if !deliver && !ready.is_empty() {
-            (self.context.events)(Event::HeldBack { failed: unbuilt });
+
+        let (built, unbuilt) = self.build(wanted).await;
+        ended.extend(unbuilt);
+        let not_ready: Vec<_> =
+            ended.iter().filter(|(_, o)| is_unbuilt(o)).map(|(name, _)| name.clone()).collect();
+        let deliver = not_ready.is_empty();
+        if !deliver && self.goal.delivers() && !built.is_empty() {
+            (self.context.events)(Event::HeldBack { failed: not_ready });
         }
+
         ended.extend(
-            each(ready, |(declared, session)| {
+            each(built, |host| {
                 let push = self.clone();
-                async move {
-                    let outcome = if deliver {
-                        push.deliver(&declared, *session).await
-                    } else {
-                        session.close().await;
-                        Outcome::HeldBack
-                    };
-                    push.context.end(&declared.host.name, outcome)
-                }
+                async move { push.deliver(host, deliver).await }
             })
             .await,
         );
@@ -101,67 +92,80 @@ impl Push {
         ended
     }
 
-    /// Source to built, and to an open connection where there is something to deliver.
-    async fn prepare(&self, chosen: Chosen) -> Prepared {
-        let declared = match self.context.declaration(&chosen).await {
-            Ok(None) => return Prepared::NotSelected,
-            Ok(Some(declared)) => declared,
-            Err(outcome) => return Prepared::Ended(self.context.end(&chosen.name, outcome)),
-        };
-        match self.connect_and_build(&declared).await {
-            Ok(session) => {
-                self.enter(&declared, Stage::Wait);
-                Prepared::Ready(Box::new(declared), Box::new(session))
-            }
-            Err(outcome) => Prepared::Ended(self.context.end(&declared.host.name, outcome)),
-        }
-    }
-
-    /// Asks the host what it runs, and builds what it lacks. `Err` is an outcome, not always a bad one.
-    async fn connect_and_build(&self, declared: &Declaration) -> Result<Session, Outcome> {
+    /// Source to an open connection, where something is to be delivered. `None` where the host is not selected; `Err`
+    /// is how it ended already, not always badly.
+    async fn ask(&self, chosen: Chosen) -> Result<Option<Wanted>, (HostName, Outcome)> {
+        let end = |outcome| self.context.end(&chosen.name, outcome);
+        let Some(declared) = self.context.declaration(&chosen).await.map_err(end)? else { return Ok(None) };
         if !self.goal.delivers() {
-            self.build(declared).await?;
-            return Err(Outcome::Built { toplevel: declared.toplevel.clone() });
+            return Ok(Some(Wanted { declared, session: None, there: false }));
         }
-        self.enter(declared, Stage::Connect);
+        self.enter(&declared, Stage::Connect);
         let (session, observed) = {
             let _permit = self.connections.acquire().await;
-            connect(&self.ssh, declared).await?
+            connect(&self.ssh, &declared).await.map_err(end)?
         };
-        match plan(self.goal, declared, &observed) {
-            Plan::Deliver => {}
-            Plan::Nothing => {
-                session.close().await;
-                return Err(Outcome::UpToDate);
+        let outcome = match plan(self.goal, &declared, &observed) {
+            Plan::Deliver => {
+                self.enter(&declared, Stage::Wait);
+                return Ok(Some(Wanted { declared, session: Some(session), there: observed.has_toplevel }));
             }
+            Plan::Nothing => Outcome::UpToDate,
             Plan::Refuse(refusal) => {
-                session.close().await;
-                let hint = Some(refusal.hint().to_owned());
-                return Err(Outcome::failed(Stage::Connect, refusal.to_string(), hint));
+                Outcome::failed(Stage::Connect, refusal.to_string(), Some(refusal.hint().to_owned()))
             }
-        }
-        if !observed.has_toplevel {
-            self.build(declared).await?;
-        }
-        Ok(session)
+        };
+        session.close().await;
+        Err(end(outcome))
     }
 
-    async fn build(&self, declared: &Declaration) -> Result<(), Outcome> {
-        let _permit = self.builds.acquire().await;
-        self.enter(declared, Stage::Build);
-        let mut listen = listen(&self.context.events, Some(&declared.host.name));
+    /// Builds what is lacking, and parts the hosts that have their toplevel from those that could not be built.
+    async fn build(&self, wanted: Vec<Wanted>) -> (Vec<Wanted>, Vec<(HostName, Outcome)>) {
+        let (mut built, lacking): (Vec<Wanted>, Vec<Wanted>) =
+            wanted.into_iter().partition(|host| host.there);
+        for host in &lacking {
+            self.enter(&host.declared, Stage::Build);
+        }
+        let declared: Vec<&Declaration> = lacking.iter().map(|host| &host.declared).collect();
+        let mut listen = listen(&self.context.events, None);
         let dir = &self.context.fleet.source.dir;
-        let built = self.context.nix.build(declared, &self.root, dir, &mut listen).await;
-        built.map_err(|error| failed(Stage::Build, &error))
+        let results = self.context.nix.build(&declared, &self.root, dir, &mut listen).await;
+        let mut unbuilt = Vec::new();
+        for (host, result) in lacking.into_iter().zip(results) {
+            match result {
+                Ok(()) => {
+                    if self.goal.delivers() {
+                        self.enter(&host.declared, Stage::Wait);
+                    }
+                    built.push(host);
+                }
+                Err(error) => {
+                    unbuilt.push(self.context.end(&host.declared.host.name, failed(Stage::Build, &error)));
+                    if let Some(session) = host.session {
+                        session.close().await;
+                    }
+                }
+            }
+        }
+        (built, unbuilt)
     }
 
     /// Built to reported.
-    async fn deliver(&self, declared: &Declaration, mut session: Session) -> Outcome {
-        let outcome = match self.copy_and_activate(declared, &mut session).await {
-            Ok(outcome) | Err(outcome) => outcome,
+    async fn deliver(&self, host: Wanted, deliver: bool) -> (HostName, Outcome) {
+        let Wanted { declared, session, .. } = host;
+        let outcome = match session {
+            None => Outcome::Built { toplevel: declared.toplevel.clone() },
+            Some(mut session) => {
+                let outcome = if deliver {
+                    self.copy_and_activate(&declared, &mut session).await.unwrap_or_else(|outcome| outcome)
+                } else {
+                    Outcome::HeldBack
+                };
+                session.close().await;
+                outcome
+            }
         };
-        session.close().await;
-        outcome
+        self.context.end(&declared.host.name, outcome)
     }
 
     async fn copy_and_activate(

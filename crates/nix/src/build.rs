@@ -1,4 +1,4 @@
-//! Building a host's toplevel.
+//! Building toplevels.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bosco_model::Declaration;
 
 use crate::command::run;
-use crate::{Error, LogLine, Nix};
+use crate::{Error, LogLine, Nix, message};
 
 /// What keeps built toplevels from being collected while they are needed: links in a directory of this run, which goes
 /// with it.
@@ -32,10 +32,6 @@ impl Root {
             }
         }
     }
-
-    fn link(&self, declared: &Declaration) -> PathBuf {
-        self.dir.join(declared.host.name.as_str())
-    }
 }
 
 impl Drop for Root {
@@ -46,20 +42,61 @@ impl Drop for Root {
 }
 
 impl Nix {
-    /// Builds a host's toplevel, or fetches it where it can be had, and roots it.
-    ///
-    /// # Errors
-    /// [`Error::Failed`] with Nix's own words.
+    /// Builds toplevels, or fetches them where they can be had, and roots them; gives what came of each. It is one
+    /// process for all of them: where two wait for the same derivation, Nix looks only every five seconds whether it is
+    /// there (`build-poll-interval`).
     pub async fn build(
         &self,
-        declared: &Declaration,
+        declared: &[&Declaration],
         root: &Root,
         dir: &Path,
         listen: &mut (dyn FnMut(LogLine) + Send),
-    ) -> Result<(), Error> {
+    ) -> Vec<Result<(), Error>> {
+        if declared.is_empty() {
+            return Vec::new();
+        }
         let mut command = self.nix("build", dir);
-        command.arg("--print-build-logs").arg("--out-link").arg(root.link(declared));
-        command.arg(format!("{}^out", declared.derivation.as_str()));
-        run(command, Some(dir), listen).await.map(drop)
+        command.args(["--keep-going", "--print-build-logs", "--out-link"]).arg(root.dir.join("toplevel"));
+        command.args(declared.iter().map(|one| format!("{}^out", one.derivation.as_str())));
+        let Err(error) = run(command, Some(dir), listen).await.map(drop) else {
+            return declared.iter().map(|_| Ok(())).collect();
+        };
+        let Error::Failed { log, .. } = &error else {
+            return declared.iter().map(|_| Err(error.clone())).collect();
+        };
+        let causes = message::failed_derivations(log);
+        let mut results = Vec::with_capacity(declared.len());
+        for one in declared {
+            results.push(if self.is_valid(one).await {
+                Ok(())
+            } else {
+                Err(self.cause(one, &causes, &error).await)
+            });
+        }
+        results
+    }
+
+    async fn is_valid(&self, declared: &Declaration) -> bool {
+        let query = self.store(["--check-validity", declared.toplevel.as_str()]);
+        run(query, None, &mut |_| {}).await.is_ok()
+    }
+
+    /// Of all that failed, what this toplevel needs.
+    async fn cause(&self, declared: &Declaration, causes: &[(String, String)], all: &Error) -> Error {
+        let query = self.store(["--query", "--requisites", declared.derivation.as_str()]);
+        let needs = run(query, None, &mut |_| {}).await.unwrap_or_default();
+        let needs = String::from_utf8_lossy(&needs);
+        let is_needed = |derivation: &str| needs.lines().any(|line| line == derivation);
+        let told: Vec<&str> = causes
+            .iter()
+            .filter(|(derivation, _)| is_needed(derivation))
+            .map(|(_, why)| why.as_str())
+            .collect();
+        match all {
+            Error::Failed { log, .. } if !told.is_empty() => {
+                Error::Failed { message: told.join("\n"), log: log.clone() }
+            }
+            other => other.clone(),
+        }
     }
 }

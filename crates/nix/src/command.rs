@@ -18,7 +18,7 @@ const MAX_ANSWER: u64 = 512 * 1024 * 1024;
 const MAX_LOG: usize = 1024 * 1024;
 
 /// Why Nix did not do what it was asked to.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum Error {
     /// There is no such program.
     #[error("`{program}` was not found")]
@@ -27,12 +27,12 @@ pub enum Error {
         program: String,
     },
     /// It could not be started or listened to.
-    #[error("could not run `{program}`")]
+    #[error("could not run `{program}`: {why}")]
     Process {
         /// What was started.
         program: String,
         /// What the system said.
-        source: io::Error,
+        why: String,
     },
     /// It is older than [`Version::OLDEST`].
     #[error("the Nix here is {found}, bosco needs {} or newer", Version::OLDEST)]
@@ -139,7 +139,7 @@ pub(crate) fn spawn(mut command: Command) -> Result<Child, Error> {
     command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => Error::Missing { program },
-        _ => Error::Process { program, source },
+        _ => Error::Process { program, why: source.to_string() },
     })
 }
 
@@ -157,7 +157,7 @@ pub(crate) async fn run(
     let (answer, log) = tokio::join!(read_answer(stdout), read_log(stderr, listen));
     let status = child.wait().await;
     finish(&program, dir, status, &log?)?;
-    answer.map_err(|source| Error::Process { program, source })
+    answer.map_err(|error| Error::Process { program, why: error.to_string() })
 }
 
 /// Turns the end of a process into a result.
@@ -167,7 +167,8 @@ pub(crate) fn finish(
     status: io::Result<ExitStatus>,
     log: &str,
 ) -> Result<(), Error> {
-    let status = status.map_err(|source| Error::Process { program: program.to_owned(), source })?;
+    let status =
+        status.map_err(|error| Error::Process { program: program.to_owned(), why: error.to_string() })?;
     if status.success() {
         return Ok(());
     }
@@ -202,7 +203,7 @@ pub(crate) async fn read_log(
     loop {
         let mut line = Vec::new();
         let read = (&mut reader).take(64 * 1024).read_until(b'\n', &mut line).await;
-        if read.map_err(|source| Error::Process { program: "nix".into(), source })? == 0 {
+        if read.map_err(|error| Error::Process { program: "nix".into(), why: error.to_string() })? == 0 {
             return Ok(log);
         }
         let line = message::plain(String::from_utf8_lossy(&line).trim_end());

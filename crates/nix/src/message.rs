@@ -71,6 +71,37 @@ pub(crate) fn essence(log: &str) -> String {
     essence.strip_prefix("error:").unwrap_or(essence).trim().to_owned()
 }
 
+/// The derivations whose own builders failed, each with what Nix says of it. `builder for 'X' failed` until Nix 2.29,
+/// `Cannot build 'X'` with a reason since.
+pub(crate) fn failed_derivations(log: &str) -> Vec<(String, String)> {
+    let lines: Vec<&str> = log.lines().collect();
+    let mut failed = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let Some(said) = line.trim_start().strip_prefix("error: ") else { continue };
+        let named = said.strip_prefix("builder for '").or_else(|| said.strip_prefix("Cannot build '"));
+        let Some((derivation, _)) = named.and_then(|rest| rest.split_once('\'')) else { continue };
+        let behind =
+            lines[at + 1..].iter().take_while(|line| line.starts_with(' ') && !line.trim().is_empty());
+        let mut why: Vec<&str> = std::iter::once(said).chain(behind.map(|line| line.trim())).collect();
+        let is_consequence = why.iter().any(|line| line.starts_with("Reason:") && line.contains("dependenc"));
+        if !is_consequence && failed.iter().all(|(known, _)| known != derivation) {
+            why.extend(last_words(derivation, &lines));
+            failed.push((derivation.to_owned(), why.join("\n")));
+        }
+    }
+    failed
+}
+
+/// The last that a builder printed, where the log has it (`--print-build-logs`): `NAME> TEXT`.
+fn last_words<'a>(derivation: &str, log: &[&'a str]) -> impl Iterator<Item = &'a str> {
+    const SHOWN: usize = 10;
+    let base = derivation.strip_suffix(".drv").and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+    let prefix = format!("{}> ", base.get(33..).unwrap_or_default());
+    let mut said: Vec<&str> = log.iter().filter(|line| line.starts_with(&prefix)).copied().collect();
+    said.drain(..said.len().saturating_sub(SHOWN));
+    said.into_iter()
+}
+
 /// Calls files of the fleet by the names that the user knows: Nix reads them from a copy in its store.
 pub(crate) fn with_names_of_the_user(text: &str, is_ours: &dyn Fn(&str) -> bool) -> String {
     const STORE: &str = "/nix/store/";
@@ -158,6 +189,24 @@ mod tests {
     }
 
     #[test]
+    fn each_derivation_that_failed_by_itself_is_named_once() {
+        let old = "error: builder for '/nix/store/a.drv' failed with exit code 1;\n       last 1 log lines:\n       > boo\nerror: 1 dependencies of derivation '/nix/store/b.drv' failed to build\n";
+        let told = "builder for '/nix/store/a.drv' failed with exit code 1;\nlast 1 log lines:\n> boo";
+        assert_eq!(failed_derivations(old), [("/nix/store/a.drv".to_owned(), told.to_owned())]);
+        let new = "error: Cannot build '/nix/store/a.drv'.\n       Reason: builder failed with exit code 1.\nerror: Cannot build '/nix/store/b.drv'.\n       Reason: 1 dependency failed.\n";
+        let names: Vec<_> = failed_derivations(new).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["/nix/store/a.drv"]);
+    }
+
+    #[test]
+    fn a_builders_last_words_stand_beside_its_failure() {
+        let drv = format!("/nix/store/{}-x.drv", "0".repeat(32));
+        let log = format!("x> one\ny> other\nx> two\nerror: builder for '{drv}' failed with exit code 1\n");
+        let told = format!("builder for '{drv}' failed with exit code 1\nx> one\nx> two");
+        assert_eq!(failed_derivations(&log), [(drv, told)]);
+    }
+
+    #[test]
     fn an_end_without_an_error_line_tells_the_last_lines() {
         assert_eq!(essence("a\n\nb\n"), "a\nb\n");
         assert_eq!(essence(""), "");
@@ -183,6 +232,7 @@ mod tests {
             let _ = essence(&plain(&text));
             let _ = with_names_of_the_user(&text, &|_| true);
             let _ = classify(&text);
+            let _ = failed_derivations(&text);
         }
     }
 }

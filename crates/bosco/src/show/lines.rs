@@ -43,9 +43,9 @@ impl Show for Lines {
                     warning(host.as_ref(), text);
                 }
             }
-            Event::Said { host, text } => {
+            Event::Said { text } => {
                 if self.verbose {
-                    eprintln!("{host}: {DIM}|{DIM:#} {text}");
+                    eprintln!("{DIM}|{DIM:#} {text}");
                 }
             }
             Event::Copied { host, paths, bytes: 0, of } => {

@@ -29,6 +29,7 @@ struct Shown {
     known: HashSet<HostName>,
     done: usize,
     warned: HashSet<String>,
+    said: String,
 }
 
 struct Working {
@@ -41,8 +42,14 @@ impl Progress {
     pub(crate) fn new(verbose: bool) -> Self {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         let total = bars.add(bar("{spinner} {msg}"));
-        let state =
-            Shown { working: BTreeMap::new(), total, known: HashSet::new(), done: 0, warned: HashSet::new() };
+        let state = Shown {
+            working: BTreeMap::new(),
+            total,
+            known: HashSet::new(),
+            done: 0,
+            warned: HashSet::new(),
+            said: String::new(),
+        };
         Self { verbose, bars, state: Mutex::new(state) }
     }
 
@@ -91,6 +98,12 @@ impl Shown {
         }
     }
 
+    /// What a builder says stands beside the total: it is for all hosts that need what it makes.
+    fn saying(&mut self, text: &str) {
+        self.said = text.chars().take(60).collect();
+        self.count();
+    }
+
     fn end(&mut self, host: &HostName) {
         if let Some(Working { bar: Some(line), .. }) = self.working.remove(host) {
             line.finish_and_clear();
@@ -106,7 +119,9 @@ impl Shown {
         }
         let parts: Vec<_> =
             stages.iter().map(|(stage, count)| format!("{count} {}", stage.doing())).collect();
-        self.total.set_message(format!("{} of {} done  {}", self.done, self.known.len(), parts.join(", ")));
+        let said = if stages.contains_key(&Stage::Build) { self.said.as_str() } else { "" };
+        let (done, known) = (self.done, self.known.len());
+        self.total.set_message(format!("{done} of {known} done  {}  {said}", parts.join(", ")));
     }
 }
 
@@ -121,11 +136,11 @@ impl Show for Progress {
                     self.print(|| warning(host.as_ref(), text));
                 }
             }
-            Event::Said { host, text } => {
+            Event::Said { text } => {
                 if self.verbose {
-                    self.print(|| anstream::eprintln!("{host}: {DIM}|{DIM:#} {text}"));
+                    self.print(|| anstream::eprintln!("{DIM}|{DIM:#} {text}"));
                 } else {
-                    state.detail(host, text);
+                    state.saying(text);
                 }
             }
             Event::Copied { host, paths, bytes, of } => {

@@ -1,0 +1,92 @@
+//! Starting bosco as an operator does, and reading what it says.
+#![allow(dead_code)] // Each test binary uses its part.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use testbed::Operator;
+use testbed::fleet::Fleet;
+
+/// The fleets that tests deploy.
+pub fn fleets() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testbed/fleets")
+}
+
+/// A copy of one of them in the operator's home.
+pub fn fleet(operator: &Operator, name: &str) -> Fleet {
+    Fleet::copy(operator, &fleets().join(name), name).unwrap()
+}
+
+/// `bosco ARGS` in the fleet's directory.
+pub fn command(operator: &Operator, fleet: &Fleet, args: &[&str]) -> Command {
+    let mut command = operator.command(env!("CARGO_BIN_EXE_bosco"));
+    command.args(args).current_dir(fleet.path()).stdin(Stdio::null());
+    command
+}
+
+/// What a run of bosco came to.
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    pub fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Fails, with all that was said, unless bosco ended with this exit code.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "bosco ended with another exit code\n{}\n{}", self.out, self.err);
+        self
+    }
+
+    /// Fails, with all that was said, unless this is part of it.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        let found = self.out.contains(text) || self.err.contains(text);
+        assert!(found, "bosco did not say `{text}` but\n{}\n{}", self.out, self.err);
+        self
+    }
+
+    /// Fails, with all that was said, if this is part of it.
+    #[track_caller]
+    pub fn does_not_say(self, text: &str) -> Self {
+        let found = self.out.contains(text) || self.err.contains(text);
+        assert!(!found, "bosco said `{text}`:\n{}\n{}", self.out, self.err);
+        self
+    }
+}
+
+/// Runs `bosco ARGS` to its end.
+pub fn bosco(operator: &Operator, fleet: &Fleet, args: &[&str]) -> Said {
+    Said::of(&command(operator, fleet, args).output().unwrap())
+}
+
+/// The answer of `bosco ARGS --json`.
+pub fn json(operator: &Operator, fleet: &Fleet, args: &[&str]) -> Value {
+    let said = bosco(operator, fleet, &[args, &["--json"]].concat()).exits(0);
+    serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}", said.out))
+}
+
+/// The state that `bosco status` gives a host.
+pub fn state(operator: &Operator, fleet: &Fleet, host: &str) -> String {
+    let status = json(operator, fleet, &["status", "--on", host]);
+    status[0]["state"].as_str().unwrap_or_else(|| panic!("no state of {host}: {status}")).to_owned()
+}
+
+/// Where a host stands: what it runs, what its boot loader's default boots.
+pub fn stands(host: &testbed::Host) -> String {
+    host.ssh_ok(
+        "readlink /run/current-system; readlink -f /nix/var/nix/profiles/system; \
+         entry=$(sed -n 's/^default *//p' /boot/loader/loader.conf); cat \"/boot/loader/entries/${entry%.conf}.conf\"",
+    )
+    .unwrap()
+}

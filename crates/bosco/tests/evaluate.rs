@@ -1,0 +1,206 @@
+//! A fleet is evaluated and built as its owner would expect, and mistakes in it are told; with real Nix, no machines.
+
+mod common;
+
+use common::{bosco, command, fleet, json};
+use testbed::Operator;
+
+/// The toplevel that `nix build` gives for an attribute of a flake.
+fn nix_build(operator: &Operator, dir: &std::path::Path, attribute: &str) -> String {
+    let mut nix = operator.command("nix");
+    nix.args(["build", "--no-link", "--print-out-paths", &format!(".#{attribute}")]).current_dir(dir);
+    let output = nix.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_plain_flake_gives_the_toplevels_that_nix_build_gives() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "plain");
+    for host in ["host1", "host2"] {
+        let attribute = format!("nixosConfigurations.{host}.config.system.build.toplevel");
+        let expected = nix_build(&operator, fleet.path(), &attribute);
+        bosco(&operator, &fleet, &["build", "--on", host]).exits(0).says(&expected);
+    }
+}
+
+#[test]
+fn a_hive_gives_the_toplevels_that_nix_build_gives() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "hive");
+    for host in ["host1", "host2", "laptop"] {
+        let attribute = format!("colmenaHive.nodes.{host}.config.system.build.toplevel");
+        let expected = nix_build(&operator, fleet.path(), &attribute);
+        bosco(&operator, &fleet, &["build", "--on", host]).exits(0).says(&expected);
+    }
+}
+
+#[test]
+fn a_hives_hosts_are_listed_as_the_hive_declares_them() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "hive");
+    let hosts = json(&operator, &fleet, &["hosts"]);
+    assert_eq!(hosts[0]["name"], "host1");
+    assert_eq!(hosts[0]["target"]["host"], "host1", "Colmena's default is the node's name");
+    assert_eq!(hosts[0]["target"]["user"], "root");
+    assert_eq!(hosts[1]["tags"], serde_json::json!(["canary", "web"]));
+    assert_eq!(hosts[2]["target"], serde_json::Value::Null);
+    assert_eq!(hosts[2]["system"], "x86_64-linux");
+    let web = json(&operator, &fleet, &["hosts", "--on", "@web & !@can*"]);
+    assert_eq!(web.as_array().unwrap().len(), 1, "{web}");
+    assert_eq!(web[0]["name"], "host1");
+}
+
+#[test]
+fn a_fleet_is_found_from_a_directory_below_it() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "plain");
+    let below = fleet.path().join("deep/down");
+    std::fs::create_dir_all(&below).unwrap();
+    let output = command(&operator, &fleet, &["hosts"]).current_dir(&below).output().unwrap();
+    common::Said::of(&output).exits(0).says("host2");
+}
+
+#[test]
+fn a_directory_without_a_fleet_is_told() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "plain");
+    let output = command(&operator, &fleet, &["apply"]).current_dir("/").output().unwrap();
+    common::Said::of(&output).exits(2).says("there is no flake.nix in / or").says("hint:");
+}
+
+#[test]
+fn a_flake_without_hosts_is_told() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "plain");
+    fleet.write("flake.nix", "{ outputs = { self }: { colmena = { }; }; }").unwrap();
+    bosco(&operator, &fleet, &["apply"]).exits(2).says("makeHive");
+    fleet.write("flake.nix", "{ outputs = { self }: { }; }").unwrap();
+    bosco(&operator, &fleet, &["apply"]).exits(2).says("neither `nixosConfigurations` nor `colmenaHive`");
+}
+
+#[test]
+fn a_syntax_error_in_one_hosts_file_names_file_and_line_and_holds_all_back() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "plain");
+    fleet.write("host1.nix", "{\n  networking.hostName = \"host1\"\n}\n").unwrap();
+    bosco(&operator, &fleet, &["apply"])
+        .exits(3)
+        .says("host1: syntax error")
+        .says("./host1.nix:3:1")
+        .does_not_say("host2: syntax error");
+}
+
+#[test]
+fn an_option_that_does_not_exist_is_told_with_its_file() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "plain");
+    fleet.write("host1.nix", "{ services.opensssh.enable = true; }").unwrap();
+    bosco(&operator, &fleet, &["build"])
+        .exits(3)
+        .says("The option `services.opensssh' does not exist")
+        .says("./host1.nix")
+        .says("host2: built /nix/store/");
+}
+
+#[test]
+fn a_failed_assertion_is_told() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "plain");
+    fleet
+        .write("host1.nix", "{ assertions = [ { assertion = false; message = \"too few ducks\"; } ]; }")
+        .unwrap();
+    bosco(&operator, &fleet, &["build", "--on", "host1"])
+        .exits(3)
+        .says("Failed assertions")
+        .says("too few ducks");
+}
+
+#[test]
+fn a_build_that_fails_is_told_with_the_builders_last_words() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "plain");
+    let broken = "{ pkgs, ... }: { environment.etc.x.source = pkgs.runCommand \"broken\" { } \"echo out of ducks; exit 3\"; }";
+    fleet.write("host1.nix", broken).unwrap();
+    bosco(&operator, &fleet, &["build"])
+        .exits(3)
+        .says("out of ducks")
+        .says("exit code 3")
+        .says("host2: built");
+}
+
+#[test]
+fn a_file_that_git_does_not_know_is_told_with_what_to_do() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "plain");
+    fleet.write("host1.nix", "{ imports = [ ./new.nix ]; }").unwrap();
+    fleet.commit("Import").unwrap();
+    std::fs::write(fleet.path().join("new.nix"), "{ }").unwrap();
+    bosco(&operator, &fleet, &["build", "--on", "host1"]).exits(3).says("new.nix").says("git add");
+}
+
+#[test]
+fn a_selector_without_match_names_the_hosts_that_there_are() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "hive");
+    for selector in ["db", "db-*", "@nowhere", "host1 & @canary"] {
+        bosco(&operator, &fleet, &["apply", "--on", selector])
+            .exits(2)
+            .says(&format!("no host matches `{selector}`"))
+            .says("host1, host2, laptop");
+    }
+}
+
+#[test]
+fn a_selector_that_can_not_be_read_is_told_with_its_place() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "plain");
+    bosco(&operator, &fleet, &["apply", "--on", "host1,"]).exits(2).says("missing at position 7");
+}
+
+#[test]
+fn flakes_need_not_be_switched_on() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "plain");
+    let conf = operator.nix_conf_dir().join("nix.conf");
+    let text = std::fs::read_to_string(&conf).unwrap();
+    let off: String =
+        text.lines().filter(|l| !l.contains("experimental-features")).map(|l| format!("{l}\n")).collect();
+    std::fs::write(&conf, off).unwrap();
+    bosco(&operator, &fleet, &["hosts"]).exits(0).says("host1");
+}
+
+#[test]
+fn a_machine_without_nix_is_told() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "plain");
+    let output = command(&operator, &fleet, &["apply"]).env("PATH", "/nowhere").output().unwrap();
+    common::Said::of(&output).exits(1).says("`nix` was not found").says("hint:");
+}
+
+#[test]
+fn a_nix_that_is_too_old_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "plain");
+    // A stand-in that says an old version: no evaluation is to be reached.
+    let bin = operator.dir().join("old");
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::write(bin.join("nix"), "#!/bin/sh\necho 'nix (Nix) 2.8.0'\n").unwrap();
+    std::fs::set_permissions(bin.join("nix"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let output = command(&operator, &fleet, &["apply"]).env("PATH", &bin).output().unwrap();
+    common::Said::of(&output).exits(1).says("the Nix here is 2.8").says("2.19");
+}
+
+#[test]
+fn completions_and_man_pages_come_from_the_command_line_itself() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "plain");
+    for shell in ["bash", "zsh", "fish"] {
+        bosco(&operator, &fleet, &["completions", shell]).exits(0).says("dry-activate");
+    }
+    bosco(&operator, &fleet, &["man", "man"]).exits(0);
+    let page = std::fs::read_to_string(fleet.path().join("man/bosco-apply.1")).unwrap();
+    assert!(page.contains("Exit codes") || page.contains("EXTRA"), "{page}");
+}
