@@ -3,6 +3,9 @@
 let
   cfg = config.nix;
   show = v: if builtins.isBool v then lib.boolToString v else if builtins.isList v then toString (map show v) else toString v;
+  # There is no registry to fetch in a lab; without flakes Nix would warn about the setting.
+  flakes = lib.hasInfix "flakes" (toString (cfg.settings.experimental-features or "") + cfg.extraOptions);
+  noRegistry = lib.optionalString (flakes && !cfg.settings ? flake-registry) "flake-registry =\n";
 in {
   options.nix = {
     enable = lib.mkOption { type = lib.types.bool; default = true; description = "Whether the machine has Nix."; };
@@ -41,12 +44,11 @@ in {
     nix.settings = {
       trusted-users = [ "root" ];
       build-users-group = "nixbld";
-      flake-registry = lib.mkDefault "";
       extra-sandbox-paths = [ "/bin/sh=${pkgs.busybox-bin}/bin/busybox" ];
     };
     environment.etc."nix/nix.conf".text = ''
       # Written by the system's configuration.
-      ${lib.concatStrings (lib.mapAttrsToList (k: v: lib.optionalString (v != null) "${k} = ${show v}\n") cfg.settings)}${cfg.extraOptions}
+      ${lib.concatStrings (lib.mapAttrsToList (k: v: lib.optionalString (v != null) "${k} = ${show v}\n") cfg.settings)}${noRegistry}${cfg.extraOptions}
     '';
     systemd.sockets.nix-daemon = {
       description = "Nix Daemon Socket";
