@@ -67,7 +67,7 @@ while IFS=: read -r kind name gid members; do
 done < "$spec"
 
 for name in $had_users; do case $users in *" $name "*) ;; *) run "remove user ‘$name’" userdel "$name" ;; esac; done
-for name in $had_groups; do case $groups in *" $name "*) ;; *) run "remove group ‘$name’" groupdel "$name" ;; esac; done
+for name in $had_groups; do case $groups in *" $name "*) ;; *) [ -z "$(field "$name" /etc/group 3)" ] || run "remove group ‘$name’" groupdel "$name" ;; esac; done
 if [ -z "$dry" ]; then
   mkdir -p $state
   echo "${users# }" > $state/declarative-users

@@ -79,10 +79,12 @@ in rec {
   getVersion = x: if isString x then (builtins.parseDrvName x).version else x.version or (builtins.parseDrvName x.name).version;
   nameFromURL = url: sep: lib.head (splitString sep (lib.last (splitString "/" url)));
   toInt = s:
+    if builtins.match "[ \t\n]*-?0[0-9]+[ \t\n]*" s != null then throw "toInt: Ambiguity in interpretation of ${escapeNixString s} between octal and zero padded integer."
+    else intOf "toInt" s;
+  toIntBase10 = intOf "toIntBase10";
+  intOf = name: s:
     let m = builtins.match "[ \t\n]*(-?)0*([0-9]+)[ \t\n]*" s;
-    in if m == null then throw "toInt: Could not convert ${escapeNixString s} to int."
-       else builtins.fromJSON (elemAt m 0 + elemAt m 1);
-  toIntBase10 = toInt;
+    in if m == null then throw "${name}: Could not convert ${escapeNixString s} to int." else builtins.fromJSON (elemAt m 0 + elemAt m 1);
   sanitizeDerivationName = s:
     let kept = concatStrings (map (p: if builtins.isList p then "-" else p) (split "[^[:alnum:]+._?=-]+" (builtins.unsafeDiscardStringContext (toString s))));
     in if kept == "" then "unknown" else removePrefix "." (substring 0 207 kept);

@@ -57,9 +57,12 @@ in rec {
   systemd = (final.runCommand "systemd-257" { pname = "systemd"; version = "257"; } ''
     mkdir -p $out/bin $out/lib
     ln -s /usr/lib/systemd $out/lib/systemd
-    for p in ${toString systemdPrograms}; do ln -s /usr/bin/$p $out/bin/$p; done
+    for p in ${toString systemdPrograms}; do
+      case $p in reboot|poweroff|halt|shutdown) ln -s /usr/sbin/$p $out/bin/$p ;; *) ln -s /usr/bin/$p $out/bin/$p ;; esac
+    done
   '') // { interfaceVersion = 2; };
   systemdPrograms = [
+    "reboot" "poweroff" "halt" "shutdown"
     "busctl" "hostnamectl" "journalctl" "localectl" "loginctl" "networkctl" "systemctl" "systemd-analyze" "systemd-ask-password"
     "systemd-cat" "systemd-cgls" "systemd-cgtop" "systemd-creds" "systemd-delta" "systemd-detect-virt" "systemd-escape"
     "systemd-id128" "systemd-inhibit" "systemd-machine-id-setup" "systemd-mount" "systemd-notify" "systemd-path" "systemd-run"
@@ -76,6 +79,14 @@ in rec {
   jq = fromBase "jq" "1.7" [ "jq" ];
   rsync = fromBase "rsync" "3.4" [ "rsync" ];
   sudo = fromBase "sudo" "1.9" [ "sudo" ];
+  # What every NixOS has in its path, as the base system has it.
+  base-tools = fromBase "base-tools" "1" [
+    "awk" "base64" "basename" "cat" "chgrp" "chmod" "chown" "cmp" "cp" "cut" "date" "dd" "df" "diff" "dirname" "du" "echo" "env" "expr"
+    "false" "find" "flock" "getent" "grep" "gzip" "head" "hostname" "id" "install" "ln" "ls" "md5sum" "mkdir" "mkfifo" "mktemp" "mount"
+    "mountpoint" "mv" "nproc" "nsenter" "od" "paste" "printf" "pwd" "readlink" "realpath" "rm" "rmdir" "sed" "seq" "setsid"
+    "sha256sum" "sleep" "sort" "split" "stat" "stty" "sync" "tail" "tar" "tee" "test" "timeout" "touch" "tr" "true"
+    "truncate" "umount" "uname" "uniq" "unshare" "wc" "whoami" "xargs" "yes" "zcat"
+  ];
   glibcLocales = final.emptyDirectory;
 
   linuxPackages = linuxPackagesOf "6.12.9";

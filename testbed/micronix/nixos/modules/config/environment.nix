@@ -28,7 +28,7 @@ in {
   config = {
     # A machine's own tools: what NixOS has in every system.
     environment.systemPackages = [ config.nix.package config.systemd.package config.system.build.bootctl ]
-      ++ [ pkgs.bash pkgs.iproute2 pkgs.openssh pkgs.shadow pkgs.busybox ];
+      ++ [ pkgs.bash pkgs.iproute2 pkgs.openssh pkgs.shadow pkgs.base-tools ];
     environment.pathsToLink = [ "/bin" "/etc" "/share" ];
     system.path = pkgs.buildEnv { name = "system-path"; paths = cfg.systemPackages; inherit (cfg) pathsToLink; };
     environment.etc.set-environment.text = lib.concatLines (lib.mapAttrsToList (k: v: "export ${k}=${lib.escapeShellArg v}") cfg.variables) + cfg.shellInit;

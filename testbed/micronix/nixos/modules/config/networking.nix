@@ -34,7 +34,7 @@ let
         ct state { established, related } accept
         ct state invalid drop
         ${lib.optionalString firewall.allowPing "icmp type echo-request accept"}
-        meta l4proto ipv6-icmp accept
+        meta l4proto 58 accept
         ${allow "tcp" firewall.allowedTCPPorts firewall.allowedTCPPortRanges}
         ${allow "udp" firewall.allowedUDPPorts firewall.allowedUDPPortRanges}
         ${firewall.extraInputRules}
