@@ -119,7 +119,7 @@ in {
     {
       systemd.services = lib.mapAttrs' (_: i: lib.nameValuePair "network-addresses-${i.name}" {
         description = "Address configuration of ${i.name}";
-        wantedBy = [ "network.target" ];
+        wantedBy = [ "multi-user.target" "network.target" ];
         before = [ "network.target" ];
         after = [ "network-pre.target" ];
         unitConfig.DefaultDependencies = false;

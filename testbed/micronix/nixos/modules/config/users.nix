@@ -76,7 +76,7 @@ in {
 
   config = {
     users.users.root = { uid = 0; group = "root"; home = "/root"; shell = lib.mkDefault "/bin/bash"; description = "System administrator"; };
-    users.groups = { root.gid = 0; users.gid = 100; wheel = { }; keys = { }; };
+    users.groups = { root.gid = 0; users.gid = 100; wheel = { }; keys.gid = 96; };
     assertions = lib.concatMap (u: [
       {
         assertion = u.name == "root" || (u.isNormalUser != u.isSystemUser) || (u.uid != null && u.uid < 1000 && !u.isNormalUser);
