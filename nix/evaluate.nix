@@ -23,7 +23,9 @@ let
     system = node.pkgs.stdenv.hostPlatform.system or toplevel.system;
     target =
       let
-        targetHost = deployment.targetHost or host;
+        # Declared without a default and not set is as good as not declared.
+        isSet = node.options.deployment.targetHost.isDefined or true;
+        targetHost = if isSet then deployment.targetHost or host else host;
       in
       if targetHost == null then
         null

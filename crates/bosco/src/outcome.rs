@@ -133,7 +133,7 @@ impl Outcome {
             }
             Ending::BootUncertain { fault } => failed(
                 &fault,
-                format!("not committed: {fault}; the new system runs, what it boots is not sure"),
+                format!("not committed: {fault}; what it boots next is not sure"),
                 log,
             ),
         }
