@@ -3,6 +3,9 @@
   # says `colmenaHive = colmena.lib.makeHive { … }` evaluates with either.
   description = "A stand-in for Colmena's flake, for tests";
 
+  # Not used; Colmena has it, and flakes say `inputs.colmena.inputs.nixpkgs.follows`.
+  inputs.nixpkgs.url = "nixpkgs";
+
   outputs = _: {
     lib.makeHive = import ./make-hive.nix;
     nixosModules = {

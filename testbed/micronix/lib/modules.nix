@@ -290,7 +290,7 @@ in rec {
     optionalValue = if isDefined then { value = mergedValue; } else { };
     mergedValue =
       if !isDefined then
-        type.emptyValue.value or (throw "The option `${showOption loc}' was accessed but has no value defined. Try setting the option.")
+        throw "The option `${showOption loc}' was accessed but has no value defined. Try setting the option."
       else if type ? headError && type.headError loc defsFinal != null then
         throw "A definition for option `${showOption loc}' is not of type `${type.description}'. TypeError: ${type.headError loc defsFinal}"
       else if all (def: type.check def.value) defsFinal then type.merge loc defsFinal
