@@ -94,7 +94,8 @@ pub fn judge(goal: Goal, results: &[StepResult]) -> Ending {
 /// What an exit code of `switch-to-configuration` means (its `main.rs`).
 fn fault(step: Step, code: i32) -> Fault {
     match (step, code) {
-        (Step::Test, 1) => Fault::Refused,
+        // 11 is EAGAIN, with which the one in Perl ends where the lock is held.
+        (Step::Test, 1 | 11) => Fault::Refused,
         (Step::Test, 2) => Fault::ActivationScript,
         (Step::Test, 4) => Fault::UnitsFailed,
         _ => Fault::Step { step, code },
@@ -123,6 +124,7 @@ mod tests {
             (&[0, 0, 0][..], Ending::Reached { reboot: false }),
             (&[100, 0, 0], Ending::Reached { reboot: true }),
             (&[1], not_committed(Fault::Refused)),
+            (&[11], not_committed(Fault::Refused)),
             (&[2], not_committed(Fault::ActivationScript)),
             (&[4], not_committed(Fault::UnitsFailed)),
             (&[137], not_committed(Fault::Step { step: Step::Test, code: 137 })),

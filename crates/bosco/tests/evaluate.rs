@@ -53,6 +53,25 @@ fn a_hives_hosts_are_listed_as_the_hive_declares_them() {
 }
 
 #[test]
+fn a_plain_flake_can_have_the_deployment_options_of_boscos_module() {
+    let operator = Operator::alone().unwrap();
+    let fleet = fleet(&operator, "plain");
+    let module = common::fleets().join("../../nix/modules/deployment.nix");
+    fleet.write("deployment.nix", &std::fs::read_to_string(module).unwrap()).unwrap();
+    let host = |options: &str| {
+        fleet.write("host1.nix", &format!("{{ imports = [ ./deployment.nix ]; {options} }}")).unwrap();
+    };
+    host("deployment.tags = [ \"web\" ]; deployment.targetPort = 2222;");
+    let hosts = json(&operator, &fleet, &["hosts", "--on", "@web"]);
+    assert_eq!(hosts[0]["target"]["host"], "host1", "without targetHost it is the host's name");
+    assert_eq!(hosts[0]["target"]["port"], 2222);
+    host("deployment.targetHost = null;");
+    assert_eq!(json(&operator, &fleet, &["hosts", "--on", "host1"])[0]["target"], serde_json::Value::Null);
+    host("deployment.targetPort = \"ssh\";");
+    bosco(&operator, &fleet, &["hosts"]).exits(3).says("deployment.targetPort").says("is not of type");
+}
+
+#[test]
 fn a_fleet_is_found_from_a_directory_below_it() {
     let operator = Operator::alone().unwrap();
     let fleet = fleet(&operator, "plain");
