@@ -46,7 +46,7 @@ in {
     environment.etc.version.text = "activation-fails";
     systemd.services.after = { wantedBy = [ "multi-user.target" ]; script = "exec sleep infinity"; };
   };
-  hangs = of { system.activationScripts.hangs = "sleep 600"; };
+  hangs = of { system.activationScripts.hangs = "echo > /run/hangs; sleep 600"; };
   refused = of { system.preSwitchChecks.never = "echo never; false"; environment.etc.version.text = "refused"; };
   inhibited = of { system.switch.inhibitors.dbus-implementation = "broker"; };
   other-init = of ({ pkgs, ... }: { systemd.package = pkgs.systemd // { interfaceVersion = 3; }; });
