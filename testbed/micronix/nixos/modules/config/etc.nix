@@ -29,18 +29,23 @@ in {
   };
 
   config = {
-    system.build.etc = pkgs.runCommand "etc" { } ''
-      mkdir -p $out/etc
-      put() { # put SOURCE TARGET MODE USER GROUP
-        mkdir -p "$out/etc/''${2%/*}"
-        ln -s "$1" "$out/etc/$2"
-        if [ "$3" != symlink ]; then
-          echo "$3" > "$out/etc/$2.mode"
-          [ "$3" = direct-symlink ] || { echo "$4" > "$out/etc/$2.uid"; echo "$5" > "$out/etc/$2.gid"; }
-        fi
-      }
-      ${lib.concatMapStrings (f: "put ${lib.escapeShellArgs [ "${f.source}" (if lib.hasInfix "/" f.target then f.target else "./${f.target}") f.mode f.user f.group ]}\n") files}
-    '';
+    system.build.etc =
+      let
+        folders = lib.unique (map (f: dirOf "etc/${f.target}") files);
+        put = f: ''
+          ln -s ${lib.escapeShellArgs [ "${f.source}" "etc/${f.target}" ]}
+          ${lib.optionalString (f.mode != "symlink") "echo ${f.mode} > ${lib.escapeShellArg "etc/${f.target}.mode"}"}
+          ${lib.optionalString (f.mode != "symlink" && f.mode != "direct-symlink") ''
+            echo ${lib.escapeShellArg f.user} > ${lib.escapeShellArg "etc/${f.target}.uid"}
+            echo ${lib.escapeShellArg f.group} > ${lib.escapeShellArg "etc/${f.target}.gid"}
+          ''}
+        '';
+      in pkgs.runCommand "etc" { } ''
+        mkdir -p $out/etc
+        cd $out
+        mkdir -p ${lib.escapeShellArgs folders}
+        ${lib.concatMapStrings put files}
+      '';
     system.activationScripts.etc = lib.stringAfter [ "users" "groups" "specialfs" ] ''
       # Set up the statically computed bits of /etc.
       echo "setting up /etc..."

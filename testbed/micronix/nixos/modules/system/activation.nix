@@ -63,17 +63,27 @@ in {
       default = { };
       type = snippet false;
       description = "Snippets that each user's session runs.";
-      apply = set: set // { script = inOrder (lib.mapAttrs (_: v: if builtins.isString v then lib.noDepEntry v else v) set); };
+      apply = set: set // {
+        script = ''
+          export PATH=${pkgs.coreutils}/bin
+          _status=0
+          trap "_status=1 _localstatus=\$?" ERR
+
+          ${inOrder (lib.mapAttrs (_: v: if builtins.isString v then lib.noDepEntry v else v) set)}
+
+          exit $_status
+        '';
+      };
     };
     dryActivationScript = lib.mkOption { type = lib.types.lines; readOnly = true; internal = true; default = script true; description = "The dry run's script."; };
-    build.activationScript = lib.mkOption { internal = true; description = "The activation script, with @out@ for the toplevel."; };
-    build.dryActivationScript = lib.mkOption { internal = true; description = "The dry activation script, with @out@ for the toplevel."; };
+    build.activationScript = lib.mkOption { internal = true; description = "The activation script's text, with @out@ for the toplevel."; };
+    build.dryActivationScript = lib.mkOption { internal = true; description = "The dry activation script's text, with @out@ for the toplevel."; };
   };
   options.environment.usrbinenv = lib.mkOption { type = lib.types.nullOr lib.types.path; default = null; internal = true; description = "Taken: the base system has /usr/bin/env."; };
 
   config.system = {
-    build.activationScript = pkgs.writeText "activate" (script false + finish);
-    build.dryActivationScript = pkgs.writeText "dry-activate" (script true);
+    build.activationScript = script false + finish;
+    build.dryActivationScript = script true;
     activationScripts = {
       stdio = "";
       specialfs = "";

@@ -15,15 +15,17 @@ let
   };
   system = pkgs.stdenvNoCC.mkDerivation ({
     name = "nixos-system-${cfg.name}-${cfg.nixos.label}";
-    passAsFile = [ "extraDependencies" "buildCommand" "bootspec" ];
+    passAsFile = [ "extraDependencies" "buildCommand" "bootspec" "activate" "dryActivate" ];
+    activate = cfg.build.activationScript;
+    dryActivate = cfg.build.dryActivationScript;
     inherit (cfg) extraDependencies;
     bootspec = builtins.toJSON bootspec;
     checks = cfg.checks;
     buildCommand = ''
       mkdir $out
       fill() { sed "s|@out@|$out|g" "$1" > "$out/$2"; chmod +x "$out/$2"; }
-      fill ${cfg.build.activationScript} activate
-      fill ${cfg.build.dryActivationScript} dry-activate
+      fill $activatePath activate
+      fill $dryActivatePath dry-activate
       fill ${stage2} init
       ln -s init $out/prepare-root
       ln -s ${cfg.build.etc}/etc $out/etc
