@@ -1,0 +1,148 @@
+//! What a host has written: a folder over its image, or, where a disk's faults are to be played, a small file system of
+//! its own, which can lose what was not synced, and be full. Must never mount outside the lab's folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
+
+use crate::cache;
+use crate::image::overlay;
+use crate::ioctl::shut_down_file_system;
+use crate::run::{SHORT, run_ok, until};
+use crate::tools::tool;
+
+/// How long a file system that nobody should use any more may still be busy.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// A host's root, and what it lies on.
+#[derive(Debug, Clone)]
+pub(crate) struct Disk {
+    /// The host's folder in the lab.
+    folder: PathBuf,
+    lower: Vec<PathBuf>,
+    own: bool,
+}
+
+impl Disk {
+    pub(crate) fn new(folder: &Path, lower: &[PathBuf], own: bool) -> Self {
+        Self { folder: folder.into(), lower: lower.to_vec(), own }
+    }
+
+    pub(crate) fn is_own(&self) -> bool {
+        self.own
+    }
+
+    /// The host's root, while it is mounted.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.folder.join("root")
+    }
+
+    fn image(&self) -> PathBuf {
+        self.folder.join("disk.ext4")
+    }
+
+    /// Where the disk is mounted, or the folder that stands for one.
+    fn disk(&self) -> PathBuf {
+        self.folder.join("disk")
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.disk().join("filler")
+    }
+
+    /// Makes an empty disk, of so many MiB where it is one of its own.
+    pub(crate) fn create(&self, mib: Option<u64>) -> Result<()> {
+        for folder in [self.root(), self.disk()] {
+            fs::create_dir_all(&folder).with_context(|| format!("can't create {}", folder.display()))?;
+        }
+        if let Some(mib) = mib {
+            let image = fs::File::create(self.image()).context("can't create the host's disk")?;
+            image.set_len(mib << 20)?;
+            let mut mkfs = tool("mkfs.ext4");
+            mkfs.args(["-q", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]);
+            run_ok(mkfs.arg(self.image()), SHORT)?;
+        }
+        Ok(())
+    }
+
+    /// Mounts the root.
+    pub(crate) fn mount(&self) -> Result<()> {
+        if self.own {
+            // Renaming over a file is not to sync it by itself: what forgets to sync shall be found out. Writes are kept in
+            // order by the page cache below, so barriers would only cost time.
+            let mut mount = tool("mount");
+            mount.args(["-t", "ext4", "-o", "loop,noauto_da_alloc,nobarrier"]);
+            run_ok(mount.arg(self.image()).arg(self.disk()), SHORT)?;
+        }
+        let (upper, work) = (self.disk().join("upper"), self.disk().join("work"));
+        fs::create_dir_all(&upper)?;
+        // A volatile overlay leaves a mark, so that it is not taken for one that was unmounted well.
+        cache::remove(&work)?;
+        fs::create_dir_all(&work)?;
+        // Without a disk of its own nothing a host writes can be lost, so its syncs need not wait for this machine's disk.
+        overlay(&self.lower, &upper, &work, &self.root(), if self.own { "" } else { ",volatile" })
+    }
+
+    pub(crate) fn unmount(&self) -> Result<()> {
+        let mut mounted = vec![self.root()];
+        if self.own {
+            mounted.push(self.disk());
+        }
+        mounted.iter().try_for_each(|path| unmount_soon(path))
+    }
+
+    /// From now on nothing reaches the disk, and what was not synced is lost.
+    pub(crate) fn lose_unsynced(&self) -> Result<()> {
+        self.must_be_own("losing what was not synced")?;
+        shut_down_file_system(&self.disk())
+    }
+
+    /// Takes all the space that is left.
+    pub(crate) fn fill(&self) -> Result<()> {
+        self.must_be_own("a full disk")?;
+        let filler = fs::File::options().create(true).append(true).open(self.filler())?;
+        let mut step = 64 << 20;
+        // Down to the last block.
+        while step >= 4096 {
+            let length = filler.metadata()?.len();
+            match rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), length, step) {
+                Ok(()) => {}
+                Err(Errno::NOSPC) => step /= 2,
+                Err(error) => return Err(error).context("can't fill the host's disk"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the space back.
+    pub(crate) fn free(&self) -> Result<()> {
+        match fs::remove_file(self.filler()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context("can't free the host's disk")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn must_be_own(&self, what: &str) -> Result<()> {
+        if !self.own {
+            bail!("{what} needs a host with a disk of its own: `LabSpec::own_disk`, `lab up --own-disk`");
+        }
+        Ok(())
+    }
+}
+
+/// Unmounts what the processes that used it have only just let go of.
+pub(crate) fn unmount_soon(path: &Path) -> Result<()> {
+    until(BUSY, Duration::from_millis(5), || match unmount(path, UnmountFlags::empty()) {
+        // Not mounted, or not there.
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
+        Err(error) => Err(error).with_context(|| {
+            format!("can't unmount {0} within {BUSY:?}; see `fuser -vm {0}`", path.display())
+        }),
+    })
+}

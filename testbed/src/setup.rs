@@ -1,0 +1,96 @@
+//! What the machine below the labs must have: root, some packages, some limits of the kernel. Must never change more of it
+//! than that.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache::{self, Lock};
+use crate::run::run_ok;
+use crate::tools::{find, tool};
+
+/// A program, and Debian's package that has it.
+const PROGRAMS: [(&str, &str); 10] = [
+    ("systemd-nspawn", "systemd-container"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("ssh", "openssh-client"),
+    ("busybox", "busybox-static"),
+    ("patchelf", "patchelf"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("unshare", "util-linux"),
+    ("git", "git"),
+];
+
+/// A limit of the kernel, and what many machines at once need.
+const LIMITS: [(&str, u64); 4] = [
+    ("/proc/sys/fs/inotify/max_user_instances", 8192),
+    ("/proc/sys/fs/inotify/max_user_watches", 1 << 20),
+    ("/proc/sys/kernel/pid_max", 1 << 20),
+    ("/proc/sys/net/ipv4/neigh/default/gc_thresh3", 8192),
+];
+
+/// Says clearly when this is not root.
+///
+/// # Errors
+/// Where it is not.
+pub fn require_root() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "the testbed boots whole machines, with network and disks of their own, and must be run by root; \
+             try the same with `sudo`"
+        );
+    }
+    Ok(())
+}
+
+/// Root, the programs and the limits.
+pub(crate) fn prepare() -> Result<()> {
+    require_root()?;
+    packages()?;
+    for (path, wanted) in LIMITS {
+        raise(Path::new(path), wanted)?;
+    }
+    Ok(())
+}
+
+fn missing() -> Vec<&'static str> {
+    PROGRAMS.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect()
+}
+
+fn packages() -> Result<()> {
+    if missing().is_empty() {
+        return Ok(());
+    }
+    let _lock = Lock::wait(&cache::dir().join("locks/packages"))?;
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if find("apt-get").is_none() {
+        bail!("the testbed needs these packages (Debian's names): {}; install them", missing.join(" "));
+    }
+    let install = || {
+        let mut apt = tool("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive");
+        apt.args(["-o", "DPkg::Lock::Timeout=120", "install", "--yes", "--no-install-recommends"]).args(&missing);
+        run_ok(&mut apt, Duration::from_secs(600))
+    };
+    if install().is_err() {
+        // The lists may be old, or not there at all.
+        run_ok(tool("apt-get").arg("update"), Duration::from_secs(300)).context("can't refresh apt's lists")?;
+        install().with_context(|| format!("can't install {}", missing.join(" ")))?;
+    }
+    Ok(())
+}
+
+fn raise(path: &Path, wanted: u64) -> Result<()> {
+    let Ok(now) = fs::read_to_string(path) else { return Ok(()) };
+    if now.trim().parse().is_ok_and(|now: u64| now >= wanted) {
+        return Ok(());
+    }
+    fs::write(path, wanted.to_string()).with_context(|| format!("can't raise {} to {wanted}", path.display()))
+}
