@@ -289,8 +289,9 @@ in rec {
     isDefined = defsFinal != [ ];
     optionalValue = if isDefined then { value = mergedValue; } else { };
     mergedValue =
+      # What a type is worth without definitions counts since nixpkgs 26.05.
       if !isDefined then
-        throw "The option `${showOption loc}' was accessed but has no value defined. Try setting the option."
+        type.emptyValue.value or (throw "The option `${showOption loc}' was accessed but has no value defined. Try setting the option.")
       else if type ? headError && type.headError loc defsFinal != null then
         throw "A definition for option `${showOption loc}' is not of type `${type.description}'. TypeError: ${type.headError loc defsFinal}"
       else if all (def: type.check def.value) defsFinal then type.merge loc defsFinal

@@ -1,9 +1,9 @@
 # The systems that micronix.rs puts on a machine, by name. Each differs from another in what one promise is about.
-{ system ? "x86_64-linux" }:
+{ nixpkgs ? ../., system ? "x86_64-linux" }:
 let
-  of = module: (import ../nixos/lib/eval-config.nix {
+  of = module: (import (nixpkgs + "/nixos/lib/eval-config.nix") {
     inherit system;
-    modules = [ ../base-module.nix module ];
+    modules = [ (nixpkgs + "/base-module.nix") module ];
   }).config.system.build.toplevel;
 
   # Units of every kind that a switch tells apart; all of them change with the version.
