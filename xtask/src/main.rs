@@ -1,2 +1,57 @@
-//! Placeholder.
-fn main() {}
+//! What is done with the project: `cargo xtask test | demo | bench | lab`.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod bench;
+mod demo;
+mod test;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Test bosco, show it, measure it")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything that has to be green; as root, on Debian 12
+    Test,
+    /// Boot a small fleet, deploy examples/ to it, change something, deploy again
+    Demo {
+        /// Do not wait for a key, leave nothing running
+        #[arg(long)]
+        once: bool,
+    },
+    /// Measure; without a name, list what can be measured
+    Bench {
+        /// What to measure
+        name: Option<String>,
+        /// Print the figures as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Play with test machines: up, ssh, cut, heal, delay, power-cut, boot, down
+    Lab(testbed::cli::LabArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Test => test::run(),
+        Command::Demo { once } => demo::run(once),
+        Command::Bench { name, json } => bench::run(name.as_deref(), json),
+        Command::Lab(args) => return testbed::cli::run(args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

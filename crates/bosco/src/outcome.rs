@@ -131,11 +131,9 @@ impl Outcome {
             Ending::NotCommitted { fault } => {
                 failed(&fault, format!("not committed: {fault}; what it boots is unchanged"), log)
             }
-            Ending::BootUncertain { fault } => failed(
-                &fault,
-                format!("not committed: {fault}; what it boots next is not sure"),
-                log,
-            ),
+            Ending::BootUncertain { fault } => {
+                failed(&fault, format!("not committed: {fault}; what it boots next is not sure"), log)
+            }
         }
     }
 }
@@ -172,8 +170,8 @@ mod tests {
             (&[][..], 0),
             (&[Outcome::UpToDate, Outcome::LocalOnly], 0),
             (&[Outcome::UpToDate, offline.clone()], 5),
-            (&[offline.clone(), failed.clone()], 4),
-            (&[failed.clone(), unbuilt.clone(), Outcome::HeldBack], 3),
+            (&[offline, failed.clone()], 4),
+            (&[failed, unbuilt.clone(), Outcome::HeldBack], 3),
             (&[unbuilt, interrupted], 130),
         ] {
             assert_eq!(exit(outcomes).code(), code, "{outcomes:?}");

@@ -1,9 +1,11 @@
 //! A fleet is evaluated and built as its owner would expect, and mistakes in it are told; with real Nix, no machines.
+#![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
 mod common;
 
-use common::{bosco, command, fleet, json};
+use common::{bosco, command, json};
 use testbed::Operator;
+use testbed::fleet::sample;
 
 /// The toplevel that `nix build` gives for an attribute of a flake.
 fn nix_build(operator: &Operator, dir: &std::path::Path, attribute: &str) -> String {
@@ -17,7 +19,7 @@ fn nix_build(operator: &Operator, dir: &std::path::Path, attribute: &str) -> Str
 #[test]
 fn a_plain_flake_gives_the_toplevels_that_nix_build_gives() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "plain");
+    let fleet = sample(&operator, "plain").unwrap();
     for host in ["host1", "host2"] {
         let attribute = format!("nixosConfigurations.{host}.config.system.build.toplevel");
         let expected = nix_build(&operator, fleet.path(), &attribute);
@@ -28,7 +30,7 @@ fn a_plain_flake_gives_the_toplevels_that_nix_build_gives() {
 #[test]
 fn a_hive_gives_the_toplevels_that_nix_build_gives() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "hive");
+    let fleet = sample(&operator, "hive").unwrap();
     for host in ["host1", "host2", "laptop"] {
         let attribute = format!("colmenaHive.nodes.{host}.config.system.build.toplevel");
         let expected = nix_build(&operator, fleet.path(), &attribute);
@@ -39,7 +41,7 @@ fn a_hive_gives_the_toplevels_that_nix_build_gives() {
 #[test]
 fn a_hives_hosts_are_listed_as_the_hive_declares_them() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "hive");
+    let fleet = sample(&operator, "hive").unwrap();
     let hosts = json(&operator, &fleet, &["hosts"]);
     assert_eq!(hosts[0]["name"], "host1");
     assert_eq!(hosts[0]["target"]["host"], "host1", "Colmena's default is the node's name");
@@ -55,8 +57,8 @@ fn a_hives_hosts_are_listed_as_the_hive_declares_them() {
 #[test]
 fn a_plain_flake_can_have_the_deployment_options_of_boscos_module() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "plain");
-    let module = common::fleets().join("../../nix/modules/deployment.nix");
+    let fleet = sample(&operator, "plain").unwrap();
+    let module = common::repository().join("nix/modules/deployment.nix");
     fleet.write("deployment.nix", &std::fs::read_to_string(module).unwrap()).unwrap();
     let host = |options: &str| {
         fleet.write("host1.nix", &format!("{{ imports = [ ./deployment.nix ]; {options} }}")).unwrap();
@@ -74,7 +76,7 @@ fn a_plain_flake_can_have_the_deployment_options_of_boscos_module() {
 #[test]
 fn a_fleet_is_found_from_a_directory_below_it() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "plain");
+    let fleet = sample(&operator, "plain").unwrap();
     let below = fleet.path().join("deep/down");
     std::fs::create_dir_all(&below).unwrap();
     let output = command(&operator, &fleet, &["hosts"]).current_dir(&below).output().unwrap();
@@ -84,7 +86,7 @@ fn a_fleet_is_found_from_a_directory_below_it() {
 #[test]
 fn a_directory_without_a_fleet_is_told() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "plain");
+    let fleet = sample(&operator, "plain").unwrap();
     let output = command(&operator, &fleet, &["apply"]).current_dir("/").output().unwrap();
     common::Said::of(&output).exits(2).says("there is no flake.nix in / or").says("hint:");
 }
@@ -92,7 +94,7 @@ fn a_directory_without_a_fleet_is_told() {
 #[test]
 fn a_flake_without_hosts_is_told() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "plain");
+    let fleet = sample(&operator, "plain").unwrap();
     fleet.write("flake.nix", "{ outputs = { self }: { colmena = { }; }; }").unwrap();
     bosco(&operator, &fleet, &["apply"]).exits(2).says("makeHive");
     fleet.write("flake.nix", "{ outputs = { self }: { }; }").unwrap();
@@ -102,7 +104,7 @@ fn a_flake_without_hosts_is_told() {
 #[test]
 fn a_syntax_error_in_one_hosts_file_names_file_and_line_and_holds_all_back() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "plain");
+    let fleet = sample(&operator, "plain").unwrap();
     fleet.write("host1.nix", "{\n  networking.hostName = \"host1\"\n}\n").unwrap();
     bosco(&operator, &fleet, &["apply"])
         .exits(3)
@@ -114,7 +116,7 @@ fn a_syntax_error_in_one_hosts_file_names_file_and_line_and_holds_all_back() {
 #[test]
 fn an_option_that_does_not_exist_is_told_with_its_file() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "plain");
+    let fleet = sample(&operator, "plain").unwrap();
     fleet.write("host1.nix", "{ services.opensssh.enable = true; }").unwrap();
     bosco(&operator, &fleet, &["build"])
         .exits(3)
@@ -126,7 +128,7 @@ fn an_option_that_does_not_exist_is_told_with_its_file() {
 #[test]
 fn a_failed_assertion_is_told() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "plain");
+    let fleet = sample(&operator, "plain").unwrap();
     fleet
         .write("host1.nix", "{ assertions = [ { assertion = false; message = \"too few ducks\"; } ]; }")
         .unwrap();
@@ -139,7 +141,7 @@ fn a_failed_assertion_is_told() {
 #[test]
 fn a_build_that_fails_is_told_with_the_builders_last_words() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "plain");
+    let fleet = sample(&operator, "plain").unwrap();
     let broken = "{ pkgs, ... }: { environment.etc.x.source = pkgs.runCommand \"broken\" { } \"echo out of ducks; exit 3\"; }";
     fleet.write("host1.nix", broken).unwrap();
     bosco(&operator, &fleet, &["build"])
@@ -152,9 +154,9 @@ fn a_build_that_fails_is_told_with_the_builders_last_words() {
 #[test]
 fn a_file_that_git_does_not_know_is_told_with_what_to_do() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "plain");
+    let fleet = sample(&operator, "plain").unwrap();
     fleet.write("host1.nix", "{ imports = [ ./new.nix ]; }").unwrap();
-    fleet.commit("Import").unwrap();
+    fleet.commit().unwrap();
     std::fs::write(fleet.path().join("new.nix"), "{ }").unwrap();
     bosco(&operator, &fleet, &["build", "--on", "host1"]).exits(3).says("new.nix").says("git add");
 }
@@ -162,7 +164,7 @@ fn a_file_that_git_does_not_know_is_told_with_what_to_do() {
 #[test]
 fn a_selector_without_match_names_the_hosts_that_there_are() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "hive");
+    let fleet = sample(&operator, "hive").unwrap();
     for selector in ["db", "db-*", "@nowhere", "host1 & @canary"] {
         bosco(&operator, &fleet, &["apply", "--on", selector])
             .exits(2)
@@ -174,15 +176,19 @@ fn a_selector_without_match_names_the_hosts_that_there_are() {
 #[test]
 fn a_selector_that_can_not_be_read_is_told_with_its_place() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "plain");
+    let fleet = sample(&operator, "plain").unwrap();
     bosco(&operator, &fleet, &["apply", "--on", "host1,"]).exits(2).says("missing at position 7");
 }
 
 #[test]
 fn flakes_need_not_be_switched_on() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "plain");
-    let conf = operator.nix_conf_dir().join("nix.conf");
+    let fleet = sample(&operator, "plain").unwrap();
+    // Nix reads its own setting of the registry only where flakes are on: with the lock file, none is needed.
+    bosco(&operator, &fleet, &["hosts"]).exits(0);
+    let nix = operator.command("nix");
+    let (_, dir) = nix.get_envs().find(|(name, _)| *name == "NIX_CONF_DIR").unwrap();
+    let conf = std::path::Path::new(dir.unwrap()).join("nix.conf");
     let text = std::fs::read_to_string(&conf).unwrap();
     let off: String =
         text.lines().filter(|l| !l.contains("experimental-features")).map(|l| format!("{l}\n")).collect();
@@ -193,7 +199,7 @@ fn flakes_need_not_be_switched_on() {
 #[test]
 fn a_machine_without_nix_is_told() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "plain");
+    let fleet = sample(&operator, "plain").unwrap();
     let output = command(&operator, &fleet, &["apply"]).env("PATH", "/nowhere").output().unwrap();
     common::Said::of(&output).exits(1).says("`nix` was not found").says("hint:");
 }
@@ -202,7 +208,7 @@ fn a_machine_without_nix_is_told() {
 fn a_nix_that_is_too_old_is_told() {
     use std::os::unix::fs::PermissionsExt;
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "plain");
+    let fleet = sample(&operator, "plain").unwrap();
     // A stand-in that says an old version: no evaluation is to be reached.
     let bin = operator.dir().join("old");
     std::fs::create_dir(&bin).unwrap();
@@ -215,7 +221,7 @@ fn a_nix_that_is_too_old_is_told() {
 #[test]
 fn completions_and_man_pages_come_from_the_command_line_itself() {
     let operator = Operator::alone().unwrap();
-    let fleet = fleet(&operator, "plain");
+    let fleet = sample(&operator, "plain").unwrap();
     for shell in ["bash", "zsh", "fish"] {
         bosco(&operator, &fleet, &["completions", shell]).exits(0).says("dry-activate");
     }

@@ -1,17 +1,19 @@
 //! An operator's Ctrl-C, at any moment: nothing is left half-way, and bosco says where each host is.
+#![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
 mod common;
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use common::{bosco, command, fleet, stands, state};
+use common::{bosco, command, stands, state};
 use serde_json::Value;
+use testbed::fleet::{Fleet, sample};
 use testbed::{Lab, LabSpec};
 
 /// Starts an apply, and sends an interrupt to it and to all that it started when `stage` is entered, as a terminal does.
 /// Gives its exit code and what it said after that.
-fn interrupted_at(lab: &Lab, fleet: &testbed::fleet::Fleet, stage: &str) -> (i32, Vec<Value>) {
+fn interrupted_at(lab: &Lab, fleet: &Fleet<'_>, stage: &str) -> (i32, Vec<Value>) {
     use std::os::unix::process::CommandExt;
     let mut apply = command(lab.operator(), fleet, &["apply", "--on", "host1", "--json"]);
     let mut child = apply.process_group(0).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -36,7 +38,7 @@ fn interrupted_at(lab: &Lab, fleet: &testbed::fleet::Fleet, stage: &str) -> (i32
 fn an_interrupt_at_any_stage_leaves_nothing_half_way() {
     let lab = Lab::up(&LabSpec::new(1)).unwrap();
     let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
-    let fleet = fleet(operator, "plain");
+    let fleet = sample(operator, "plain").unwrap();
     for (round, stage) in
         ["fleet", "evaluate", "connect", "build", "copy", "activate"].into_iter().enumerate()
     {
@@ -72,7 +74,7 @@ fn an_interrupt_at_any_stage_leaves_nothing_half_way() {
 fn a_bosco_that_is_killed_in_mid_activation_does_not_stop_it() {
     let lab = Lab::up(&LabSpec::new(1)).unwrap();
     let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
-    let fleet = fleet(operator, "plain");
+    let fleet = sample(operator, "plain").unwrap();
     host.ssh_ok("mkfifo /run/go").unwrap();
     fleet
         .write(

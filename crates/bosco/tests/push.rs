@@ -1,18 +1,17 @@
 //! A fleet is deployed to real machines, and what goes wrong is told with the host and what to do.
+#![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
 mod common;
 
 use std::time::Duration;
 
-use common::{bosco, command, fleet, json, stands, state};
-use testbed::fleet::Fleet;
+use common::{bosco, command, json, stands, state};
+use testbed::fleet::sample;
 use testbed::{Host, Lab, LabSpec};
 
-/// A lab with so many hosts, and the plain fleet.
-fn lab(hosts: usize) -> (Lab, Fleet) {
-    let lab = Lab::up(&LabSpec::new(hosts)).unwrap();
-    let fleet = fleet(lab.operator(), "plain");
-    (lab, fleet)
+/// A lab with so many hosts.
+fn lab(hosts: usize) -> Lab {
+    Lab::up(&LabSpec::new(hosts)).unwrap()
 }
 
 /// What the plain fleet's host1 is, with more of its own.
@@ -35,7 +34,8 @@ fn connections(host: &Host) -> usize {
 
 #[test]
 fn a_fleet_is_deployed_then_left_alone_then_brought_to_what_changed() {
-    let (lab, fleet) = lab(2);
+    let lab = lab(2);
+    let fleet = sample(lab.operator(), "plain").unwrap();
     let (operator, one, two) = (lab.operator(), lab.host("host1").unwrap(), lab.host("host2").unwrap());
     assert_eq!(state(operator, &fleet, "host1"), "pending");
     bosco(operator, &fleet, &["apply"]).exits(0).says("2 committed: host1, host2");
@@ -52,14 +52,15 @@ fn a_fleet_is_deployed_then_left_alone_then_brought_to_what_changed() {
 
     one.power_cut(testbed::Unsynced::Kept).unwrap();
     one.boot().unwrap();
+    one.wait_for_boot(Duration::from_secs(60)).unwrap();
     assert_eq!(greeting(one), "two", "the boot loader's default is what was committed");
     assert_eq!(state(operator, &fleet, "host1"), "up-to-date");
 }
 
 #[test]
 fn a_hive_is_deployed_unchanged() {
-    let lab = Lab::up(&LabSpec::new(2)).unwrap();
-    let fleet = fleet(lab.operator(), "hive");
+    let lab = lab(2);
+    let fleet = sample(lab.operator(), "hive").unwrap();
     bosco(lab.operator(), &fleet, &["apply"])
         .exits(0)
         .says("2 committed: host1, host2")
@@ -70,7 +71,8 @@ fn a_hive_is_deployed_unchanged() {
 
 #[test]
 fn a_push_is_one_connection_whether_there_is_something_to_do_or_not() {
-    let (lab, fleet) = lab(1);
+    let lab = lab(1);
+    let fleet = sample(lab.operator(), "plain").unwrap();
     let host = lab.host("host1").unwrap();
     let apply = || bosco(lab.operator(), &fleet, &["apply", "--on", "host1"]).exits(0);
     // Each look at the journal is a connection as well.
@@ -83,7 +85,8 @@ fn a_push_is_one_connection_whether_there_is_something_to_do_or_not() {
 
 #[test]
 fn each_goal_goes_as_far_as_it_says() {
-    let (lab, fleet) = lab(1);
+    let lab = lab(1);
+    let fleet = sample(lab.operator(), "plain").unwrap();
     let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
     let apply = |goal: &str| bosco(operator, &fleet, &["apply", "--on", "host1", "--goal", goal]).exits(0);
     let start = stands(host);
@@ -101,6 +104,7 @@ fn each_goal_goes_as_far_as_it_says() {
     assert_eq!(state(operator, &fleet, "host1"), "not-committed");
     host.power_cut(testbed::Unsynced::Kept).unwrap();
     host.boot().unwrap();
+    host.wait_for_boot(Duration::from_secs(60)).unwrap();
     assert_eq!(stands(host), start, "a test is gone after a boot");
 
     apply("boot").says("from the next boot on");
@@ -109,13 +113,15 @@ fn each_goal_goes_as_far_as_it_says() {
     apply("boot").says("up to date");
     host.power_cut(testbed::Unsynced::Kept).unwrap();
     host.boot().unwrap();
+    host.wait_for_boot(Duration::from_secs(60)).unwrap();
     assert_eq!(greeting(host), "one");
     apply("switch").says("up to date");
 }
 
 #[test]
 fn what_failed_is_told_and_not_committed() {
-    let (lab, fleet) = lab(1);
+    let lab = lab(1);
+    let fleet = sample(lab.operator(), "plain").unwrap();
     let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
     let apply = || bosco(operator, &fleet, &["apply", "--on", "host1"]);
     let boots = |host: &Host| stands(host).lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
@@ -144,7 +150,8 @@ fn what_failed_is_told_and_not_committed() {
 
 #[test]
 fn an_older_init_interface_is_committed_for_the_next_boot() {
-    let (lab, fleet) = lab(1);
+    let lab = lab(1);
+    let fleet = sample(lab.operator(), "plain").unwrap();
     let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
     let other = "system.extraSystemBuilderCmds = \"rm -f $out/init-interface-version; echo -n systemd 3 > $out/init-interface-version\";";
     fleet.write("host1.nix", &host1(other)).unwrap();
@@ -152,12 +159,14 @@ fn an_older_init_interface_is_committed_for_the_next_boot() {
     assert_eq!(greeting(host), "none", "it must not be activated on the running system");
     host.power_cut(testbed::Unsynced::Kept).unwrap();
     host.boot().unwrap();
+    host.wait_for_boot(Duration::from_secs(60)).unwrap();
     assert_eq!(greeting(host), "one");
 }
 
 #[test]
 fn a_host_that_is_away_is_skipped_and_the_others_go_on() {
-    let (lab, fleet) = lab(2);
+    let lab = lab(2);
+    let fleet = sample(lab.operator(), "plain").unwrap();
     lab.host("host2").unwrap().power_cut(testbed::Unsynced::Kept).unwrap();
     bosco(lab.operator(), &fleet, &["apply"])
         .exits(5)
@@ -170,7 +179,8 @@ fn a_host_that_is_away_is_skipped_and_the_others_go_on() {
 
 #[test]
 fn trouble_with_a_connection_is_told_for_what_it_is() {
-    let (lab, fleet) = lab(1);
+    let lab = lab(1);
+    let fleet = sample(lab.operator(), "plain").unwrap();
     let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
     let options = |options: &str| {
         let module = format!(
@@ -199,7 +209,8 @@ fn trouble_with_a_connection_is_told_for_what_it_is() {
 
 #[test]
 fn a_host_that_never_answers_is_given_up_in_time() {
-    let (lab, fleet) = lab(1);
+    let lab = lab(1);
+    let fleet = sample(lab.operator(), "plain").unwrap();
     lab.host("host1").unwrap().cut().unwrap();
     let started = std::time::Instant::now();
     bosco(lab.operator(), &fleet, &["apply", "--on", "host1"]).exits(5).says("host1: skipped: ");
@@ -208,7 +219,8 @@ fn a_host_that_never_answers_is_given_up_in_time() {
 
 #[test]
 fn a_machine_that_can_not_be_deployed_to_is_refused_before_anything_is_touched() {
-    let (lab, fleet) = lab(1);
+    let lab = lab(1);
+    let fleet = sample(lab.operator(), "plain").unwrap();
     let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
     let apply = || bosco(operator, &fleet, &["apply", "--on", "host1"]).exits(4);
     host.ssh_ok("mv /etc/NIXOS /etc/NIXOS.away; cp /etc/os-release /tmp; rm /etc/os-release; echo ID=debian > /etc/os-release").unwrap();
@@ -233,7 +245,8 @@ fn a_machine_that_can_not_be_deployed_to_is_refused_before_anything_is_touched()
 
 #[test]
 fn of_two_operators_at_once_one_wins_and_the_other_is_told() {
-    let (lab, fleet) = lab(1);
+    let lab = lab(1);
+    let fleet = sample(lab.operator(), "plain").unwrap();
     let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
     // The first activation waits for a word, so that the second one meets it.
     host.ssh_ok("mkfifo /run/go").unwrap();
@@ -258,7 +271,7 @@ fn of_two_operators_at_once_one_wins_and_the_other_is_told() {
 #[test]
 fn a_disk_that_is_full_is_told_and_nothing_is_activated() {
     let lab = Lab::up(&LabSpec::new(1).own_disk(300)).unwrap();
-    let fleet = fleet(lab.operator(), "plain");
+    let fleet = sample(lab.operator(), "plain").unwrap();
     let host = lab.host("host1").unwrap();
     let start = stands(host);
     let large = "environment.etc.large.source = pkgs.runCommand \"large\" { } \"head -c 20000000 /dev/urandom > $out\";";
@@ -275,7 +288,8 @@ fn a_disk_that_is_full_is_told_and_nothing_is_activated() {
 
 #[test]
 fn names_with_options_in_them_reach_no_shell() {
-    let (lab, fleet) = lab(1);
+    let lab = lab(1);
+    let fleet = sample(lab.operator(), "plain").unwrap();
     let options = "options.deployment = lib.mkOption { type = lib.types.attrs; default = { targetHost = \"-oProxyCommand=touch pwned\"; }; };";
     fleet.write("host1.nix", &format!("{{ lib, ... }}: {{ {options} }}")).unwrap();
     let said = bosco(lab.operator(), &fleet, &["apply", "--on", "host1"]);

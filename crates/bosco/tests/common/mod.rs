@@ -1,5 +1,5 @@
 //! Starting bosco as an operator does, and reading what it says.
-#![allow(dead_code)] // Each test binary uses its part.
+#![allow(dead_code, unreachable_pub)] // Each test binary uses its part.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -8,18 +8,13 @@ use serde_json::Value;
 use testbed::Operator;
 use testbed::fleet::Fleet;
 
-/// The fleets that tests deploy.
-pub fn fleets() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testbed/fleets")
-}
-
-/// A copy of one of them in the operator's home.
-pub fn fleet(operator: &Operator, name: &str) -> Fleet {
-    Fleet::copy(operator, &fleets().join(name), name).unwrap()
+/// The repository of bosco itself.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// `bosco ARGS` in the fleet's directory.
-pub fn command(operator: &Operator, fleet: &Fleet, args: &[&str]) -> Command {
+pub fn command(operator: &Operator, fleet: &Fleet<'_>, args: &[&str]) -> Command {
     let mut command = operator.command(env!("CARGO_BIN_EXE_bosco"));
     command.args(args).current_dir(fleet.path()).stdin(Stdio::null());
     command
@@ -66,18 +61,18 @@ impl Said {
 }
 
 /// Runs `bosco ARGS` to its end.
-pub fn bosco(operator: &Operator, fleet: &Fleet, args: &[&str]) -> Said {
+pub fn bosco(operator: &Operator, fleet: &Fleet<'_>, args: &[&str]) -> Said {
     Said::of(&command(operator, fleet, args).output().unwrap())
 }
 
 /// The answer of `bosco ARGS --json`.
-pub fn json(operator: &Operator, fleet: &Fleet, args: &[&str]) -> Value {
+pub fn json(operator: &Operator, fleet: &Fleet<'_>, args: &[&str]) -> Value {
     let said = bosco(operator, fleet, &[args, &["--json"]].concat()).exits(0);
     serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}", said.out))
 }
 
 /// The state that `bosco status` gives a host.
-pub fn state(operator: &Operator, fleet: &Fleet, host: &str) -> String {
+pub fn state(operator: &Operator, fleet: &Fleet<'_>, host: &str) -> String {
     let status = json(operator, fleet, &["status", "--on", host]);
     status[0]["state"].as_str().unwrap_or_else(|| panic!("no state of {host}: {status}")).to_owned()
 }
