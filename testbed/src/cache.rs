@@ -25,11 +25,7 @@ pub fn dir() -> PathBuf {
 }
 
 /// A thing of the cache. Where it is not there yet, `make` is called with an empty folder, and where that will lie.
-pub(crate) fn entry(
-    name: &str,
-    key: &Key,
-    make: impl FnOnce(&Path, &Path) -> Result<()>,
-) -> Result<PathBuf> {
+pub(crate) fn entry(name: &str, key: &Key, make: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<PathBuf> {
     let name = format!("{name}-{}", key.hash());
     let path = dir().join(&name);
     let lock = lock_path(&name);

@@ -73,7 +73,10 @@ impl Cgroup {
             self.write("cgroup.kill", "1")?;
             until(DYING, Duration::from_millis(1), || {
                 if self.populated() {
-                    bail!("processes in {} are still there {DYING:?} after they were killed", self.path.display());
+                    bail!(
+                        "processes in {} are still there {DYING:?} after they were killed",
+                        self.path.display()
+                    );
                 }
                 Ok(())
             })?;

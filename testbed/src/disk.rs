@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::io::Errno;
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 
 use crate::cache;
 use crate::image::overlay;
@@ -134,6 +134,15 @@ impl Disk {
         }
         Ok(())
     }
+}
+
+/// Makes a folder in which what is unmounted is gone for all: else every machine that was started later, of any
+/// lab, holds what was mounted when it was, and a disk whose power was cut comes back as it was in the kernel's memory.
+pub(crate) fn share(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("can't create {}", folder.display()))?;
+    mount_bind(folder, folder)
+        .and_then(|()| mount_change(folder, MountPropagationFlags::SHARED))
+        .with_context(|| format!("can't make {} a shared mount", folder.display()))
 }
 
 /// Unmounts what the processes that used it have only just let go of.

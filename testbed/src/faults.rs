@@ -21,6 +21,9 @@ use crate::{delay, tools};
 /// How long a delaying program may take to be at its work.
 const START: Duration = Duration::from_secs(10);
 
+/// What the names of the TAP devices begin with that are on the far side of a slowed host's delaying program.
+const FAR: &str = "far";
+
 /// One fault of a host.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
@@ -62,7 +65,9 @@ impl Fault {
             Self::From => format!("ether saddr {mac} drop"),
             Self::Apart(other) => {
                 let other = hardware(other);
-                format!("ether saddr {mac} ether daddr {other} drop\nether saddr {other} ether daddr {mac} drop")
+                format!(
+                    "ether saddr {mac} ether daddr {other} drop\nether saddr {other} ether daddr {mac} drop"
+                )
             }
             Self::Loss(percent) => ["saddr", "daddr"]
                 .map(|end| format!("ether {end} {mac} numgen random mod 100 < {percent} drop"))
@@ -183,11 +188,11 @@ impl Faults {
         }
         // A slowed host's frames also pass its own small bridge, where they are not to be judged again.
         let mut table = String::from("table bridge lab {}\ndelete table bridge lab\ntable bridge lab {\n");
-        for (hook, key) in [("forward", "ibrname"), ("input", "ibrname"), ("output", "obrname")] {
+        for hook in ["forward", "input", "output"] {
             writeln!(
                 table,
                 "chain at_{hook} {{ type filter hook {hook} priority 0; policy accept;\n\
-                 meta {key} != \"{BRIDGE}\" accept\n{rules}}}"
+                 iifname \"{FAR}*\" accept\noifname \"{FAR}*\" accept\n{rules}}}"
             )?;
         }
         table.push_str("}\n");
@@ -205,7 +210,15 @@ impl Faults {
             tc.args(["-n", &namespace, "qdisc"]);
             match kilobits {
                 Some(kilobits) => {
-                    tc.args(["replace", "dev", &interface, "root", "tbf", "rate", &format!("{kilobits}kbit")]);
+                    tc.args([
+                        "replace",
+                        "dev",
+                        &interface,
+                        "root",
+                        "tbf",
+                        "rate",
+                        &format!("{kilobits}kbit"),
+                    ]);
                     tc.args(["burst", "16kb", "latency", "400ms"]);
                     run_ok(&mut tc, SHORT)?;
                 }
@@ -219,7 +232,7 @@ impl Faults {
     /// Puts two TAP devices with a delaying program between them into a host's cable, or takes them out.
     fn slow(&self, index: u16) -> Result<()> {
         let (lab, bridge) = (&self.lab, slow_bridge(index));
-        let (near, far) = (format!("a{index}"), format!("b{index}"));
+        let (near, far) = (format!("near{index}"), format!("{FAR}{index}"));
         let cgroup = Cgroup::of(&[lab, &format!("delay-{index}")])?;
         cgroup.kill()?;
         let plugged = net::exists(lab, &port(index));

@@ -264,7 +264,11 @@ impl Host {
         .with_context(|| format!("can't boot {}", self.name()))?;
         // From here on it counts as running.
         crate::run::until(COMMAND, Duration::from_millis(1), || {
-            if self.is_running() { Ok(()) } else { bail!("{} did not start; {}", self.name(), self.where_to_look()) }
+            if self.is_running() {
+                Ok(())
+            } else {
+                bail!("{} did not start; {}", self.name(), self.where_to_look())
+            }
         })
     }
 
@@ -290,7 +294,12 @@ impl Host {
                 if !running || start.elapsed() > limit {
                     let state = if running { "does not answer" } else { "is switched off" };
                     return Err(error).with_context(|| {
-                        format!("{} {state} after {:.1?}; {}", self.name(), start.elapsed(), self.where_to_look())
+                        format!(
+                            "{} {state} after {:.1?}; {}",
+                            self.name(),
+                            start.elapsed(),
+                            self.where_to_look()
+                        )
                     });
                 }
                 thread::sleep(Duration::from_millis(5));

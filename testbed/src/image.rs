@@ -88,12 +88,8 @@ pub(crate) fn image() -> Result<Vec<PathBuf>> {
 /// Mounts an overlay whose changes go to `upper`; more options begin with a comma.
 pub(crate) fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, at: &Path, more: &str) -> Result<()> {
     let lower: Vec<_> = lower.iter().map(|path| path.display().to_string()).collect();
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}{more}",
-        lower.join(":"),
-        upper.display(),
-        work.display()
-    );
+    let options =
+        format!("lowerdir={},upperdir={},workdir={}{more}", lower.join(":"), upper.display(), work.display());
     let options = std::ffi::CString::new(options)?;
     mount("overlay", at, "overlay", MountFlags::empty(), options.as_c_str())
         .with_context(|| format!("can't mount an overlay at {}", at.display()))

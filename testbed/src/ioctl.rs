@@ -32,13 +32,13 @@ pub(crate) fn shut_down_file_system(mounted: &Path) -> Result<()> {
 
 /// Opens a TAP device of this network namespace: each read and write is one Ethernet frame.
 pub(crate) fn open_tap(name: &str) -> Result<File> {
-    let mut request =
-        InterfaceRequest { name: [0; 16], flags: TAP | NO_PACKET_INFORMATION, rest: [0; 22] };
+    let mut request = InterfaceRequest { name: [0; 16], flags: TAP | NO_PACKET_INFORMATION, rest: [0; 22] };
     if name.len() >= request.name.len() {
         bail!("{name} is too long for the name of a network interface");
     }
     request.name[..name.len()].copy_from_slice(name.as_bytes());
-    let tun = File::options().read(true).write(true).open("/dev/net/tun").context("can't open /dev/net/tun")?;
+    let tun =
+        File::options().read(true).write(true).open("/dev/net/tun").context("can't open /dev/net/tun")?;
     // SAFETY: the kernel copies one struct ifreq (40 bytes) through the pointer, which InterfaceRequest is laid out as.
     let done = unsafe { ioctl(&tun, Setter::<{ SET_INTERFACE }, InterfaceRequest>::new(request)) };
     done.with_context(|| format!("can't attach to the TAP device {name}"))?;

@@ -13,7 +13,7 @@ use crate::faults::Faults;
 use crate::host::Host;
 use crate::operator::{Operator, key_pair};
 use crate::state::{self, HostRecord, Owner};
-use crate::{image, net, rootfs, setup, sweep};
+use crate::{disk, image, net, rootfs, setup, sweep};
 
 /// What a machine may take from power to sshd, on a machine below that is busy with many.
 const BOOT: Duration = Duration::from_secs(120);
@@ -150,6 +150,7 @@ impl Lab {
                 init: init.clone(),
             })
             .collect();
+        disk::share(&folder.join("hosts"))?;
         state::write_hosts(&folder, &records)?;
         net::create(&id, &records)?;
         Faults::of(&id).create()?;
@@ -211,7 +212,8 @@ impl Lab {
     /// Where the cache can't be read.
     pub fn lasting() -> Result<Vec<String>> {
         let all = state::all()?.into_iter();
-        let up = all.filter(|(_, owner)| owner.as_ref().is_some_and(|owner| owner.lasts() && !owner.is_gone()));
+        let up =
+            all.filter(|(_, owner)| owner.as_ref().is_some_and(|owner| owner.lasts() && !owner.is_gone()));
         Ok(up.map(|(id, _)| id).collect())
     }
 

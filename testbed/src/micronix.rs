@@ -51,7 +51,8 @@ pub(crate) fn micronix() -> Result<PathBuf> {
 /// `switch-to-configuration`, built to run on any machine.
 fn switch() -> Result<PathBuf> {
     let workspace = sources().join("../..");
-    let compiler = run_ok(tool("rustc").arg("-vV"), SHORT).context("the testbed builds a program of its own")?;
+    let compiler =
+        run_ok(tool("rustc").arg("-vV"), SHORT).context("the testbed builds a program of its own")?;
     let key = Key::new("switch 1")
         .and_tree(&sources().join("switch"), &|path| path.starts_with("target"))?
         .and(&compiler);

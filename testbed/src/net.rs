@@ -31,6 +31,7 @@ pub(crate) const OPERATOR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// A host's address.
 pub(crate) fn address(index: u16) -> IpAddr {
     // The first 250 are 10.77.1.1 and up, the next 10.77.2.1 and up.
+    let index = index.saturating_sub(1);
     let [high, low] = [index / 250 + 1, index % 250 + 1].map(|part| u8::try_from(part).unwrap_or(u8::MAX));
     Ipv4Addr::new(10, 77, high, low).into()
 }
@@ -74,7 +75,8 @@ pub(crate) fn create(lab: &str, hosts: &[HostRecord]) -> Result<()> {
         writeln!(names, "{} {}", address(host.index), host.name)?;
     }
     let configuration = Path::new(CONFIGURATION).join(lab);
-    fs::create_dir_all(&configuration).with_context(|| format!("can't create {}", configuration.display()))?;
+    fs::create_dir_all(&configuration)
+        .with_context(|| format!("can't create {}", configuration.display()))?;
     fs::write(configuration.join("hosts"), names)?;
     // No server for any other name, so that none is waited for.
     fs::write(configuration.join("resolv.conf"), "")?;
@@ -175,7 +177,9 @@ pub(crate) fn greets(address: IpAddr, limit: Duration) -> Result<()> {
     stream.set_read_timeout(Some(limit))?;
     let mut greeting = [0; 4];
     (&stream).read_exact(&mut greeting).with_context(|| format!("{address} port 22 says nothing"))?;
-    (&greeting == b"SSH-").then_some(()).with_context(|| format!("what answers at {address} port 22 is no sshd"))
+    (&greeting == b"SSH-")
+        .then_some(())
+        .with_context(|| format!("what answers at {address} port 22 is no sshd"))
 }
 
 #[cfg(test)]

@@ -63,7 +63,14 @@ impl Operator {
         let cgroup = Cgroup::of(&[id, "operator"])?;
         let network = Some(Network { namespace: id.into(), cgroup });
         let micronix = fs::read_link(home.join("micronix")).context("the lab has no operator")?;
-        Ok(Self { home: home.into(), work: home.join("work"), tools: rootfs::toolset()?, micronix, network, alone: None })
+        Ok(Self {
+            home: home.into(),
+            work: home.join("work"),
+            tools: rootfs::toolset()?,
+            micronix,
+            network,
+            alone: None,
+        })
     }
 
     fn set_up(home: &Path, template: &Template, network: Option<Network>) -> Result<Self> {

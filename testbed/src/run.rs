@@ -148,7 +148,7 @@ pub(crate) fn show(command: &Command) -> String {
 
 fn quoted(said: &str) -> String {
     let said = said.trim();
-    if said.is_empty() { String::new() } else { format!(":\n{}", tail(said, 40)) }
+    if said.is_empty() { String::new() } else { format!(":\n{}", tail(said, 20)) }
 }
 
 /// The last lines of a text.
@@ -164,8 +164,9 @@ mod tests {
     #[test]
     fn a_command_that_hangs_is_killed_with_its_children() {
         let start = Instant::now();
-        let error = run(Command::new("sh").args(["-c", "echo why >&2; sleep 60 & wait"]), Duration::from_millis(200))
-            .unwrap_err();
+        let error =
+            run(Command::new("sh").args(["-c", "echo why >&2; sleep 60 & wait"]), Duration::from_millis(200))
+                .unwrap_err();
         assert!(start.elapsed() < Duration::from_secs(5));
         assert!(error.to_string().contains("did not end within 200ms"), "{error}");
         assert!(error.to_string().contains("why"), "{error}");

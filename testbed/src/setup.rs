@@ -76,12 +76,14 @@ fn packages() -> Result<()> {
     let install = || {
         let mut apt = tool("apt-get");
         apt.env("DEBIAN_FRONTEND", "noninteractive");
-        apt.args(["-o", "DPkg::Lock::Timeout=120", "install", "--yes", "--no-install-recommends"]).args(&missing);
+        apt.args(["-o", "DPkg::Lock::Timeout=120", "install", "--yes", "--no-install-recommends"])
+            .args(&missing);
         run_ok(&mut apt, Duration::from_secs(600))
     };
     if install().is_err() {
         // The lists may be old, or not there at all.
-        run_ok(tool("apt-get").arg("update"), Duration::from_secs(300)).context("can't refresh apt's lists")?;
+        run_ok(tool("apt-get").arg("update"), Duration::from_secs(300))
+            .context("can't refresh apt's lists")?;
         install().with_context(|| format!("can't install {}", missing.join(" ")))?;
     }
     Ok(())
