@@ -23,13 +23,11 @@ link "$etc" "$static"
 
 # Links into /etc/static that lead nowhere now.
 find /etc -type l | while read -r path; do
+  [ "$path" != "$static" ] && [ ! -e "$path" ] && [ ! -L "$static${path#/etc}" ] || continue
   to=$(readlink "$path")
-  case $to in "$static"|"$static"/*) ;; *) continue ;; esac
-  [ "$path" != "$static" ] || continue
-  if [ ! -L "$static${path#/etc}" ] && [ ! -e "$to" ]; then
-    echo "removing obsolete symlink ‘$path’..." >&2
-    rm -f "$path"
-  fi
+  case $to in "$static"/*) ;; *) continue ;; esac
+  echo "removing obsolete symlink ‘$path’..." >&2
+  rm -f "$path"
 done
 
 old_copied=
@@ -40,7 +38,7 @@ while read -r path; do
   name=${path#"$etc"/}
   case $name in *.mode|*.uid|*.gid) [ ! -L "${path%.*}" ] || continue ;; esac
   target=/etc/$name
-  mkdir -p "${target%/*}"
+  [ -d "${target%/*}" ] || mkdir -p "${target%/*}"
   created="$created$name "
   if [ -e "$path.mode" ]; then
     mode=$(cat "$path.mode")
@@ -53,7 +51,7 @@ while read -r path; do
     fi
     copied="$copied$name
 "
-  else
+  elif ! [[ -L $target && $target -ef $static/$name ]]; then
     link "$static/$name" "$target"
   fi
 done <<END

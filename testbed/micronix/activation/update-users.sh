@@ -13,7 +13,16 @@ run() { # run WHAT COMMAND…
   local what=$1; shift
   if [ -n "$dry" ]; then echo "would $what"; else "$@" || { echo "failed to $what" >&2; status=1; }; fi
 }
-field() { grep "^$1:" "$2" | cut -d: -f"$3" | head -1; }
+
+# What there is: lines of /etc/passwd and of /etc/group, by name.
+declare -A passwd gids members_of
+read_accounts() {
+  passwd=() gids=() members_of=()
+  local name x gid rest
+  while IFS= read -r rest; do passwd[${rest%%:*}]=$rest; done < /etc/passwd
+  while IFS=: read -r name x gid rest; do gids[$name]=$gid members_of[$name]=$rest; done < /etc/group
+}
+read_accounts
 
 had_users= had_groups=
 [ ! -e $state/declarative-users ] || had_users=$(cat $state/declarative-users)
@@ -23,7 +32,7 @@ users=" " groups=" "
 while IFS=: read -r kind name gid members; do
   [ "$kind" = group ] || continue
   groups="$groups$name "
-  now=$(field "$name" /etc/group 3)
+  now=${gids[$name]}
   if [ -z "$now" ]; then
     run "create group ‘$name’" groupadd ${gid:+-g "$gid"} $([ -n "$gid" ] || echo --system) "$name"
   elif [ -n "$gid" ] && [ "$gid" != "$now" ]; then
@@ -31,20 +40,19 @@ while IFS=: read -r kind name gid members; do
   fi
 done < "$spec"
 
+read_accounts
 while IFS=: read -r kind name uid group home shell mode description sort hash password extra; do
   [ "$kind" = user ] || continue
   users="$users$name "
   fresh=
-  IFS=: read -r _ _ was_uid was_gid was_description was_home was_shell <<END
-$(grep "^$name:" /etc/passwd)
-END
+  IFS=: read -r _ _ was_uid was_gid was_description was_home was_shell <<< "${passwd[$name]}"
   if [ -z "$was_uid" ]; then
     fresh=1
     run "create user ‘$name’" useradd -M ${uid:+-u "$uid"} $([ "$sort" = normal ] || echo --system) -g "$group" -d "$home" -s "$shell" -c "$description" "$name"
   else
     set --
     [ -z "$uid" ] || [ "$uid" = "$was_uid" ] || set -- "$@" -u "$uid"
-    [ "$(field "$group" /etc/group 3)" = "$was_gid" ] || set -- "$@" -g "$group"
+    [ "${gids[$group]}" = "$was_gid" ] || set -- "$@" -g "$group"
     [ "$home" = "$was_home" ] || set -- "$@" -d "$home"
     [ "$shell" = "$was_shell" ] || set -- "$@" -s "$shell"
     [ "$description" = "$was_description" ] || set -- "$@" -c "$description"
@@ -60,14 +68,16 @@ END
 done < "$spec"
 
 # Members: exactly those that are declared, for the groups that are. No tool has words for it.
+read_accounts
 set_members() { sed -i "s|^\($1:[^:]*:[^:]*:\).*|\1$2|" /etc/group; }
 while IFS=: read -r kind name gid members; do
   [ "$kind" = group ] || continue
-  [ "$(field "$name" /etc/group 4)" = "$members" ] || run "set the members of ‘$name’" set_members "$name" "$members"
+  [ "${members_of[$name]}" = "$members" ] || run "set the members of ‘$name’" set_members "$name" "$members"
 done < "$spec"
 
 for name in $had_users; do case $users in *" $name "*) ;; *) run "remove user ‘$name’" userdel "$name" ;; esac; done
-for name in $had_groups; do case $groups in *" $name "*) ;; *) [ -z "$(field "$name" /etc/group 3)" ] || run "remove group ‘$name’" groupdel "$name" ;; esac; done
+read_accounts
+for name in $had_groups; do case $groups in *" $name "*) ;; *) [ -z "${gids[$name]}" ] || run "remove group ‘$name’" groupdel "$name" ;; esac; done
 if [ -z "$dry" ]; then
   mkdir -p $state
   echo "${users# }" > $state/declarative-users
