@@ -11,7 +11,7 @@ use bosco_activation::{Plan, judge, plan};
 use bosco_host::Session;
 use bosco_model::{Declaration, Goal, HostName, Observed, StorePath};
 use bosco_nix::Root;
-use bosco_wire::Ssh;
+use bosco_wire::{Ssh, Trouble};
 use tokio::sync::Semaphore;
 
 use crate::event::{Event, Stage};
@@ -238,6 +238,7 @@ fn troubled(stage: Stage, error: &bosco_host::Error) -> Outcome {
         bosco_host::Error::Wire(wire) if stage == Stage::Connect && wire.trouble.is_offline() => {
             Outcome::Offline { reason: error.to_string(), hint: error.hint() }
         }
+        bosco_host::Error::Wire(wire) if wire.trouble == Trouble::Stopped => Outcome::Interrupted { stage },
         _ => Outcome::failed(stage, error.to_string(), error.hint()),
     }
 }

@@ -201,7 +201,8 @@ fn trouble_with_a_connection_is_told_for_what_it_is() {
 
     options("");
     host.ssh_ok(
-        "rm /etc/ssh/ssh_host_ed25519_key*; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key",
+        "rm /etc/ssh/ssh_host_ed25519_key*; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key; \
+         systemctl restart sshd",
     )
     .unwrap();
     apply().exits(4).says("its host key is not the one that is known").says("ssh-keygen -R");

@@ -111,7 +111,7 @@ impl Session {
     /// Which of these paths the host does not have.
     ///
     /// # Errors
-    /// [`Error::Wire`].
+    /// [`Error::Import`] where it can't say.
     pub async fn missing(&mut self, paths: &[StorePath]) -> Result<Vec<StorePath>, Error> {
         let mut question = format!("missing {}\n", paths.len());
         for path in paths {
@@ -120,15 +120,17 @@ impl Session {
         }
         self.wire.send(question.as_bytes()).await;
         let mut missing = Vec::new();
-        self.answer(ASK, &mut |key, value| {
+        let mut take = |key: &str, value: &str| {
             if key == "path"
                 && let Ok(path) = StorePath::parse(value)
             {
                 missing.push(path);
             }
-        })
-        .await?;
-        Ok(missing)
+        };
+        match self.answer(ASK, &mut take).await? {
+            (0, _) => Ok(missing),
+            (_, log) => Err(Error::Import(last_line(&log))),
+        }
     }
 
     /// Hands over paths, as one stream in the format of `nix-store --export`, telling how many bytes are through.

@@ -20,7 +20,12 @@ kernel() {
 survey() {
   fact system "$(uname -m)-linux"
   if [ -e /etc/NIXOS ] || grep -qs '^ID="*nixos"*$' /etc/os-release; then fact nixos yes; fi
-  if version=$(nix-store --version 2>/dev/null); then fact nix "${version##* }"; fi
+  if command -v nix-store >/dev/null; then
+    # It says its version only where it can write to its state: not on a full disk.
+    version=$(nix-store --version 2>/dev/null)
+    version=${version##* }
+    fact nix "${version:-unknown}"
+  fi
   fact booted "$(readlink -f /run/booted-system)"
   fact current "$(readlink -f /run/current-system)"
   fact profile "$(readlink -f /nix/var/nix/profiles/system)"
@@ -35,12 +40,16 @@ survey() {
   fact done 0
 }
 
-# Runs a command, puts `log` before each line that it says, and ends the answer with its exit code.
+# Runs a command, gives each line that it says a key by the sed script $1, and ends the answer with its exit code.
 answer() {
+  keys=$1
+  shift
   exec 3>&1
-  code=$({ { "$@" 2>&1 4>&-; echo "$?" >&4; } | sed 's/^/log /' >&3; } 4>&1)
+  code=$({ { "$@" 2>&1 4>&-; echo "$?" >&4; } | sed "$keys" >&3; } 4>&1)
   fact done "$code"
 }
+
+missing() { head -n "$1" | xargs nix-store --check-validity --print-invalid; }
 
 root() { mkdir -p "$roots" && ln -sfn "$2" "$roots/$1"; }
 
@@ -65,17 +74,16 @@ survey
 while read -r verb arguments; do
   case $verb in
   missing)
-    head -n "$arguments" | xargs nix-store --check-validity --print-invalid | sed 's/^/path /'
-    fact done 0
+    answer 's#^/nix/store/#path &#;t;s/^/log /' missing "$arguments"
     ;;
   import)
-    answer import
+    answer 's/^/log /' import
     # What a broken import has left unread must never be taken for a verb.
     [ "$code" = 0 ] || exit 1
     ;;
   activate)
     # shellcheck disable=SC2086 # Steps are words.
-    answer activate $arguments
+    answer 's/^/log /' activate $arguments
     ;;
   results)
     # Of the activation that ended just now.

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::io::IsTerminal;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,6 +26,8 @@ const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_LINE: u64 = 64 * 1024;
 /// The most that is kept of what `ssh` says beside the answer, in bytes.
 const MAX_SAID: usize = 64 * 1024;
+/// The signal of a Ctrl-C.
+const SIGINT: i32 = 2;
 /// How long a closed connection may take to end.
 const CLOSE: Duration = Duration::from_secs(5);
 
@@ -199,6 +202,12 @@ impl Wire {
     async fn gone(&mut self) -> Error {
         // Its last words may still be on the way.
         let _ = timeout(CLOSE, &mut self.listener).await;
+        // A Ctrl-C at the terminal reaches `ssh` too, which must share the terminal to ask for a passphrase.
+        if let Ok(Ok(status)) = timeout(CLOSE, self.child.wait()).await
+            && status.signal() == Some(SIGINT)
+        {
+            return Error::new(Trouble::Stopped, &self.target, "");
+        }
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let said = String::from_utf8_lossy(&said);
         if said.trim().is_empty() {

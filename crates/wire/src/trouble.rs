@@ -49,6 +49,9 @@ pub enum Trouble {
     /// The connection was there and is not any more.
     #[error("the connection was lost")]
     Lost,
+    /// The operator stopped `ssh`, as a Ctrl-C at the terminal does.
+    #[error("it was stopped from here")]
+    Stopped,
     /// Something connects, but does not speak as it should.
     #[error("it gave an answer that can't be read")]
     Garbled,
@@ -74,7 +77,8 @@ impl Trouble {
     pub fn read(said: &str) -> Self {
         // The order matters: a changed key is also a failed verification. The words are OpenSSH's (sshconnect.c,
         // ssh.c, packet.c, clientloop.c), those of libc for errno, and sudo's.
-        const SIGNS: [(&str, Trouble); 22] = [
+        const SIGNS: [(&str, Trouble); 23] = [
+            ("Killed by signal 2", Trouble::Stopped),
             ("REMOTE HOST IDENTIFICATION HAS CHANGED", Trouble::OtherHostKey),
             ("host key is revoked", Trouble::OtherHostKey),
             ("Host key verification failed", Trouble::UnknownHostKey),
@@ -145,7 +149,9 @@ impl Error {
             Trouble::NoRoot => "log in as root, or allow the user `sudo` without a password; \
                  `deployment.privilegeEscalationCommand` names another command"
                 .into(),
-            Trouble::Lost => "`bosco status` says where the host stands; apply again to go on".into(),
+            Trouble::Lost | Trouble::Stopped => {
+                "`bosco status` says where the host stands; apply again to go on".into()
+            }
             Trouble::Garbled => {
                 format!("does `ssh {target} true` print anything? A login script may be in the way")
             }
