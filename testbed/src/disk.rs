@@ -92,7 +92,15 @@ impl Disk {
         if self.own {
             mounted.push(self.disk());
         }
-        mounted.iter().try_for_each(|path| unmount_soon(path))
+        mounted.iter().try_for_each(|path| unmount_soon(path))?;
+        // The file system itself ends when the last process is gone that had it in its sight. Mounted again before that, it
+        // would be the same one: with what it had in memory, and shut down where it was.
+        until(BUSY, Duration::from_millis(2), || {
+            if attached(&self.image()) {
+                bail!("something still uses {}; see `losetup --list`", self.image().display());
+            }
+            Ok(())
+        })
     }
 
     /// From now on nothing reaches the disk, and what was not synced is lost.
@@ -143,6 +151,15 @@ pub(crate) fn share(folder: &Path) -> Result<()> {
     mount_bind(folder, folder)
         .and_then(|()| mount_change(folder, MountPropagationFlags::SHARED))
         .with_context(|| format!("can't make {} a shared mount", folder.display()))
+}
+
+/// Whether a file is some loop device's.
+fn attached(image: &Path) -> bool {
+    let Ok(devices) = fs::read_dir("/sys/block") else { return false };
+    let mut files = devices
+        .flatten()
+        .filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok());
+    files.any(|file| Path::new(file.trim_end()) == image)
 }
 
 /// Unmounts what the processes that used it have only just let go of.

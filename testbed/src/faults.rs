@@ -69,6 +69,7 @@ impl Fault {
                     "ether saddr {mac} ether daddr {other} drop\nether saddr {other} ether daddr {mac} drop"
                 )
             }
+            Self::Loss(100..) => ["saddr", "daddr"].map(|end| format!("ether {end} {mac} drop")).join("\n"),
             Self::Loss(percent) => ["saddr", "daddr"]
                 .map(|end| format!("ether {end} {mac} numgen random mod 100 < {percent} drop"))
                 .join("\n"),
@@ -245,9 +246,10 @@ impl Faults {
         let Some(micros) = self.amount("delay", index)? else { return Ok(()) };
 
         let program = delay::program()?;
+        // The small bridge must not answer in the lab's name: its answers would take a way around the delay.
         let mut lines = format!(
             "tuntap add dev {near} mode tap\ntuntap add dev {far} mode tap\n\
-             link add {bridge} type bridge\nlink set {bridge} up\n\
+             link add {bridge} type bridge\nlink set {bridge} arp off addrgenmode none up\n\
              link set {near} master {BRIDGE} up\nlink set {far} master {bridge} up\n"
         );
         if plugged {

@@ -75,7 +75,7 @@ pub(crate) fn image() -> Result<Vec<PathBuf>> {
         for folder in [&upper, &work, &root] {
             fs::create_dir(folder)?;
         }
-        overlay(&[rootfs.clone()], &upper, &work, &root, "")?;
+        overlay(std::slice::from_ref(&rootfs), &upper, &work, &root, "")?;
         let filled = fill(&root, &template, &tools, &micronix);
         unmount(&root, UnmountFlags::empty()).with_context(|| format!("can't unmount {}", root.display()))?;
         filled?;
