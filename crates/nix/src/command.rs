@@ -137,7 +137,12 @@ impl Nix {
 /// own, so that an operator's Ctrl-C reaches bosco alone, which then ends it: else its end would look like a failure.
 pub(crate) fn spawn(mut command: Command) -> Result<Child, Error> {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
-    command.kill_on_drop(true).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .kill_on_drop(true)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command.spawn().map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => Error::Missing { program },
         _ => Error::Process { program, why: source.to_string() },
