@@ -1,4 +1,5 @@
 //! What happens to what a host has written.
+#![allow(clippy::unwrap_used, reason = "tests may fail loudly, in their helpers too")]
 
 use std::time::Duration;
 

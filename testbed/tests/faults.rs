@@ -1,4 +1,5 @@
 //! What is wrong with a host's network is wrong in just that way, and can be made right.
+#![allow(clippy::unwrap_used, reason = "tests may fail loudly, in their helpers too")]
 
 use std::io::Read;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
 //! Labs come up, stay apart, and leave nothing behind.
+#![allow(clippy::unwrap_used, reason = "tests may fail loudly, in their helpers too")]
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
