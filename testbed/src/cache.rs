@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
@@ -49,6 +50,26 @@ pub(crate) fn entry(name: &str, key: &Key, make: impl FnOnce(&Path, &Path) -> Re
     }
     fs::rename(&making, &path).with_context(|| format!("can't put {} into its place", path.display()))?;
     Ok(path)
+}
+
+/// A thing of the cache that this process has looked for once: it does not change, and finding it takes its time.
+pub(crate) struct Once<T>(Mutex<Option<T>>);
+
+impl<T: Clone> Once<T> {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    pub(crate) fn get(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
+        // Who comes while it is made waits for it here.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*known {
+            return Ok(known.clone());
+        }
+        let made = make()?;
+        *known = Some(made.clone());
+        Ok(made)
+    }
 }
 
 /// What makes a thing of the cache, for its name.

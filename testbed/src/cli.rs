@@ -24,7 +24,7 @@ struct Line {
 /// The arguments of the command line, for a program that has it as a part.
 #[derive(Debug, Args)]
 pub struct LabArgs {
-    /// Which lab, where there is more than one
+    /// Which lab, where there is more than one (or set BOSCO_LAB)
     #[arg(long, global = true, value_name = "LAB")]
     lab: Option<String>,
     #[command(subcommand)]
@@ -194,7 +194,8 @@ fn act(args: LabArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     require_root()?;
-    let id = args.lab.as_deref();
+    let id = args.lab.or_else(|| std::env::var("BOSCO_LAB").ok());
+    let id = id.as_deref();
     let on = |name: &str, act: fn(&Host) -> Result<()>| act(Lab::attach(id)?.host(name)?);
     match args.command {
         Command::Up { hosts, own_disk, debian } => up(&hosts, own_disk, debian)?,
@@ -232,7 +233,11 @@ fn act(args: LabArgs) -> Result<ExitCode> {
 }
 
 fn say(text: &str) -> Result<()> {
-    Ok(writeln!(std::io::stdout(), "{text}")?)
+    match writeln!(std::io::stdout(), "{text}") {
+        // Who reads no further has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
 }
 
 fn up(hosts: &[String], own_disk: Option<u64>, debian: bool) -> Result<()> {

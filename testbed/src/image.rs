@@ -1,5 +1,5 @@
 //! The image of a freshly installed host: over Debian's root file system, a store with the base system, its first
-//! generation and its boot entry. And the operator's store, which has built that system. Must never depend on a lab.
+//! generation, activated once, and its boot entry. And the operator's store, which has built that system. Must never depend on a lab.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use crate::cache::{self, Key};
+use crate::cache::{self, Key, Once};
 use crate::operator::configuration;
 use crate::run::run_ok;
 use crate::tools::tool;
@@ -19,7 +19,7 @@ use crate::{micronix, rootfs, setup};
 const BASE: Duration = Duration::from_secs(300);
 
 /// The operator's store as every operator's begins.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Template {
     path: PathBuf,
     toplevel: String,
@@ -39,6 +39,11 @@ impl Template {
 
 /// A store that has built the base system.
 pub(crate) fn template() -> Result<Template> {
+    static MADE: Once<Template> = Once::new();
+    MADE.get(make_template)
+}
+
+fn make_template() -> Result<Template> {
     setup::prepare()?;
     let tools = rootfs::toolset()?;
     let micronix = micronix::micronix()?;
@@ -65,9 +70,14 @@ pub(crate) fn template() -> Result<Template> {
 
 /// The folders that a host's root file system lies over, the uppermost first.
 pub(crate) fn image() -> Result<Vec<PathBuf>> {
+    static MADE: Once<Vec<PathBuf>> = Once::new();
+    MADE.get(make_image)
+}
+
+fn make_image() -> Result<Vec<PathBuf>> {
     let template = template()?;
     let (rootfs, tools, micronix) = (rootfs::rootfs()?, rootfs::toolset()?, micronix::micronix()?);
-    let key = Key::new("image 1")
+    let key = Key::new("image 2")
         .and(rootfs.as_os_str().as_encoded_bytes())
         .and(template.path.as_os_str().as_encoded_bytes());
     let image = cache::entry("image", &key, |making, _| {
@@ -119,10 +129,17 @@ fn fill(root: &Path, template: &Template, tools: &Path, micronix: &Path) -> Resu
     // Namespaces of its own, so that nothing that it mounts or starts is left.
     let mut boot = tool("unshare");
     boot.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-ec"])
-        .arg(r#"mount -t proc proc "$1/proc"; exec chroot "$1" "$2/bin/switch-to-configuration" boot"#)
+        .arg(
+            r#"mount -t proc proc "$1/proc"; mount -t tmpfs tmpfs "$1/run"; mount --bind /dev "$1/dev"
+            chroot "$1" "$2/bin/switch-to-configuration" boot; exec chroot "$1" "$2/activate""#,
+        )
         .arg("sh")
         .arg(root)
         .arg(&template.toplevel);
-    run_ok(&mut boot, BASE).context("can't write the base system's boot entry")?;
+    run_ok(&mut boot, BASE).context("can't write the base system's boot entry and activate it")?;
+    // It has just been installed: what systemd does once after an update is done.
+    for folder in ["etc", "var"] {
+        fs::write(root.join(folder).join(".updated"), "")?;
+    }
     Ok(())
 }

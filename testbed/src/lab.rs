@@ -126,18 +126,14 @@ impl Lab {
         setup::prepare()?;
         // What an earlier run left must not be in the way, and what can't be removed must not be in the way of this one.
         let _ = sweep::stale_labs();
-        let (template, (lower, init)) = thread::scope(|scope| {
-            let lower = scope.spawn(|| match spec.guest {
-                Guest::NixOs => anyhow::Ok((image::image()?, Some(INIT.to_owned()))),
-                Guest::Debian => Ok((vec![rootfs::rootfs()?], None)),
-            });
-            let template = image::template()?;
-            anyhow::Ok((template, lower.join().map_err(|_| anyhow!("making the image panicked"))??))
-        })?;
+        let template = image::template()?;
+        let (lower, init) = match spec.guest {
+            Guest::NixOs => (image::image()?, Some(INIT.to_owned())),
+            Guest::Debian => (vec![rootfs::rootfs()?], None),
+        };
 
-        let owner = if spec.lasts { Owner::nobody() } else { Owner::this_process()? };
-        let id = state::new_lab(&owner)?;
-        // From here on whatever fails takes down what there is, a lasting lab too.
+        // Until it is up, a lasting lab too is this process's own: it goes where something fails.
+        let id = state::new_lab(&Owner::this_process()?)?;
         let mut standing = Standing { id: id.clone(), lasts: false };
         let folder = state::path(&id);
         let records: Vec<_> = (1..)
@@ -179,7 +175,10 @@ impl Lab {
                 wait.join().unwrap_or_else(|_| Err(anyhow!("waiting for a host panicked")))
             })
         })?;
-        standing.lasts = spec.lasts;
+        if spec.lasts {
+            state::give(&id, &Owner::nobody())?;
+            standing.lasts = true;
+        }
         Ok(Self { hosts, operator, standing })
     }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::cache::{self, Key};
+use crate::cache::{self, Key, Once};
 use crate::rootfs::busybox;
-use crate::run::{SHORT, run_ok};
+use crate::run::run_ok;
 use crate::tools::tool;
 
 /// Building `switch-to-configuration` with all it needs, on a busy machine.
@@ -22,6 +22,11 @@ fn sources() -> PathBuf {
 
 /// micronix, ready to be evaluated and built.
 pub(crate) fn micronix() -> Result<PathBuf> {
+    static MADE: Once<PathBuf> = Once::new();
+    MADE.get(make)
+}
+
+fn make() -> Result<PathBuf> {
     let (sources, busybox, switch) = (sources(), busybox()?, switch()?);
     // The switch is a program of the workspace, and comes in as one; the tests are not part of any system.
     let skip = |path: &Path| ["switch", "tests"].iter().any(|other| path == Path::new(other));
@@ -51,15 +56,11 @@ pub(crate) fn micronix() -> Result<PathBuf> {
 /// `switch-to-configuration`, built to run on any machine.
 fn switch() -> Result<PathBuf> {
     let workspace = sources().join("../..");
-    let compiler =
-        run_ok(tool("rustc").arg("-vV"), SHORT).context("the testbed builds a program of its own")?;
-    let key = Key::new("switch 1")
-        .and_tree(&sources().join("switch"), &|path| path.starts_with("target"))?
-        .and(&compiler);
+    let key = Key::new("switch 1").and_tree(&sources().join("switch"), &|path| path.starts_with("target"))?;
     cache::entry("switch", &key, |making, _| {
         let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         // A folder of its own: the outer cargo, if there is one, may hold the lock of its own folder.
-        let out = cache::dir().join("making/switch-target");
+        let out = cache::dir().join("switch-target");
         let mut build = tool(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build
             .current_dir(&workspace)

@@ -142,16 +142,21 @@ impl Operator {
                 let script = r#"echo 0 > "$1" && ns=$2 && shift 2 && exec ip netns exec "$ns" "$@""#;
                 command.args(["-c", script, "sh"]).arg(network.cgroup.procs());
                 command.arg(&network.namespace).arg(program);
-                command.env("SSH_CONFIG_FILE", self.ssh_config());
-                let ssh = format!("-F {}", self.ssh_config().display());
-                command.env("GIT_SSH_COMMAND", format!("ssh {ssh}")).env("NIX_SSHOPTS", ssh);
                 command
             }
         };
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("NIX_") && name != "NIX_SSHOPTS" {
-                command.env_remove(name);
-            }
+        // What the real user has set for their own Nix and ssh is nothing to this one.
+        let theirs =
+            |name: &str| name.starts_with("NIX_") || name.starts_with("SSH_") || name.starts_with("GIT_");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| theirs(&name.to_string_lossy())) {
+            command.env_remove(name);
+        }
+        if self.network.is_some() {
+            let ssh = format!("-F {}", self.ssh_config().display());
+            command
+                .env("SSH_CONFIG_FILE", self.ssh_config())
+                .env("GIT_SSH_COMMAND", format!("ssh {ssh}"))
+                .env("NIX_SSHOPTS", ssh);
         }
         let xdg = self.home.join("xdg");
         command
@@ -163,8 +168,7 @@ impl Operator {
             .env("XDG_DATA_HOME", xdg.join("data"))
             .env("XDG_STATE_HOME", xdg.join("state"))
             .env("NIX_CONF_DIR", self.home.join("conf"))
-            .env("NIX_PATH", format!("nixpkgs={}", self.micronix.display()))
-            .env_remove("SSH_AUTH_SOCK");
+            .env("NIX_PATH", format!("nixpkgs={}", self.micronix.display()));
         command
     }
 
