@@ -20,6 +20,11 @@ let
   metadata = {
     name = host;
     inherit tags;
+    # What a hive can ask for and bosco does not do: said, rather than passed over.
+    ignored =
+      (if deployment.keys or { } != { } then [ "deployment.keys" ] else [ ])
+      ++ (if deployment.buildOnTarget or false then [ "deployment.buildOnTarget" ] else [ ])
+      ++ (if deployment.replaceUnknownProfiles or true then [ ] else [ "deployment.replaceUnknownProfiles" ]);
     system = node.pkgs.stdenv.hostPlatform.system or toplevel.system;
     target =
       let

@@ -1,13 +1,12 @@
 //! How an activation ended.
 
 use bosco_model::Goal;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{EXIT_REBOOT_NEEDED, Step, steps};
 
 /// What one step came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepResult {
     /// The step.
     pub step: Step,
@@ -16,11 +15,9 @@ pub struct StepResult {
 }
 
 /// How an activation ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     /// It reached its goal. `reboot` where the new system runs only after the next boot, against the goal.
-    #[serde(rename_all = "kebab-case")]
     Reached {
         /// Whether a reboot has to follow.
         reboot: bool,
@@ -38,8 +35,7 @@ pub enum Ending {
 }
 
 /// What went wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Fault {
     /// `switch-to-configuration` did not begin: its lock was held, or a check said no.
     #[error("switch-to-configuration refused to begin")]
@@ -66,10 +62,10 @@ pub enum Fault {
     },
 }
 
-/// How the activation for `goal` ended, by what its steps came to. A step that failed is the last one that has a
-/// result.
+/// How the activation for `goal` ended, by what its steps came to and what they said. A step that failed is the last one
+/// that has a result.
 #[must_use]
-pub fn judge(goal: Goal, results: &[StepResult]) -> Ending {
+pub fn judge(goal: Goal, results: &[StepResult], log: &str) -> Ending {
     let mut reboot = false;
     let mut profile_set = false;
     for step in steps(goal) {
@@ -79,7 +75,7 @@ pub fn judge(goal: Goal, results: &[StepResult]) -> Ending {
                 reboot = true;
                 None
             }
-            Some(code) => Some(fault(*step, code)),
+            Some(code) => Some(fault(*step, code, log)),
             None => Some(Fault::Interrupted { step: *step }),
         };
         match fault {
@@ -91,11 +87,12 @@ pub fn judge(goal: Goal, results: &[StepResult]) -> Ending {
     Ending::Reached { reboot }
 }
 
-/// What an exit code of `switch-to-configuration` means (its `main.rs`).
-fn fault(step: Step, code: i32) -> Fault {
+/// What an exit code of `switch-to-configuration` means (its `main.rs`). Many things end with 1; only what it says tells
+/// whether it has begun.
+fn fault(step: Step, code: i32, log: &str) -> Fault {
+    const NOT_BEGUN: [&str; 2] = ["Could not acquire lock", "re-switch check"];
     match (step, code) {
-        // 11 is EAGAIN, with which the one in Perl ends where the lock is held.
-        (Step::Test, 1 | 11) => Fault::Refused,
+        (Step::Test, _) if NOT_BEGUN.iter().any(|said| log.contains(said)) => Fault::Refused,
         (Step::Test, 2) => Fault::ActivationScript,
         (Step::Test, 4) => Fault::UnitsFailed,
         _ => Fault::Step { step, code },
@@ -114,7 +111,7 @@ mod tests {
             .zip(codes)
             .map(|(step, code)| StepResult { step: *step, code: *code })
             .collect();
-        judge(goal, &results)
+        judge(goal, &results, "")
     }
 
     #[test]
@@ -123,8 +120,7 @@ mod tests {
         for (codes, ending) in [
             (&[0, 0, 0][..], Ending::Reached { reboot: false }),
             (&[100, 0, 0], Ending::Reached { reboot: true }),
-            (&[1], not_committed(Fault::Refused)),
-            (&[11], not_committed(Fault::Refused)),
+            (&[1], not_committed(Fault::Step { step: Step::Test, code: 1 })),
             (&[2], not_committed(Fault::ActivationScript)),
             (&[4], not_committed(Fault::UnitsFailed)),
             (&[137], not_committed(Fault::Step { step: Step::Test, code: 137 })),
@@ -136,6 +132,15 @@ mod tests {
             assert_eq!(run(Goal::Switch, codes), ending, "{codes:?}");
         }
         assert_eq!(run(Goal::Test, &[100]), not_committed(Fault::Step { step: Step::Test, code: 100 }));
+    }
+
+    #[test]
+    fn a_held_lock_is_told_by_its_words_whatever_the_exit_code() {
+        for code in [1, 11] {
+            let results = [StepResult { step: Step::Test, code }];
+            let ending = judge(Goal::Switch, &results, "Could not acquire lock\n");
+            assert_eq!(ending, Ending::NotCommitted { fault: Fault::Refused });
+        }
     }
 
     proptest! {

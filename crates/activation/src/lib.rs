@@ -11,11 +11,9 @@ pub use judge::{Ending, Fault, StepResult, judge};
 pub use plan::{Plan, Refusal, plan};
 
 use bosco_model::Goal;
-use serde::{Deserialize, Serialize};
 
 /// One thing that is done on the host. Each has one meaning of success: exit code 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
     /// `switch-to-configuration dry-activate`: says what it would do.
     DryActivate,

@@ -1,7 +1,6 @@
 //! Whether a host needs anything at all.
 
-use bosco_model::{Declaration, Goal, Observed, State};
-use serde::Serialize;
+use bosco_model::{Declaration, Goal, Observed, State, Unfit};
 use thiserror::Error;
 
 /// What to do with a host that answered.
@@ -16,15 +15,11 @@ pub enum Plan {
 }
 
 /// Why nothing may be done on a host.
-#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
-    /// There is no Nix.
-    #[error("no Nix was found there")]
-    NoNix,
-    /// It is another distribution.
-    #[error("it is not NixOS")]
-    NotNixos,
+    /// It is no machine that could be deployed to.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// Its configuration was written for another kind of machine.
     #[error("it is {is}, its configuration is for {configured}")]
     OtherSystem {
@@ -43,10 +38,10 @@ impl Refusal {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::NoNix => {
+            Self::Unfit(Unfit::NoNix) => {
                 "bosco deploys to NixOS; is this the right address, and is `nix-store` in root's PATH there?"
             }
-            Self::NotNixos => {
+            Self::Unfit(Unfit::NotNixos) => {
                 "neither /etc/NIXOS nor /etc/os-release says NixOS; is this the right address? \
                  A new machine is installed first, with nixos-install for example"
             }
@@ -64,11 +59,8 @@ impl Refusal {
 /// What to do with a host that answered `observed`, to bring it to what is declared.
 #[must_use]
 pub fn plan(goal: Goal, declared: &Declaration, observed: &Observed) -> Plan {
-    if observed.nix.is_none() {
-        return Plan::Refuse(Refusal::NoNix);
-    }
-    if !observed.nixos {
-        return Plan::Refuse(Refusal::NotNixos);
+    if let Some(unfit) = observed.unfit() {
+        return Plan::Refuse(unfit.into());
     }
     if let Some(is) = observed.system.as_ref().filter(|is| !runs(is, &declared.host.system)) {
         let (is, configured) = (is.clone(), declared.host.system.clone());
@@ -80,13 +72,20 @@ pub fn plan(goal: Goal, declared: &Declaration, observed: &Observed) -> Plan {
     let state = State::of(&declared.toplevel, observed);
     let there = match goal {
         Goal::Build => true,
-        Goal::Push => observed.has_toplevel,
+        Goal::Push => observed.has_toplevel && is_kept(declared, observed),
         Goal::DryActivate => false,
         Goal::Test => matches!(state, State::UpToDate | State::RebootNeeded | State::NotCommitted),
         Goal::Boot => matches!(state, State::UpToDate | State::RebootNeeded | State::BootPending),
         Goal::Switch => matches!(state, State::UpToDate | State::RebootNeeded),
     };
     if there { Plan::Nothing } else { Plan::Deliver }
+}
+
+/// Whether garbage collection leaves the host its toplevel.
+fn is_kept(declared: &Declaration, observed: &Observed) -> bool {
+    [&observed.pushed, &observed.current, &observed.profile, &observed.booted]
+        .into_iter()
+        .any(|root| root.as_ref() == Some(&declared.toplevel))
 }
 
 /// Whether a machine of kind `is` runs what was built for `configured`: the 64-bit x86 and Arm ones also run their
@@ -117,6 +116,7 @@ mod tests {
                 tags: std::collections::BTreeSet::default(),
                 system: "x86_64-linux".into(),
                 target: None,
+                ignored: Vec::new(),
             },
             derivation: format!("/nix/store/{}-web.drv", "0".repeat(32)).try_into().unwrap(),
             toplevel: path(1),
@@ -157,8 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn a_push_needs_only_the_paths_there() {
+    fn a_push_needs_only_the_paths_there_and_kept() {
         let seen = Observed { has_toplevel: true, activating: true, ..observed(0, 0) };
+        assert_eq!(plan(Goal::Push, &declared(), &seen), Plan::Deliver, "nothing keeps it there");
+        let seen = Observed { pushed: Some(path(1)), ..seen };
         assert_eq!(plan(Goal::Push, &declared(), &seen), Plan::Nothing);
         assert_eq!(plan(Goal::Push, &declared(), &observed(1, 1)), Plan::Deliver);
     }

@@ -10,11 +10,11 @@ use clap_complete::Shell;
 /// What each exit code means; part of every help and man page.
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    done; nothing was left undone
-  1    bosco could not work at all: no Nix, no ssh, an answer that can't be read
+  0    done
+  1    bosco could not work at all: no Nix, no ssh, an answer of theirs that can't be read
   2    a mistake in the question: arguments, a selector without match, no fleet here
-  3    a host could not be evaluated or built; nothing was delivered to any
-  4    a host could not be deployed, or refused
+  3    a host could not be evaluated or built; apply delivered nothing to any
+  4    a host could not be deployed, refused, or did not let bosco in
   5    a host could not be reached; all others are done
   130  interrupted";
 

@@ -61,9 +61,16 @@ impl From<bosco_nix::Error> for Error {
     fn from(error: bosco_nix::Error) -> Self {
         let exit = match error {
             bosco_nix::Error::Failed { .. } => Exit::NotBuilt,
-            bosco_nix::Error::Answer { .. } => Exit::Usage,
+            bosco_nix::Error::Fleet { .. } => Exit::Usage,
+            bosco_nix::Error::Stopped => Exit::Interrupted,
             _ => Exit::Unable,
         };
         Self { exit, hint: error.hint(), message: error.to_string() }
+    }
+}
+
+impl From<bosco_wire::Error> for Error {
+    fn from(error: bosco_wire::Error) -> Self {
+        Self { exit: Exit::Unable, hint: Some(error.hint()), message: error.to_string() }
     }
 }

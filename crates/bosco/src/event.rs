@@ -50,6 +50,8 @@ pub(crate) enum Event {
     Copied { host: HostName, paths: usize, bytes: u64, of: u64 },
     /// A host is through.
     Ended { host: HostName, seconds: f64, outcome: Outcome },
+    /// There is no more to tell of a host: it is not selected, or has answered.
+    Done { host: HostName },
     /// A stage after which all have to go on together has failed.
     HeldBack { failed: Vec<HostName> },
 }
@@ -59,7 +61,13 @@ pub(crate) type Sink = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// Where each host is, for when the operator stops a command.
 #[derive(Default)]
-pub(crate) struct Ledger(Mutex<BTreeMap<HostName, Place>>);
+pub(crate) struct Ledger(Mutex<Places>);
+
+#[derive(Default)]
+struct Places {
+    hosts: BTreeMap<HostName, Place>,
+    stopped: bool,
+}
 
 enum Place {
     At(Stage),
@@ -67,23 +75,53 @@ enum Place {
 }
 
 impl Ledger {
-    /// Keeps what an event says of a host's place.
-    pub(crate) fn record(&self, event: &Event) {
-        let (host, place) = match event {
-            Event::Stage { host, stage } => (host, Place::At(*stage)),
-            Event::Ended { host, outcome, .. } => (host, Place::Ended(outcome.clone())),
-            _ => return,
+    /// Keeps what an event says of a host's place. False where all has been stopped, and nothing is to be told any more.
+    pub(crate) fn record(&self, event: &Event) -> bool {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.stopped {
+            return false;
+        }
+        match event {
+            Event::Stage { host, stage } => places.hosts.insert(host.clone(), Place::At(*stage)),
+            Event::Ended { host, outcome, .. } => {
+                places.hosts.insert(host.clone(), Place::Ended(outcome.clone()))
+            }
+            Event::Done { host } => places.hosts.remove(host),
+            _ => None,
         };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(host.clone(), place);
+        true
     }
 
     /// What came of each host, those that are still under way being stopped where they are.
     pub(crate) fn stop(&self) -> Vec<(HostName, Outcome)> {
-        let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.stopped = true;
         let outcome = |place: &Place| match place {
             Place::Ended(outcome) => outcome.clone(),
             Place::At(stage) => Outcome::Interrupted { stage: *stage },
         };
-        places.iter().map(|(host, place)| (host.clone(), outcome(place))).collect()
+        places.hosts.iter().map(|(host, place)| (host.clone(), outcome(place))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stopped_is_told_where_it_was_and_nothing_after_it() {
+        let host = |name| HostName::parse(name).unwrap();
+        let ledger = Ledger::default();
+        for (name, stage) in [("a", Stage::Copy), ("b", Stage::Build), ("c", Stage::Evaluate)] {
+            assert!(ledger.record(&Event::Stage { host: host(name), stage }));
+        }
+        ledger.record(&Event::Ended { host: host("b"), seconds: 0.0, outcome: Outcome::UpToDate });
+        ledger.record(&Event::Done { host: host("c") });
+        let stopped = ledger.stop();
+        assert_eq!(
+            stopped,
+            [(host("a"), Outcome::Interrupted { stage: Stage::Copy }), (host("b"), Outcome::UpToDate)]
+        );
+        assert!(!ledger.record(&Event::Done { host: host("a") }));
     }
 }

@@ -97,7 +97,9 @@ impl Context {
         let _permit = self.evaluations.acquire().await;
         let condition = chosen.condition.as_ref();
         let answer = self.nix.declaration(&self.fleet, &chosen.name, condition, &mut listen).await;
-        answer.map_err(|error| failed(Stage::Evaluate, &error))
+        let declared = answer.map_err(|error| failed(Stage::Evaluate, &error))?;
+        self.look_at(chosen, declared.as_ref().map(|declared| &declared.host));
+        Ok(declared)
     }
 
     /// Evaluates how to deploy one host.
@@ -105,7 +107,23 @@ impl Context {
         let mut listen = self.enter_evaluation(chosen);
         let _permit = self.evaluations.acquire().await;
         let answer = self.nix.host(&self.fleet, &chosen.name, chosen.condition.as_ref(), &mut listen).await;
-        answer.map_err(|error| failed(Stage::Evaluate, &error))
+        let host = answer.map_err(|error| failed(Stage::Evaluate, &error))?;
+        self.look_at(chosen, host.as_ref());
+        Ok(host)
+    }
+
+    /// Tells what an evaluation leaves to be told.
+    fn look_at(&self, chosen: &Chosen, host: Option<&Host>) {
+        match host {
+            None => (self.events)(Event::Done { host: chosen.name.clone() }),
+            Some(host) => {
+                for option in &host.ignored {
+                    let text =
+                        format!("`{option}` is set; bosco does not do that yet, and goes on without it");
+                    (self.events)(Event::Warning { host: Some(host.name.clone()), text });
+                }
+            }
+        }
     }
 
     /// Tells what came of a host.
@@ -145,7 +163,10 @@ where
 
 /// An error of Nix as what came of a host.
 pub(crate) fn failed(stage: Stage, error: &bosco_nix::Error) -> Outcome {
-    Outcome::failed(stage, error.to_string(), error.hint())
+    match error {
+        bosco_nix::Error::Stopped => Outcome::Interrupted { stage },
+        _ => Outcome::failed(stage, error.to_string(), error.hint()),
+    }
 }
 
 /// Turns what Nix says into events.

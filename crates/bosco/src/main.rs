@@ -23,6 +23,7 @@ use crate::cli::Cli;
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.color.write_global();
+    raise_limit_of_open_files();
     match commands::run(&cli).await {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -30,4 +31,13 @@ async fn main() -> ExitCode {
             error.exit.into()
         }
     }
+}
+
+/// Each host costs a few open files for as long as its connection lasts; the usual limit is enough for about 250.
+fn raise_limit_of_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where that is not allowed, a small fleet works all the same.
+    let _ = setrlimit(Resource::Nofile, limit);
 }

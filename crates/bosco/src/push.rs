@@ -4,8 +4,9 @@
 //! delivered to side by side; nothing is delivered if one of them could not be evaluated or built. A host keeps its one
 //! connection from the first question to the last.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bosco_activation::{Plan, judge, plan};
 use bosco_host::Session;
@@ -14,12 +15,18 @@ use bosco_nix::Root;
 use bosco_wire::{Ssh, Trouble};
 use tokio::sync::Semaphore;
 
+use crate::error::Error;
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, each, failed, listen};
 use crate::outcome::Outcome;
 
-/// How many connections are made at once: more would run into sshd's `MaxStartups` on a shared jump host.
+/// How many connections are made at once.
 pub(crate) const CONNECTIONS: usize = 50;
+/// How long to wait before a connection that broke before the host spoke is tried again: a jump host that many pass at
+/// once drops some of them (sshd's `MaxStartups`).
+const TRY_AGAIN: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(4)];
+/// How often the progress of a copy is told.
+const TELL: Duration = Duration::from_millis(250);
 /// How many hosts are copied to at once.
 const COPIES: usize = 10;
 
@@ -44,15 +51,15 @@ struct Wanted {
 }
 
 impl Push {
-    pub(crate) fn new(context: Context, goal: Goal, root: Root) -> Self {
-        Self {
+    pub(crate) async fn new(context: Context, goal: Goal, root: Root) -> Result<Self, Error> {
+        Ok(Self {
             context,
             goal,
-            ssh: Ssh::from_environment(),
+            ssh: Ssh::find().await?,
             root: Arc::new(root),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
             copies: Arc::new(Semaphore::new(COPIES)),
-        }
+        })
     }
 
     /// Brings the chosen hosts to the goal, and gives what came of each, in the order of their names.
@@ -152,12 +159,14 @@ impl Push {
 
     /// Built to reported.
     async fn deliver(&self, host: Wanted, deliver: bool) -> (HostName, Outcome) {
-        let Wanted { declared, session, .. } = host;
+        let Wanted { declared, session, there } = host;
         let outcome = match session {
             None => Outcome::Built { toplevel: declared.toplevel.clone() },
             Some(mut session) => {
                 let outcome = if deliver {
-                    self.copy_and_activate(&declared, &mut session).await.unwrap_or_else(|outcome| outcome)
+                    self.copy_and_activate(&declared, there, &mut session)
+                        .await
+                        .unwrap_or_else(|outcome| outcome)
                 } else {
                     Outcome::HeldBack
                 };
@@ -171,12 +180,13 @@ impl Push {
     async fn copy_and_activate(
         &self,
         declared: &Declaration,
+        there: bool,
         session: &mut Session,
     ) -> Result<Outcome, Outcome> {
         {
             let _permit = self.copies.acquire().await;
             self.enter(declared, Stage::Copy);
-            self.copy(declared, session).await?;
+            self.copy(declared, there, session).await?;
         }
         if self.goal == Goal::Push {
             return Ok(Outcome::Pushed);
@@ -184,41 +194,56 @@ impl Push {
         self.enter(declared, Stage::Activate);
         let activation =
             session.activate(self.goal).await.map_err(|error| troubled(Stage::Activate, &error))?;
-        Ok(Outcome::of(self.goal, judge(self.goal, &activation.results), activation.log))
+        let ending = judge(self.goal, &activation.results, &activation.log);
+        Ok(Outcome::of(self.goal, ending, activation.log))
     }
 
     /// Hands over the paths that the host lacks.
-    async fn copy(&self, declared: &Declaration, session: &mut Session) -> Result<(), Outcome> {
-        let here = |error: bosco_nix::Error| failed(Stage::Copy, &error);
-        let there = |error: bosco_host::Error| troubled(Stage::Copy, &error);
+    async fn copy(&self, declared: &Declaration, there: bool, session: &mut Session) -> Result<(), Outcome> {
+        let nix_says = |error: bosco_nix::Error| failed(Stage::Copy, &error);
+        let host_says = |error: bosco_host::Error| troubled(Stage::Copy, &error);
         let nix = &self.context.nix;
-        // What the host had already was not built here.
-        let Ok(closure) = nix.closure(&declared.toplevel).await else {
-            return match session.missing(std::slice::from_ref(&declared.toplevel)).await.map_err(there)? {
-                missing if missing.is_empty() => Ok(()),
-                _ => {
-                    Err(Outcome::failed(Stage::Copy, "its toplevel is neither here nor there any more", None))
-                }
-            };
+        // What the host had already was not built, and need not be here.
+        let paths = if there {
+            vec![(declared.toplevel.clone(), 0)]
+        } else {
+            nix.closure(&declared.toplevel).await.map_err(nix_says)?.paths
         };
-        let paths: Vec<StorePath> = closure.paths.iter().map(|(path, _)| path.clone()).collect();
-        let missing = session.missing(&paths).await.map_err(there)?;
+        let sizes: HashMap<&StorePath, u64> = paths.iter().map(|(path, size)| (path, *size)).collect();
+        let names: Vec<StorePath> = paths.iter().map(|(path, _)| path.clone()).collect();
+        let missing = session.missing(&names).await.map_err(host_says)?;
         if missing.is_empty() {
             return Ok(());
         }
-        let lacks: HashSet<&StorePath> = missing.iter().collect();
-        let of = closure.paths.iter().filter(|(path, _)| lacks.contains(path)).map(|(_, size)| size).sum();
+        let of = missing.iter().filter_map(|path| sizes.get(path)).sum();
         let tell = |bytes| {
             let (host, paths) = (declared.host.name.clone(), missing.len());
             (self.context.events)(Event::Copied { host, paths, bytes, of });
         };
         tell(0);
-        let mut export = nix.export(&missing).map_err(here)?;
-        let imported = session.import(&mut export.stream, &mut |bytes| tell(bytes)).await;
-        // Where both ends complain, the host's complaint is the consequence of a broken export, or its cause; it is
-        // the one that names the host's trouble.
-        imported.map_err(there)?;
-        export.finish().await.map_err(here)
+        let (mut told, mut before) = (Instant::now(), 0);
+        for portion in Session::portions(&missing) {
+            let mut bytes = 0;
+            let mut export = nix.export(portion).map_err(nix_says)?;
+            let mut sent = |portion_bytes| {
+                bytes = portion_bytes;
+                if told.elapsed() >= TELL {
+                    told = Instant::now();
+                    tell(before + bytes);
+                }
+            };
+            session.import(&mut export.stream, &mut sent).await.map_err(host_says)?;
+            // First of all what went wrong here: the host would wait for the rest of a broken stream. But where it has
+            // stopped taking it, the export ends with a broken pipe, and the host knows why.
+            let exported = export.finish().await;
+            match exported {
+                Err(error) if session.is_open() => return Err(nix_says(error)),
+                _ => session.imported().await.map_err(host_says)?,
+            }
+            before += bytes;
+        }
+        tell(before);
+        Ok(())
     }
 
     fn enter(&self, declared: &Declaration, stage: Stage) {
@@ -229,7 +254,16 @@ impl Push {
 /// Connects to a host and brings back what it says of itself.
 pub(crate) async fn connect(ssh: &Ssh, declared: &Declaration) -> Result<(Session, Observed), Outcome> {
     let Some(target) = &declared.host.target else { return Err(Outcome::LocalOnly) };
-    Session::open(ssh, target, &declared.toplevel).await.map_err(|error| troubled(Stage::Connect, &error))
+    let mut waits = TRY_AGAIN.iter();
+    loop {
+        match Session::open(ssh, target, &declared.toplevel).await {
+            Err(bosco_host::Error::Wire(error)) if error.trouble == Trouble::Lost => match waits.next() {
+                Some(wait) => tokio::time::sleep(*wait).await,
+                None => return Err(troubled(Stage::Connect, &error.into())),
+            },
+            answer => return answer.map_err(|error| troubled(Stage::Connect, &error)),
+        }
+    }
 }
 
 /// An error of a session as what came of the host.

@@ -156,9 +156,8 @@ fn a_file_that_git_does_not_know_is_told_with_what_to_do() {
     let operator = Operator::alone().unwrap();
     let fleet = sample(&operator, "plain").unwrap();
     fleet.write("host1.nix", "{ imports = [ ./new.nix ]; }").unwrap();
-    fleet.commit().unwrap();
     std::fs::write(fleet.path().join("new.nix"), "{ }").unwrap();
-    bosco(&operator, &fleet, &["build", "--on", "host1"]).exits(3).says("new.nix").says("git add");
+    bosco(&operator, &fleet, &["build", "--on", "host1"]).exits(3).says("./new.nix").says("git add");
 }
 
 #[test]

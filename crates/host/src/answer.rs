@@ -41,6 +41,7 @@ pub(crate) fn observe(observed: &mut Observed, key: &str, value: &str) {
         "current" => observed.current = path(),
         "profile" => observed.profile = path(),
         "candidate" => observed.candidate = path(),
+        "pushed" => observed.pushed = path(),
         "activating" => observed.activating = true,
         "has-toplevel" => observed.has_toplevel = true,
         "booted-kernel" => part(&mut observed.booted_kernel, value),

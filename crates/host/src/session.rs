@@ -1,14 +1,16 @@
 //! An operator's session with one host: one connection, which answers what the host is before anything is asked, and
 //! carries everything after that.
 
+use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
 
 use bosco_activation::{StepResult, steps};
 use bosco_model::{Goal, Observed, StorePath, Target};
-use bosco_wire::{Ssh, Wire, quote};
+use bosco_wire::{Ssh, Trouble, Wire, quote};
 use thiserror::Error;
 use tokio::io::AsyncRead;
+use tokio::time::Instant;
 
 use crate::answer::{self, Line};
 
@@ -19,13 +21,16 @@ const ACTIVATE: &str = include_str!("activate.sh");
 const GREETING: &str = "bosco 1";
 /// How much a login script may print.
 const MAX_CHATTER: usize = 1000;
-/// How many lines one answer may have: every path of a large closure, with room.
-const MAX_ANSWER: usize = 2_000_000;
+/// How many lines one answer may have: every path that one question names, with room for a log.
+const MAX_ANSWER: usize = 50_000;
+/// How many paths go into one question or one stream: few enough for a program's arguments, and for an answer that fits
+/// into the connection's buffers while the question is still being sent.
+const PATHS_AT_ONCE: usize = 5_000;
 /// How much is kept of what programs on the host say, in bytes.
 const MAX_LOG: usize = 128 * 1024;
 
-/// How long a host may take to connect and to say what it is. A key's passphrase or touch is within it.
-const GREET: Duration = Duration::from_secs(60);
+/// How long a host may take to connect and to begin to speak. A key's passphrase or touch is within it.
+const GREET: Duration = Duration::from_secs(120);
 /// How long a question to Nix's database may take on a slow machine.
 const ASK: Duration = Duration::from_secs(120);
 /// How long the host may take to register what it was sent, after the last byte.
@@ -56,16 +61,20 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Wire(error) => Some(error.hint()),
-            Self::Import(said) if said.contains("No space left") => {
-                Some("free some space there, for example with `nix-collect-garbage --delete-older-than 30d`".into())
-            }
-            Self::Import(said) if said.contains("lacks a") && said.contains("signature") => {
-                Some("the user there is not trusted by its Nix: log in as root, or set `nix.settings.trusted-users`".into())
-            }
+            Self::Import(said) if said.contains("No space left") => Some(
+                "free some space there, for example with `nix-collect-garbage --delete-older-than 30d`"
+                    .into(),
+            ),
             Self::Start(said) if said.contains("already") => {
                 Some("somebody else is activating there; apply again when that has ended".into())
             }
-            Self::Import(_) | Self::Export(_) | Self::Start(_) => None,
+            Self::Import(_) => {
+                Some("that is what Nix there says; `bosco apply` again once it is mended".into())
+            }
+            Self::Export(_) => {
+                Some("`nix-store --verify --check-contents` looks for damage in the store here".into())
+            }
+            Self::Start(_) => Some("that is what `systemd-run` there says; nothing was activated".into()),
         }
     }
 }
@@ -94,57 +103,86 @@ impl Session {
         let program = program(toplevel);
         let mut wire = ssh.connect(target, &bootstrap(target, program.len()))?;
         wire.send(program.as_bytes()).await;
+        let deadline = Instant::now() + GREET;
         let mut chatter = 0;
         // A login script may leave a line without an end before the greeting.
-        while !wire.line(GREET).await?.ends_with(GREETING) {
+        while !wire.line(deadline).await?.ends_with(GREETING) {
             chatter += 1;
             if chatter > MAX_CHATTER {
-                return Err(wire.garbled("it prints without end").into());
+                return Err(wire.trouble(Trouble::Garbled, "it prints without end").into());
             }
         }
         let mut session = Self { wire };
         let mut observed = Observed::default();
-        session.answer(ASK, &mut |key, value| answer::observe(&mut observed, key, value)).await?;
+        let mut user = None;
+        let mut observe = |key: &str, value: &str| {
+            if key == "user" {
+                user = Some(value.to_owned());
+            }
+            answer::observe(&mut observed, key, value);
+        };
+        session.answer(ASK, &mut observe).await?;
+        if user.as_deref() != Some("0") {
+            let said = format!("it runs commands as user {}", user.unwrap_or_default());
+            return Err(session.wire.trouble(Trouble::NoRoot, &said).into());
+        }
         Ok((session, observed))
     }
 
-    /// Which of these paths the host does not have.
+    /// Which of these paths the host does not have, in their order.
     ///
     /// # Errors
     /// [`Error::Import`] where it can't say.
     pub async fn missing(&mut self, paths: &[StorePath]) -> Result<Vec<StorePath>, Error> {
-        let mut question = format!("missing {}\n", paths.len());
-        for path in paths {
-            question.push_str(path.as_str());
-            question.push('\n');
-        }
-        self.wire.send(question.as_bytes()).await;
         let mut missing = Vec::new();
-        let mut take = |key: &str, value: &str| {
-            if key == "path"
-                && let Ok(path) = StorePath::parse(value)
-            {
-                missing.push(path);
+        for some in paths.chunks(PATHS_AT_ONCE) {
+            let lines: String = some.iter().map(|path| format!("{path}\n")).collect();
+            self.wire.send(format!("missing {}\n{lines}", some.len()).as_bytes()).await;
+            let mut named = HashSet::new();
+            let mut take = |key: &str, value: &str| {
+                if key == "path" {
+                    named.insert(value.to_owned());
+                }
+            };
+            match self.answer(ASK, &mut take).await? {
+                // It gets what it was asked about and lacks, whatever else it names.
+                (0, _) => missing.extend(some.iter().filter(|path| named.contains(path.as_str())).cloned()),
+                (_, log) => return Err(Error::Import(last_line(&log))),
             }
-        };
-        match self.answer(ASK, &mut take).await? {
-            (0, _) => Ok(missing),
-            (_, log) => Err(Error::Import(last_line(&log))),
         }
+        Ok(missing)
     }
 
-    /// Hands over paths, as one stream in the format of `nix-store --export`, telling how many bytes are through.
+    /// Paths, in portions that one stream takes.
+    pub fn portions(paths: &[StorePath]) -> impl Iterator<Item = &[StorePath]> {
+        paths.chunks(PATHS_AT_ONCE)
+    }
+
+    /// Hands over paths, as one stream in the format of `nix-store --export`, telling how many bytes are through. A host
+    /// that stops taking them says why in its [answer](Self::imported).
     ///
     /// # Errors
-    /// [`Error::Import`] where the host says no.
+    /// [`Error::Export`] where the stream can't be read.
     pub async fn import(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
         sent: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(), Error> {
         self.wire.send(b"import\n").await;
-        // A host that stops taking says why in its answer.
-        self.wire.send_all(stream, sent).await.map_err(Error::Export)?;
+        self.wire.send_all(stream, sent).await.map_err(Error::Export)
+    }
+
+    /// Whether the host still takes what it is sent.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.wire.is_open()
+    }
+
+    /// Waits until the host has registered what it was sent.
+    ///
+    /// # Errors
+    /// [`Error::Import`] where it says no.
+    pub async fn imported(&mut self) -> Result<(), Error> {
         match self.answer(IMPORT, &mut |_, _| {}).await? {
             (0, _) => Ok(()),
             (_, log) => Err(Error::Import(last_line(&log))),
@@ -174,7 +212,7 @@ impl Session {
             })
             .await?;
         match unreadable {
-            Some(error) => Err(self.wire.garbled(&error.to_string()).into()),
+            Some(error) => Err(self.wire.trouble(Trouble::Garbled, &error.to_string()).into()),
             None => Ok(Activation { results, log: said }),
         }
     }
@@ -190,21 +228,25 @@ impl Session {
         limit: Duration,
         fact: &mut (dyn FnMut(&str, &str) + Send),
     ) -> Result<(i32, String), Error> {
+        let deadline = Instant::now() + limit;
         let mut log = String::new();
         for _ in 0..MAX_ANSWER {
-            let text = self.wire.line(limit).await?;
+            let text = self.wire.line(deadline).await?;
+            if text.is_empty() {
+                continue;
+            }
             match answer::line(&text) {
                 Ok(Line::Done(code)) => return Ok((code, log)),
                 Ok(Line::Log(line)) if log.len() < MAX_LOG => {
-                    log.extend(line.chars().filter(|c| !c.is_control() || *c == '\t'));
+                    log.push_str(line);
                     log.push('\n');
                 }
                 Ok(Line::Log(_)) => {}
                 Ok(Line::Fact(key, value)) => fact(key, value),
-                Err(error) => return Err(self.wire.garbled(&error.to_string()).into()),
+                Err(error) => return Err(self.wire.trouble(Trouble::Garbled, &error.to_string()).into()),
             }
         }
-        Err(self.wire.garbled("an answer without end").into())
+        Err(self.wire.trouble(Trouble::Garbled, "an answer without end").into())
     }
 }
 
@@ -218,8 +260,8 @@ fn program(toplevel: &StorePath) -> String {
     format!("toplevel={toplevel}\nlimit={limit}\nactivation={activation}\n{SESSION}")
 }
 
-/// The command that reads the program from the connection and runs it, as root. It is short, and the same for every
-/// login shell.
+/// The command that reads the program from the connection and runs it, as root. It is short, and means the same to all of
+/// POSIX's shells and to fish, as long as no word of `privilege` has a quote in it.
 fn bootstrap(target: &Target, length: usize) -> String {
     let escalation: String = target.privilege.0.iter().map(|word| format!("{} ", quote(word))).collect();
     let become_root = if escalation.is_empty() {
@@ -272,6 +314,12 @@ mod tests {
         for shell in ["sh", "bash"] {
             assert_eq!(run(shell, &target(&[]), program), "it's 2\n\\\na  b\nc\n", "{shell}");
         }
+    }
+
+    #[test]
+    fn systemd_finds_nothing_to_expand_in_the_activation() {
+        // It replaces `${NAME}`, and makes `$` of `$$`, in the command lines of units.
+        assert!(!ACTIVATE.contains("${") && !ACTIVATE.contains("$$"), "systemd would change activate.sh");
     }
 
     #[test]

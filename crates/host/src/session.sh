@@ -3,6 +3,8 @@
 # The variables `toplevel`, `limit` and `activation` stand before it.
 set -u
 umask 022
+# A login shell's limit on idle input would end the session during a long build.
+unset TMOUT
 PATH=$PATH:/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin:/usr/bin:/bin:/usr/sbin:/sbin
 export PATH
 
@@ -10,14 +12,27 @@ roots=/nix/var/nix/gcroots/bosco
 run=/run/bosco
 results=$run/results.$$
 
+# The newline in front is for a program that has not ended its last line.
+finish() { printf '\ndone %s\n' "$1"; }
+
 fact() { [ -z "$2" ] || printf '%s %s\n' "$1" "$2"; }
 
-# What only a boot can bring in, of the system $2.
+# What only a boot can bring in, of the system $2. A container has none of it.
 kernel() {
-  for part in kernel initrd kernel-modules; do fact "$1" "$(readlink -f "$2/$part")"; done
+  for part in kernel initrd kernel-modules; do
+    [ ! -e "$2/$part" ] || fact "$1" "$(readlink -f "$2/$part")"
+  done
+}
+
+# Whether an activation is under way. No answer from systemd, while it starts anew, is none.
+activating() {
+  case $(systemctl is-active bosco-activation.service 2>/dev/null) in
+  inactive | failed | unknown) return 1 ;;
+  esac
 }
 
 survey() {
+  fact user "$(id -u)"
   fact system "$(uname -m)-linux"
   if [ -e /etc/NIXOS ] || grep -qs '^ID="*nixos"*$' /etc/os-release; then fact nixos yes; fi
   if command -v nix-store >/dev/null; then
@@ -30,14 +45,13 @@ survey() {
   fact current "$(readlink -f /run/current-system)"
   fact profile "$(readlink -f /nix/var/nix/profiles/system)"
   fact candidate "$(readlink "$roots/candidate")"
-  case $(systemctl is-active bosco-activation.service 2>/dev/null) in
-  active | activating | deactivating | reloading) fact activating yes ;;
-  esac
+  fact pushed "$(readlink "$roots/pushed")"
+  if command -v systemctl >/dev/null && activating; then fact activating yes; fi
   if nix-store --check-validity "$toplevel" 2>/dev/null; then fact has-toplevel yes; fi
   kernel booted-kernel /run/booted-system
   kernel current-kernel /run/current-system
   fact free "$(df -kP /nix/store 2>/dev/null | sed -n '2s/^[^ ]* *[0-9]* *[0-9]* *\([0-9]*\) .*/\1/p')"
-  fact done 0
+  finish 0
 }
 
 # Runs a command, gives each line that it says a key by the sed script $1, and ends the answer with its exit code.
@@ -46,38 +60,35 @@ answer() {
   shift
   exec 3>&1
   code=$({ { "$@" 2>&1 4>&-; echo "$?" >&4; } | sed "$keys" >&3; } 4>&1)
-  fact done "$code"
+  finish "$code"
 }
 
-missing() { head -n "$1" | xargs nix-store --check-validity --print-invalid; }
+root() { mkdir -p "$roots" && ln -sfn "$toplevel" "$roots/$1"; }
 
-root() { mkdir -p "$roots" && ln -sfn "$2" "$roots/$1"; }
-
-import() { root pushed "$toplevel" && nix-store --import >/dev/null; }
+# From here on the toplevel is kept, there or not yet.
+missing() { root pushed && head -n "$1" | xargs nix-store --check-validity --print-invalid; }
 
 # In a unit of its own, so that neither a network that restarts nor a session that ends can cut it short. The unit's
 # name lets in one at a time.
 activate() {
-  mkdir -p "$run" || return
+  mkdir -p "$run" && rm -f "$results" || return
   systemd-run --unit=bosco-activation --description='bosco: activation' --collect --wait --quiet \
     --service-type=exec --property=RuntimeMaxSec="$limit" --setenv=PATH="$PATH" --setenv=HOME=/root \
     /bin/sh -c "$activation" bosco-activation "$toplevel" "$run" "$roots" "$results" "$@" && return
   code=$?
   # Without results it has not begun: another one is under way, perhaps.
   [ -e "$results" ] || return "$code"
-  # The wait ends early where the bus is restarted; the unit goes on.
-  while systemctl is-active --quiet bosco-activation.service; do sleep 1; done
+  # The wait ends early where the bus is restarted; the unit goes on, at most to its limit.
+  while activating; do sleep 1; done
 }
 
 printf 'bosco 1\n'
 survey
 while read -r verb arguments; do
   case $verb in
-  missing)
-    answer 's#^/nix/store/#path &#;t;s/^/log /' missing "$arguments"
-    ;;
+  missing) answer 's#^/nix/store/#path &#;t;s/^/log /' missing "$arguments" ;;
   import)
-    answer 's/^/log /' import
+    answer 's/^/log /' nix-store --import
     # What a broken import has left unread must never be taken for a verb.
     [ "$code" = 0 ] || exit 1
     ;;
@@ -88,11 +99,11 @@ while read -r verb arguments; do
   results)
     # Of the activation that ended just now.
     sed 's/^/result /' "$results" && rm -f "$results"
-    tail -c 65536 "$run/activation.log" | sed 's/^/log /'
-    fact done 0
+    tail -c 60000 "$run/activation.log" | sed 's/^/log /'
+    finish 0
     ;;
   *)
-    fact done 127
+    finish 127
     exit 1
     ;;
   esac

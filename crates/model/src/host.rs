@@ -19,6 +19,9 @@ pub struct Host {
     pub system: String,
     /// How to reach it; `None` where it is deployed on itself only.
     pub target: Option<Target>,
+    /// What its source asks for and bosco does not do: names of options.
+    #[serde(default)]
+    pub ignored: Vec<String>,
 }
 
 /// All that a source declares of a host: how to deploy it, and what it should run.

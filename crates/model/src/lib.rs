@@ -15,6 +15,6 @@ pub use goal::Goal;
 pub use host::{Declaration, Host, Privilege, Target};
 pub use name::{HostName, InvalidName, Tag};
 pub use observed::{Kernel, Observed};
-pub use selector::{Condition, InvalidSelector, Reach, Selector};
-pub use status::{State, Status};
+pub use selector::{Condition, InvalidSelector, Pattern, Reach, Selector};
+pub use status::{State, Status, Unfit};
 pub use store_path::{DerivationPath, InvalidStorePath, StorePath};

@@ -34,29 +34,45 @@ pub enum InvalidName {
     Start(String),
 }
 
-/// Whether a character may stand in a name.
+/// Whether a character may stand in a host's name.
 pub(crate) fn is_name_character(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.')
 }
 
-fn check(text: &str) -> Result<(), InvalidName> {
+/// Whether a selector can have a character in a tag.
+pub(crate) fn is_tag_character(character: char) -> bool {
+    is_name_character(character) || matches!(character, ':' | '/' | '+' | '=')
+}
+
+/// What every name keeps to.
+fn check(text: &str, may_stand: impl Fn(char) -> bool) -> Result<(), InvalidName> {
     if text.is_empty() {
         return Err(InvalidName::Empty);
     }
     if text.len() > MAX_NAME {
         return Err(InvalidName::TooLong(text.len()));
     }
-    if let Some((index, character)) = text.chars().enumerate().find(|(_, c)| !is_name_character(*c)) {
+    if let Some((index, character)) = text.chars().enumerate().find(|(_, c)| !may_stand(*c)) {
         return Err(InvalidName::Character { name: text.to_owned(), character, position: index + 1 });
     }
+    Ok(())
+}
+
+fn check_host(text: &str) -> Result<(), InvalidName> {
+    check(text, is_name_character)?;
     if text.starts_with(['-', '.']) {
         return Err(InvalidName::Start(text.to_owned()));
     }
     Ok(())
 }
 
+/// Hives have tags of all kinds; a selector can name those made of [`is_tag_character`], and all others with `*`.
+fn check_tag(text: &str) -> Result<(), InvalidName> {
+    check(text, |character| !character.is_control())
+}
+
 macro_rules! name {
-    ($(#[$doc:meta])* $type:ident) => {
+    ($(#[$doc:meta])* $type:ident, $check:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -68,7 +84,7 @@ macro_rules! name {
             /// # Errors
             /// [`InvalidName`] where the text is not one.
             pub fn parse(text: &str) -> Result<Self, InvalidName> {
-                check(text)?;
+                $check(text)?;
                 Ok(Self(text.to_owned()))
             }
 
@@ -82,7 +98,7 @@ macro_rules! name {
         impl TryFrom<String> for $type {
             type Error = InvalidName;
             fn try_from(text: String) -> Result<Self, InvalidName> {
-                check(&text)?;
+                $check(&text)?;
                 Ok(Self(text))
             }
         }
@@ -103,11 +119,11 @@ macro_rules! name {
 
 name! {
     /// The name of a host: its attribute in the fleet's source.
-    HostName
+    HostName, check_host
 }
 name! {
     /// A tag, as `deployment.tags` lists them.
-    Tag
+    Tag, check_tag
 }
 
 #[cfg(test)]
@@ -132,6 +148,12 @@ mod tests {
             let error = HostName::parse(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_tag_may_be_what_hives_have() {
+        assert!(Tag::parse("env:prod").is_ok() && Tag::parse("höhle 7").is_ok());
+        assert!(Tag::parse("a\nb").is_err() && Tag::parse("").is_err());
     }
 
     #[test]

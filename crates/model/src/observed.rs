@@ -1,11 +1,11 @@
 //! What a host says of itself.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::StorePath;
 
 /// What one round trip to a host brought back. `None` is what the host did not know.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Observed {
     /// Nix's name of the machine, as `x86_64-linux`.
@@ -18,10 +18,12 @@ pub struct Observed {
     pub booted: Option<StorePath>,
     /// The system that it runs.
     pub current: Option<StorePath>,
-    /// The system of its profile: what its boot loader was last told, unless `interrupted`.
+    /// The system of its profile: what its boot loader was last told, unless it is the candidate still.
     pub profile: Option<StorePath>,
     /// The candidate of an activation that has not ended, or never did.
     pub candidate: Option<StorePath>,
+    /// What was last pushed to it, and is kept from garbage collection.
+    pub pushed: Option<StorePath>,
     /// Whether an activation is under way just now.
     pub activating: bool,
     /// Whether the toplevel that was asked for is in its store.
@@ -35,6 +37,6 @@ pub struct Observed {
 }
 
 /// Kernel, initrd and modules of a system: where they differ from what was booted, only a reboot brings them in.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Kernel(pub Vec<String>);

@@ -3,15 +3,14 @@
 //! `,` joins, `&` keeps what both sides have and binds tighter, `!` turns around what follows, parentheses group.
 //! `*` stands for any characters, `?` for one.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use thiserror::Error;
 use wildmatch::WildMatch;
 
-use crate::name::is_name_character;
-use crate::{HostName, Tag};
+use crate::HostName;
+use crate::name::{is_name_character, is_tag_character};
 
 /// The longest selector, in bytes.
 const MAX_LENGTH: usize = 64 * 1024;
@@ -67,14 +66,28 @@ pub enum Reach {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Condition {
-    /// One of its tags matches, whole, this POSIX extended regular expression.
-    Tag(String),
+    /// One of its tags matches.
+    Tag(Pattern),
     /// The condition does not hold.
     Not(Box<Condition>),
     /// Each of them holds.
     All(Vec<Condition>),
     /// One of them holds.
     Any(Vec<Condition>),
+}
+
+/// A name with wildcards. As JSON, the POSIX extended regular expression that matches the same texts as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pattern(WildMatch);
+
+impl Eq for Pattern {}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Of what a pattern can hold, only these are special.
+        let escaped = self.0.to_string().replace('.', "[.]").replace('+', "[+]");
+        serializer.serialize_str(&escaped.replace('*', ".*").replace('?', "."))
+    }
 }
 
 impl Selector {
@@ -94,16 +107,6 @@ impl Selector {
         }
     }
 
-    /// Whether it selects the host with this name and these tags.
-    #[must_use]
-    pub fn matches(&self, name: &HostName, tags: &BTreeSet<Tag>) -> bool {
-        match self.narrow(name) {
-            Reach::Yes => true,
-            Reach::No => false,
-            Reach::If(condition) => condition.holds(tags),
-        }
-    }
-
     /// What it says of a host of which only the name is known.
     #[must_use]
     pub fn narrow(&self, name: &HostName) -> Reach {
@@ -116,7 +119,7 @@ impl Node {
         match self {
             Self::Name(pattern) if pattern.matches(name.as_str()) => Reach::Yes,
             Self::Name(_) => Reach::No,
-            Self::Tag(pattern) => Reach::If(Condition::Tag(regular_expression(&pattern.to_string()))),
+            Self::Tag(pattern) => Reach::If(Condition::Tag(Pattern(pattern.clone()))),
             Self::Not(inner) => match inner.narrow(name) {
                 Reach::Yes => Reach::No,
                 Reach::No => Reach::Yes,
@@ -152,30 +155,6 @@ fn combine(
             Reach::If(join(open))
         }
     }
-}
-
-impl Condition {
-    fn holds(&self, tags: &BTreeSet<Tag>) -> bool {
-        match self {
-            Self::Tag(expression) => {
-                let pattern = WildMatch::new(&wildcards(expression));
-                tags.iter().any(|tag| pattern.matches(tag.as_str()))
-            }
-            Self::Not(inner) => !inner.holds(tags),
-            Self::All(parts) => parts.iter().all(|part| part.holds(tags)),
-            Self::Any(parts) => parts.iter().any(|part| part.holds(tags)),
-        }
-    }
-}
-
-/// A pattern as the regular expression that Nix's `builtins.match` takes. Of what a name can hold, only `.` is special.
-fn regular_expression(pattern: &str) -> String {
-    pattern.replace('.', "[.]").replace('*', ".*").replace('?', ".")
-}
-
-/// The way back from [`regular_expression`].
-fn wildcards(expression: &str) -> String {
-    expression.replace("[.]", "\0").replace(".*", "*").replace('.', "?").replace('\0', ".")
 }
 
 /// Reads from left to right, one method per level of binding.
@@ -250,18 +229,17 @@ impl Reader {
             }
             Some('@') => {
                 self.at += 1;
-                Node::Tag(self.pattern()?)
+                Node::Tag(self.pattern(is_tag_character)?)
             }
-            _ => Node::Name(self.pattern()?),
+            _ => Node::Name(self.pattern(is_name_character)?),
         };
         self.depth -= 1;
         Ok(node)
     }
 
-    fn pattern(&mut self) -> Result<WildMatch, InvalidSelector> {
+    fn pattern(&mut self, may_stand: fn(char) -> bool) -> Result<WildMatch, InvalidSelector> {
         let rest = self.characters.get(self.at..).unwrap_or_default();
-        let text: String =
-            rest.iter().take_while(|c| is_name_character(**c) || matches!(c, '*' | '?')).collect();
+        let text: String = rest.iter().take_while(|c| may_stand(**c) || matches!(c, '*' | '?')).collect();
         if text.is_empty() {
             return Err(match rest.first() {
                 None | Some(',' | '&' | ')') => InvalidSelector::Missing(self.at + 1),
@@ -314,9 +292,38 @@ fn write_list(f: &mut fmt::Formatter<'_>, parts: &[Node], separator: &str, tight
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Tag;
+
+    impl Selector {
+        /// What `nix/evaluate.nix` makes of it, once the tags are known.
+        fn matches(&self, name: &HostName, tags: &BTreeSet<Tag>) -> bool {
+            match self.narrow(name) {
+                Reach::Yes => true,
+                Reach::No => false,
+                Reach::If(condition) => condition.holds(tags),
+            }
+        }
+    }
+
+    impl Condition {
+        fn holds(&self, tags: &BTreeSet<Tag>) -> bool {
+            match self {
+                Self::Tag(Pattern(pattern)) => tags.iter().any(|tag| pattern.matches(tag.as_str())),
+                Self::Not(inner) => !inner.holds(tags),
+                Self::All(parts) => parts.iter().all(|part| part.holds(tags)),
+                Self::Any(parts) => parts.iter().any(|part| part.holds(tags)),
+            }
+        }
+    }
+
+    fn tag(pattern: &str) -> Condition {
+        Condition::Tag(Pattern(WildMatch::new(pattern)))
+    }
 
     fn selects(selector: &str, name: &str, tags: &[&str]) -> bool {
         let tags = tags.iter().map(|tag| Tag::parse(tag).unwrap()).collect();
@@ -359,19 +366,19 @@ mod tests {
         assert_eq!(reach("web-*,@x"), Reach::Yes);
         assert_eq!(reach("db & @x"), Reach::No);
         assert_eq!(reach("!web-1"), Reach::No);
-        assert_eq!(reach("web-1 & @x"), Reach::If(Condition::Tag("x".into())));
-        assert_eq!(reach("db, !@a.*"), Reach::If(Condition::Not(Box::new(Condition::Tag("a[.].*".into())))));
+        assert_eq!(reach("web-1 & @x"), Reach::If(tag("x")));
+        assert_eq!(reach("db, !@a.*"), Reach::If(Condition::Not(Box::new(tag("a.*")))));
     }
 
     #[test]
     fn what_is_left_to_ask_is_what_the_nix_expression_reads() {
         let host = HostName::parse("x").unwrap();
-        let Reach::If(condition) = Selector::parse("@a & (@b, !@c)").unwrap().narrow(&host) else {
+        let Reach::If(condition) = Selector::parse("@a.1* & (@b, !@c:d)").unwrap().narrow(&host) else {
             panic!("tags decide this one")
         };
         assert_eq!(
             serde_json::to_string(&condition).unwrap(),
-            r#"{"all":[{"tag":"a"},{"any":[{"tag":"b"},{"not":{"tag":"c"}}]}]}"#
+            r#"{"all":[{"tag":"a[.]1.*"},{"any":[{"tag":"b"},{"not":{"tag":"c:d"}}]}]}"#
         );
     }
 

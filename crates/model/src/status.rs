@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use thiserror::Error;
 
 use crate::{HostName, Observed, StorePath};
 
 /// How a host stands to what it should run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// It runs it, and will after a boot.
@@ -24,6 +25,8 @@ pub enum State {
     Pending,
     /// It could not be asked.
     Offline,
+    /// It could be reached, and does not let bosco in, or is not the machine that it should be.
+    NoAccess,
     /// It could be asked, but can't be deployed: it is not NixOS, or has no Nix.
     Unfit,
     /// It is deployed on itself only.
@@ -42,6 +45,7 @@ impl State {
             Self::Updating => "updating",
             Self::Pending => "pending",
             Self::Offline => "offline",
+            Self::NoAccess => "no access",
             Self::Unfit => "unfit",
             Self::LocalOnly => "local only",
         }
@@ -77,14 +81,25 @@ impl fmt::Display for State {
     }
 }
 
+/// Why nothing can be deployed to a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Unfit {
+    /// There is no Nix.
+    #[error("no Nix was found there")]
+    NoNix,
+    /// It is another distribution.
+    #[error("it is not NixOS")]
+    NotNixos,
+}
+
 impl Observed {
     /// Why nothing can be deployed there, if so.
     #[must_use]
-    pub fn unfit(&self) -> Option<&'static str> {
+    pub fn unfit(&self) -> Option<Unfit> {
         if self.nix.is_none() {
-            Some("it has no Nix")
+            Some(Unfit::NoNix)
         } else if !self.nixos {
-            Some("it is not NixOS")
+            Some(Unfit::NotNixos)
         } else {
             None
         }
@@ -92,7 +107,7 @@ impl Observed {
 }
 
 /// One line of a fleet's status.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// The host.

@@ -1,14 +1,15 @@
 //! A toplevel with all that it needs, and getting it out of the store.
 
+use std::path::Path;
+
 use bosco_model::StorePath;
-use serde::Deserialize;
-use serde_json::Value;
 use tokio::process::{Child, ChildStdout};
+use tokio::task::JoinHandle;
 
 use crate::command::{finish, read_log, run, spawn};
 use crate::{Error, Nix};
 
-/// The paths that a toplevel needs, itself included.
+/// The paths that a toplevel needs, itself included, each behind those that it refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closure {
     /// Path and size of its NAR in bytes.
@@ -21,13 +22,7 @@ pub struct Export {
     child: Child,
     /// The stream.
     pub stream: ChildStdout,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PathInfo {
-    #[serde(default)]
-    nar_size: u64,
+    log: JoinHandle<Result<String, Error>>,
 }
 
 impl Nix {
@@ -36,14 +31,16 @@ impl Nix {
     /// # Errors
     /// [`Error::Failed`] with Nix's own words.
     pub async fn closure(&self, toplevel: &StorePath) -> Result<Closure, Error> {
-        let mut command = self.nix("path-info", std::path::Path::new("/"));
-        command.args(["--recursive", "--json", toplevel.as_str()]);
+        let mut command = self.nix("path-info", Path::new("/"));
+        // As text: the shape of its JSON has changed twice, and differs between Nix and Lix.
+        command.args(["--recursive", "--size", toplevel.as_str()]);
         let answer = run(command, None, &mut |_| {}).await?;
-        read(&answer).map_err(|why| Error::Answer { program: "nix path-info".into(), why })
+        read(&String::from_utf8_lossy(&answer))
+            .map_err(|why| Error::Answer { program: "nix path-info".into(), why })
     }
 
-    /// Starts to export paths, which Nix puts in an order that the receiver can take. What they refer to must be among
-    /// them, or there already.
+    /// Starts to export paths. What they refer to must be among them, or there already. They are arguments of a program:
+    /// a few thousand at once.
     ///
     /// # Errors
     /// Where it can't be started.
@@ -56,7 +53,9 @@ impl Nix {
                 why: "it has no output".into(),
             });
         };
-        Ok(Export { child, stream })
+        let stderr = child.stderr.take();
+        let log = tokio::spawn(async move { read_log(stderr, &mut |_| {}).await });
+        Ok(Export { child, stream, log })
     }
 }
 
@@ -67,44 +66,45 @@ impl Export {
     /// [`Error::Failed`] where not all of it was exported.
     pub async fn finish(mut self) -> Result<(), Error> {
         drop(self.stream);
-        let log = read_log(self.child.stderr.take(), &mut |_| {}).await?;
-        finish("nix-store --export", None, self.child.wait().await, &log)
+        let status = self.child.wait().await;
+        let log = self.log.await.unwrap_or_else(|_| Ok(String::new()))?;
+        finish("nix-store --export", None, status, &log)
     }
 }
 
-/// Reads what `nix path-info --json` answers: a map from path to facts since Nix 2.19, a list before.
-fn read(answer: &[u8]) -> Result<Closure, String> {
-    let answer: Value = serde_json::from_slice(answer).map_err(|error| error.to_string())?;
-    let Value::Object(map) = answer else { return Err("it is no map of paths".into()) };
-    let mut paths = Vec::with_capacity(map.len());
-    for (path, info) in map {
-        let path = StorePath::try_from(path).map_err(|error| error.to_string())?;
-        let info: PathInfo = serde_json::from_value(info).map_err(|error| format!("{path}: {error}"))?;
-        paths.push((path, info.nar_size));
-    }
-    Ok(Closure { paths })
+/// Reads what `nix path-info --recursive --size` answers: a line for each path, behind those that it refers to.
+fn read(answer: &str) -> Result<Closure, String> {
+    let line = |line: &str| {
+        let (path, size) = line.split_once(char::is_whitespace).ok_or_else(|| format!("`{line}`"))?;
+        let path = StorePath::parse(path).map_err(|error| error.to_string())?;
+        let size = size.trim().parse().map_err(|_| format!("`{line}`"))?;
+        Ok((path, size))
+    };
+    Ok(Closure { paths: answer.lines().map(line).collect::<Result<_, String>>()? })
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn path(number: usize) -> String {
-        format!("/nix/store/{}-{number}", "0".repeat(32))
+    #[test]
+    fn what_path_info_answers_is_read_in_its_order() {
+        let path = |name: &str| format!("/nix/store/{}-{name}", "0".repeat(32));
+        let answer = format!("{}\t   120\n{}   \t 8112\n", path("b"), path("a"));
+        let paths: Vec<_> = read(&answer).unwrap().paths;
+        assert_eq!(paths[0], (StorePath::parse(&path("b")).unwrap(), 120));
+        assert_eq!(paths[1], (StorePath::parse(&path("a")).unwrap(), 8112));
+        for wrong in [path("a"), format!("{} many", path("a")), "/etc 7".into()] {
+            assert!(read(&wrong).is_err(), "{wrong}");
+        }
     }
 
-    #[test]
-    fn what_path_info_answers_is_read() {
-        let answer = format!(
-            r#"{{"{}":{{"narSize":7,"references":["{}"]}},"{}":{{"narSize":5}}}}"#,
-            path(1),
-            path(0),
-            path(0)
-        );
-        let sizes: Vec<u64> =
-            read(answer.as_bytes()).unwrap().paths.into_iter().map(|(_, size)| size).collect();
-        assert_eq!(sizes.iter().sum::<u64>(), 12);
-        assert!(read(b"[]").is_err());
-        assert!(read(b"{\"/etc\":{}}").is_err());
+    proptest! {
+        #[test]
+        fn no_answer_makes_reading_it_panic(answer in any::<String>()) {
+            let _ = read(&answer);
+        }
     }
 }

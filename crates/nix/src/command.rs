@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
@@ -16,6 +17,9 @@ use crate::message;
 const MAX_ANSWER: u64 = 512 * 1024 * 1024;
 /// The most that is kept of what a process says beside its answer, in bytes.
 const MAX_LOG: usize = 1024 * 1024;
+
+/// The signal of a Ctrl-C.
+const SIGINT: i32 = 2;
 
 /// Why Nix did not do what it was asked to.
 #[derive(Debug, Clone, Error)]
@@ -48,6 +52,17 @@ pub enum Error {
         /// All that it said, as far as kept.
         log: String,
     },
+    /// The operator stopped it, as a Ctrl-C at the terminal does.
+    #[error("it was stopped from here")]
+    Stopped,
+    /// What the fleet's source says is not a fleet that bosco can read.
+    #[error("{why}")]
+    Fleet {
+        /// What is wrong with it.
+        why: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// It ended well and answered something that could not be read.
     #[error("`{program}` gave an answer that can't be read: {why}")]
     Answer {
@@ -67,8 +82,10 @@ impl Error {
                 Some("install Nix (https://nixos.org/download), or add it to PATH".to_owned())
             }
             Self::TooOld { .. } => Some("upgrade Nix: `nix upgrade-nix`, or a newer NixOS".to_owned()),
-            Self::Failed { log, .. } => message::hint(log).map(str::to_owned),
-            Self::Process { .. } | Self::Answer { .. } => None,
+            Self::Failed { message, .. } => message::hint(message).map(str::to_owned),
+            Self::Fleet { hint, .. } => Some(hint.clone()),
+            Self::Answer { .. } => Some("a Nix that bosco does not know? `nix --version` tells".to_owned()),
+            Self::Process { .. } | Self::Stopped => None,
         }
     }
 }
@@ -83,10 +100,8 @@ pub enum LogLine {
 }
 
 /// Proof that there is a Nix that is new enough, and the one way to start its processes.
-#[derive(Debug, Clone)]
-pub struct Nix {
-    version: Version,
-}
+#[derive(Debug, Clone, Copy)]
+pub struct Nix(());
 
 impl Nix {
     /// Looks for Nix in PATH.
@@ -107,13 +122,7 @@ impl Nix {
         if version < Version::OLDEST {
             return Err(Error::TooOld { found: version });
         }
-        Ok(Self { version })
-    }
-
-    /// Its version.
-    #[must_use]
-    pub fn version(&self) -> Version {
-        self.version
+        Ok(Self(()))
     }
 
     /// `nix VERB …` in `dir`, with flakes on whatever the user's nix.conf says.
@@ -133,8 +142,8 @@ impl Nix {
     }
 }
 
-/// Starts a process that ends with this one's interest in it: dropping the child kills it. It is in a process group of its
-/// own, so that an operator's Ctrl-C reaches bosco alone, which then ends it: else its end would look like a failure.
+/// Starts a process that ends with this one's interest in it: dropping the child kills it. It shares the terminal, to ask
+/// for a passphrase where an input of the flake needs one.
 pub(crate) fn spawn(mut command: Command) -> Result<Child, Error> {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
     command
@@ -177,6 +186,9 @@ pub(crate) fn finish(
         status.map_err(|error| Error::Process { program: program.to_owned(), why: error.to_string() })?;
     if status.success() {
         return Ok(());
+    }
+    if status.signal() == Some(SIGINT) || log.contains("interrupted by the user") {
+        return Err(Error::Stopped);
     }
     let message = match message::essence(log) {
         text if text.is_empty() => format!("`{program}` ended with {status} and said nothing"),

@@ -68,22 +68,28 @@ impl Nix {
     /// Asks a flake which hosts it declares.
     ///
     /// # Errors
-    /// [`Error::Failed`] with Nix's own words; [`Error::Answer`] where it declares none in a form that bosco reads.
+    /// [`Error::Failed`] with Nix's own words; [`Error::Fleet`] where it declares none in a form that bosco reads.
     pub async fn fleet(
         &self,
         source: &Source,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<Fleet, Error> {
         let answer: FleetAnswer = self.evaluate(source, FLEET, listen).await?;
-        let wrong = |why| Error::Answer { program: "nix eval".into(), why };
-        let Some(form) = answer.form else { return Err(wrong(no_hosts(&answer.outputs))) };
+        let Some(form) = answer.form else { return Err(no_hosts(&answer.outputs)) };
         if form == Form::ColmenaHive && answer.schema.as_deref() != Some(HIVE_SCHEMA) {
             let found = answer.schema.unwrap_or_else(|| "none".into());
-            return Err(wrong(format!("`colmenaHive` has schema {found}, bosco reads {HIVE_SCHEMA}")));
+            return Err(Error::Fleet {
+                why: format!("`colmenaHive` has schema {found}, bosco reads {HIVE_SCHEMA}"),
+                hint: "it is made by the flake's own `colmena` input: update that, or bosco".into(),
+            });
         }
         let mut hosts = Vec::with_capacity(answer.hosts.len());
         for name in answer.hosts {
-            hosts.push(HostName::try_from(name).map_err(|error| wrong(format!("a host's name: {error}")))?);
+            let host = HostName::try_from(name).map_err(|error| Error::Fleet {
+                why: format!("a host's name can't be used: {error}"),
+                hint: "rename it; hosts are named by letters, digits, `_`, `-` and `.`".into(),
+            });
+            hosts.push(host?);
         }
         hosts.sort();
         Ok(Fleet { source: source.clone(), form, hosts, allow_apply_all: answer.allow_apply_all })
@@ -150,14 +156,14 @@ impl Nix {
     }
 }
 
-fn no_hosts(outputs: &[String]) -> String {
-    let has = |name: &str| outputs.iter().any(|output| output == name);
-    if has("colmena") {
-        "the flake has `colmena`; add `colmenaHive = colmena.lib.makeHive self.outputs.colmena;` beside it"
-            .into()
+fn no_hosts(outputs: &[String]) -> Error {
+    let why = "the flake has neither `nixosConfigurations` nor `colmenaHive`".into();
+    let hint = if outputs.iter().any(|output| output == "colmena") {
+        "it has `colmena`: add `colmenaHive = colmena.lib.makeHive self.outputs.colmena;` beside it"
     } else {
-        "the flake has neither `nixosConfigurations` nor `colmenaHive`".into()
-    }
+        "bosco deploys what `nixosConfigurations` declares"
+    };
+    Error::Fleet { why, hint: hint.into() }
 }
 
 /// A text as a Nix string literal.
@@ -185,6 +191,6 @@ mod tests {
 
     #[test]
     fn a_raw_hive_is_told_what_is_missing() {
-        assert!(no_hosts(&["colmena".into()]).contains("makeHive"));
+        assert!(no_hosts(&["colmena".into()]).hint().unwrap().contains("makeHive"));
     }
 }

@@ -49,8 +49,12 @@ pub(crate) fn essence(log: &str) -> String {
     };
     // Where several derivations failed, what failed first is the cause of the others ("1 dependencies of derivation …
     // failed to build").
-    while lines[last].contains("dependenc") || lines[last].contains("build of") {
-        match lines[..last].iter().rposition(is_error) {
+    let is_consequence = |line: &str| {
+        line.contains("dependencies of derivation '") || line.trim_start().starts_with("error: build of '")
+    };
+    let says_something = |line: &&str| is_error(line) && line.trim() != "error:";
+    while is_consequence(lines[last]) {
+        match lines[..last].iter().rposition(says_something) {
             Some(earlier) => last = earlier,
             None => break,
         }
@@ -104,25 +108,30 @@ fn last_words<'a>(derivation: &str, log: &[&'a str]) -> impl Iterator<Item = &'a
 
 /// Calls files of the fleet by the names that the user knows: Nix reads them from a copy in its store.
 pub(crate) fn with_names_of_the_user(text: &str, is_ours: &dyn Fn(&str) -> bool) -> String {
+    // A store somewhere else has a path before this, which goes too.
     const STORE: &str = "/nix/store/";
     const COPY: &str = "-source/";
     const HASH: usize = 32;
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find(STORE) {
-        out.push_str(&rest[..start]);
-        let path = &rest[start..];
+        let (before, path) = rest.split_at(start);
         let file = path.get(STORE.len() + HASH..).and_then(|behind| behind.strip_prefix(COPY)).map(|file| {
             let end = file.find(|c: char| c.is_whitespace() || "'\"`:»,;)".contains(c)).unwrap_or(file.len());
             &file[..end]
         });
         match file {
             Some(file) if !file.is_empty() && is_ours(file) => {
+                let prefix = before.rfind(|c: char| c.is_whitespace() || "'\"`«(".contains(c));
+                let prefix =
+                    prefix.map_or(0, |at| at + before[at..].chars().next().map_or(0, char::len_utf8));
+                out.push_str(&before[..prefix]);
                 out.push_str("./");
                 out.push_str(file);
                 rest = &path[STORE.len() + HASH + COPY.len() + file.len()..];
             }
             _ => {
+                out.push_str(before);
                 out.push_str(STORE);
                 rest = &path[STORE.len()..];
             }
@@ -132,10 +141,14 @@ pub(crate) fn with_names_of_the_user(text: &str, is_ours: &dyn Fn(&str) -> bool)
     out
 }
 
+const UNTRACKED: &str = "is the name right? Flakes see only what git knows of: `git add` a new file";
+
 /// What to do about an error that Nix's own words do not explain.
 pub(crate) fn hint(log: &str) -> Option<&'static str> {
     let known = [
-        ("is not tracked by Git", "flakes see only what git knows of: `git add` the file"),
+        ("is not tracked by Git", UNTRACKED),
+        // Nix until about 2.27 says no more than that.
+        (".nix' does not exist", UNTRACKED),
         (
             "does not exist. Definition values",
             "check the option's name, and that the module that declares it is imported",
@@ -189,6 +202,12 @@ mod tests {
     }
 
     #[test]
+    fn an_error_that_speaks_of_dependencies_is_still_the_error() {
+        let log = "error:\n       … while evaluating x\n\n       error: attribute 'dependencies' missing\n";
+        assert_eq!(essence(log), "attribute 'dependencies' missing");
+    }
+
+    #[test]
     fn each_derivation_that_failed_by_itself_is_named_once() {
         let old = "error: builder for '/nix/store/a.drv' failed with exit code 1;\n       last 1 log lines:\n       > boo\nerror: 1 dependencies of derivation '/nix/store/b.drv' failed to build\n";
         let told = "builder for '/nix/store/a.drv' failed with exit code 1;\nlast 1 log lines:\n> boo";
@@ -219,6 +238,8 @@ mod tests {
             format!("at /nix/store/{hash}-source/hosts/web.nix:3:1: and /nix/store/{hash}-source/lib/x.nix");
         let told = with_names_of_the_user(&text, &|file| file == "hosts/web.nix");
         assert_eq!(told, format!("at ./hosts/web.nix:3:1: and /nix/store/{hash}-source/lib/x.nix"));
+        let elsewhere = format!("path '/home/me/store/nix/store/{hash}-source/new.nix' does not exist");
+        assert_eq!(with_names_of_the_user(&elsewhere, &|_| true), "path './new.nix' does not exist");
     }
 
     #[test]

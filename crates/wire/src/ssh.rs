@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bosco_model::Target;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{Error, Trouble};
 
@@ -23,11 +23,13 @@ const ALIVE_COUNT: u32 = 3;
 /// How long between two of those questions.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest line of an answer, in bytes.
-const MAX_LINE: u64 = 64 * 1024;
+const MAX_LINE: usize = 64 * 1024;
 /// The most that is kept of what `ssh` says beside the answer, in bytes.
 const MAX_SAID: usize = 64 * 1024;
 /// The signal of a Ctrl-C.
 const SIGINT: i32 = 2;
+/// How long the other side may take nothing of what it is sent.
+const STALL: Duration = Duration::from_secs(120);
 /// How long a closed connection may take to end.
 const CLOSE: Duration = Duration::from_secs(5);
 
@@ -50,11 +52,20 @@ pub struct Wire {
 }
 
 impl Ssh {
-    /// From the environment: `SSH_CONFIG_FILE` names the configuration, as for Colmena; where no terminal is there to
+    /// Looks for `ssh` in PATH. `SSH_CONFIG_FILE` names the configuration, as for Colmena; where no terminal is there to
     /// answer, `ssh` must not ask.
-    #[must_use]
-    pub fn from_environment() -> Self {
-        Self { config: std::env::var_os("SSH_CONFIG_FILE"), batch: !io::stdin().is_terminal() }
+    ///
+    /// # Errors
+    /// [`Trouble::NoSsh`].
+    pub async fn find() -> Result<Self, Error> {
+        let mut ssh = Command::new("ssh");
+        ssh.arg("-V").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        match ssh.status().await {
+            Ok(_) => {
+                Ok(Self { config: std::env::var_os("SSH_CONFIG_FILE"), batch: !io::stdin().is_terminal() })
+            }
+            Err(_) => Err(Error::new(Trouble::NoSsh, "", "")),
+        }
     }
 
     /// The arguments of `ssh` for a command on a host. What comes first wins: the fleet's own options over ours.
@@ -140,16 +151,19 @@ async fn listen(mut stderr: impl AsyncRead + Unpin, said: Arc<Mutex<Vec<u8>>>) {
 }
 
 impl Wire {
-    /// Sends bytes. A connection that is gone is told by the next [`line`](Self::line), which knows why.
-    pub async fn send(&mut self, bytes: &[u8]) {
-        if let Some(stdin) = &mut self.stdin
-            && (stdin.write_all(bytes).await.is_err() || stdin.flush().await.is_err())
-        {
-            self.stdin = None;
+    /// Sends bytes. A connection that is gone, or takes nothing any more, is told by the next [`line`](Self::line), which
+    /// knows why.
+    pub async fn send(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let Some(stdin) = &mut self.stdin else { return };
+            match timeout(STALL, stdin.write(bytes)).await {
+                Ok(Ok(written @ 1..)) => bytes = bytes.get(written..).unwrap_or_default(),
+                _ => self.stdin = None,
+            }
         }
     }
 
-    /// Sends a whole stream, telling how many bytes are through. False where the other side stopped taking it.
+    /// Sends a whole stream, telling how many bytes are through, or as much of it as the other side takes.
     ///
     /// # Errors
     /// Where the stream itself can't be read.
@@ -157,45 +171,47 @@ impl Wire {
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
         sent: &mut (dyn FnMut(u64) + Send),
-    ) -> io::Result<bool> {
+    ) -> io::Result<()> {
         let mut buffer = vec![0; 256 * 1024];
         let mut total = 0;
         loop {
             let read = stream.read(&mut buffer).await?;
-            if read == 0 {
-                return Ok(true);
-            }
             self.send(&buffer[..read]).await;
-            if self.stdin.is_none() {
-                return Ok(false);
+            if read == 0 || self.stdin.is_none() {
+                return Ok(());
             }
             total += read as u64;
             sent(total);
         }
     }
 
-    /// The next line of the answer, without its end.
+    /// The next line of the answer, without its end and without control characters; what is too long of it is cut off.
     ///
     /// # Errors
-    /// Where none comes within `limit`, or none can come any more.
-    pub async fn line(&mut self, limit: Duration) -> Result<String, Error> {
+    /// Where none comes before the deadline, or none can come any more.
+    pub async fn line(&mut self, deadline: Instant) -> Result<String, Error> {
         let mut line = Vec::new();
-        let mut limited = (&mut self.stdout).take(MAX_LINE);
-        match timeout(limit, limited.read_until(b'\n', &mut line)).await {
-            Err(_) => Err(Error::new(Trouble::NoAnswer, &self.target, "")),
-            Ok(Ok(_)) if line.last() == Some(&b'\n') => {
-                line.pop();
-                Ok(String::from_utf8_lossy(&line).into_owned())
+        let reading = read_line(&mut self.stdout, &mut line);
+        match timeout_at(deadline, reading).await {
+            Err(_) => Err(self.trouble(Trouble::Silent, "")),
+            Ok(Ok(true)) => {
+                let text = String::from_utf8_lossy(&line);
+                Ok(text.chars().filter(|c| !c.is_control() || *c == '\t').collect())
             }
-            Ok(Ok(read)) if read as u64 == MAX_LINE => Err(self.garbled("a line without end")),
             Ok(_) => Err(self.gone().await),
         }
     }
 
-    /// An answer that can't be read.
+    /// Whether the other side still takes what it is sent.
     #[must_use]
-    pub fn garbled(&self, why: &str) -> Error {
-        Error::new(Trouble::Garbled, &self.target, why)
+    pub fn is_open(&self) -> bool {
+        self.stdin.is_some()
+    }
+
+    /// Trouble with this connection.
+    #[must_use]
+    pub fn trouble(&self, trouble: Trouble, said: &str) -> Error {
+        Error::new(trouble, &self.target, said)
     }
 
     /// Why the connection ended.
@@ -223,7 +239,25 @@ impl Wire {
     }
 }
 
-/// A text as one word of a shell, POSIX's or fish's.
+/// Reads up to the end of a line, keeping at most [`MAX_LINE`] bytes of it. False where the stream ends before.
+async fn read_line(stream: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> io::Result<bool> {
+    loop {
+        let available = stream.fill_buf().await?;
+        if available.is_empty() {
+            return Ok(false);
+        }
+        let end = available.iter().position(|byte| *byte == b'\n');
+        let text = &available[..end.unwrap_or(available.len())];
+        line.extend_from_slice(&text[..text.len().min(MAX_LINE - line.len())]);
+        let used = end.map_or(available.len(), |end| end + 1);
+        stream.consume(used);
+        if end.is_some() {
+            return Ok(true);
+        }
+    }
+}
+
+/// A text as one word of a POSIX shell.
 #[must_use]
 pub fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
@@ -250,6 +284,18 @@ mod tests {
         assert_eq!(args[..4], ["-F", "/etc/lab", "-o", "ConnectTimeout=60"]);
         assert_eq!(args[args.len() - 3..], ["--", "-oProxyCommand=touch /tmp/x", "true"]);
         assert!(args.windows(2).any(|pair| pair == ["-p", "2222"]), "{args:?}");
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_cut_and_the_next_one_is_whole() {
+        let text = format!("{}\nnext\nrest", "x".repeat(3 * MAX_LINE));
+        let mut stream = BufReader::new(text.as_bytes());
+        let (mut long, mut next, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        assert!(read_line(&mut stream, &mut long).await.unwrap());
+        assert_eq!(long.len(), MAX_LINE);
+        assert!(read_line(&mut stream, &mut next).await.unwrap());
+        assert_eq!(next, b"next");
+        assert!(!read_line(&mut stream, &mut rest).await.unwrap(), "a line that is not ended is none");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Why a connection could not be had, read from what `ssh` says. Pure.
 
-use serde::Serialize;
 use thiserror::Error;
 
 /// A connection that could not be had, or broke.
@@ -16,8 +15,7 @@ pub struct Error {
 }
 
 /// What a failed connection comes down to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Trouble {
     /// The `ssh` program is missing.
     #[error("`ssh` was not found")]
@@ -49,6 +47,9 @@ pub enum Trouble {
     /// The connection was there and is not any more.
     #[error("the connection was lost")]
     Lost,
+    /// It connects, and then says nothing.
+    #[error("it is connected and says nothing")]
+    Silent,
     /// The operator stopped `ssh`, as a Ctrl-C at the terminal does.
     #[error("it was stopped from here")]
     Stopped,
@@ -59,6 +60,9 @@ pub enum Trouble {
     #[error("ssh failed")]
     Other,
 }
+
+/// How many of the last lines are looked at.
+const RECENT: usize = 16;
 
 impl Trouble {
     /// Whether the host may simply be switched off or away, as laptops are.
@@ -77,7 +81,7 @@ impl Trouble {
     pub fn read(said: &str) -> Self {
         // The order matters: a changed key is also a failed verification. The words are OpenSSH's (sshconnect.c,
         // ssh.c, packet.c, clientloop.c), those of libc for errno, and sudo's.
-        const SIGNS: [(&str, Trouble); 23] = [
+        const SIGNS: [(&str, Trouble); 21] = [
             ("Killed by signal 2", Trouble::Stopped),
             ("REMOTE HOST IDENTIFICATION HAS CHANGED", Trouble::OtherHostKey),
             ("host key is revoked", Trouble::OtherHostKey),
@@ -87,10 +91,7 @@ impl Trouble {
             ("No route to host", Trouble::NoRoute),
             ("Network is unreachable", Trouble::NoRoute),
             ("Timeout, server", Trouble::Lost),
-            ("Connection timed out", Trouble::NoAnswer),
-            ("Operation timed out", Trouble::NoAnswer),
-            ("Connection to UNKNOWN port 65535 timed out", Trouble::NoAnswer),
-            ("banner exchange", Trouble::NoAnswer),
+            (" timed out", Trouble::NoAnswer),
             ("Permission denied", Trouble::Denied),
             ("Too many authentication failures", Trouble::Denied),
             ("sudo: ", Trouble::NoRoot),
@@ -100,9 +101,14 @@ impl Trouble {
             ("Connection reset by", Trouble::Lost),
             ("Connection closed by", Trouble::Lost),
             ("Broken pipe", Trouble::Lost),
-            ("disconnect", Trouble::Lost),
+            ("send disconnect", Trouble::Lost),
+            ("kex_exchange_identification", Trouble::Lost),
         ];
-        SIGNS.iter().find(|(sign, _)| said.contains(sign)).map_or(Self::Other, |(_, trouble)| *trouble)
+        // A banner or a login script may say anything before; the changed key is told in a box of many lines.
+        let lines = said.lines().rev();
+        let recent: Vec<&str> = lines.filter(|line| !line.trim().is_empty()).take(RECENT).collect();
+        let is_said = |sign: &str| recent.iter().any(|line| line.contains(sign));
+        SIGNS.iter().find(|(sign, _)| is_said(sign)).map_or(Self::Other, |(_, trouble)| *trouble)
     }
 }
 
@@ -152,6 +158,9 @@ impl Error {
             Trouble::Lost | Trouble::Stopped => {
                 "`bosco status` says where the host stands; apply again to go on".into()
             }
+            Trouble::Silent => format!(
+                "does `ssh {target} true` end? It may be overloaded, or ask for a password where nobody sees it"
+            ),
             Trouble::Garbled => {
                 format!("does `ssh {target} true` print anything? A login script may be in the way")
             }

@@ -20,8 +20,9 @@ pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>, goal: Goal) -> R
     let events: Sink = {
         let (show, ledger) = (Arc::clone(&show), Arc::clone(&ledger));
         Arc::new(move |event: Event| {
-            ledger.record(&event);
-            show.event(&event);
+            if ledger.record(&event) {
+                show.event(&event);
+            }
         })
     };
     let work = async {
@@ -34,7 +35,8 @@ pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>, goal: Goal) -> R
         let root = Root::new().map_err(|error| {
             Error::new(Exit::Unable, format!("no temporary directory can be made: {error}"))
         })?;
-        let outcomes = Push::new(context.clone(), goal, root).run(chosen).await;
+        let push = Push::new(context.clone(), goal, root).await?;
+        let outcomes = push.run(chosen).await;
         if outcomes.is_empty() {
             return Err(context.no_match(selector));
         }

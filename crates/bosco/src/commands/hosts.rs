@@ -5,6 +5,7 @@ use bosco_model::{Host, Selector};
 use crate::cli::Cli;
 use crate::commands::watch;
 use crate::error::{Error, Exit};
+use crate::event::Event;
 use crate::fleet::{Context, each};
 use crate::outcome::{self, Outcome};
 use crate::show::{self, Table};
@@ -14,7 +15,11 @@ pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>) -> Result<Exit, 
     let context = Context::find(watch(&show)).await?;
     let evaluated = each(context.choose(selector)?, |chosen| {
         let context = context.clone();
-        async move { context.host(&chosen).await.map_err(|outcome| (chosen.name, outcome)) }
+        async move {
+            let answer = context.host(&chosen).await;
+            (context.events)(Event::Done { host: chosen.name.clone() });
+            answer.map_err(|outcome| (chosen.name, outcome))
+        }
     })
     .await;
     show.clear();

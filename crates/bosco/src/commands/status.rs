@@ -18,20 +18,25 @@ use crate::show::{self, Table};
 pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>) -> Result<Exit, Error> {
     let show = show::for_answer(cli);
     let context = Context::find(watch(&show)).await?;
-    let ssh = Arc::new(Ssh::from_environment());
+    let ssh = Arc::new(Ssh::find().await?);
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let answers = each(context.choose(selector)?, |chosen| {
         let (context, ssh, connections) = (context.clone(), Arc::clone(&ssh), Arc::clone(&connections));
-        async move { ask(&context, &ssh, &connections, chosen).await }
+        async move {
+            let name = chosen.name.clone();
+            let answer = ask(&context, &ssh, &connections, chosen).await;
+            (context.events)(Event::Done { host: name });
+            answer
+        }
     })
     .await;
     show.clear();
 
-    let failed: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
-    let statuses: Vec<&Status> = answers.iter().filter_map(|answer| answer.as_ref().ok()?.as_ref()).collect();
-    if statuses.is_empty() && failed.is_empty() {
+    let answers: Vec<Answer> = answers.into_iter().flatten().collect();
+    if answers.is_empty() {
         return Err(context.no_match(selector));
     }
+    let statuses: Vec<&Status> = answers.iter().filter_map(|answer| answer.status.as_ref()).collect();
     if cli.json {
         show::json(&statuses);
     } else if !statuses.is_empty() {
@@ -40,58 +45,64 @@ pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>) -> Result<Exit, 
             let runs = status.observed.as_ref().and_then(|seen| seen.current.as_ref());
             table.row([
                 status.host.to_string(),
-                status.state.to_string(),
+                show::state(status.state),
                 runs.map_or_else(String::new, |path| path.short()),
                 status.reason.clone().unwrap_or_default(),
             ]);
         }
         table.print();
     }
-    for (name, outcome) in &failed {
+    let troubles = || answers.iter().filter_map(|answer| Some((&answer.name, answer.trouble.as_ref()?)));
+    for (name, outcome) in troubles().filter(|(_, outcome)| !matches!(outcome, Outcome::Offline { .. })) {
         show::failure(name, outcome);
     }
-    Ok(outcome::exit(failed.iter().map(|(_, outcome): &&(_, Outcome)| outcome)))
+    Ok(outcome::exit(troubles().map(|(_, outcome)| outcome)))
 }
 
-/// What a host runs, beside what it should run. `Err` where the latter can't be said.
-async fn ask(
-    context: &Context,
-    ssh: &Ssh,
-    connections: &Semaphore,
-    chosen: Chosen,
-) -> Result<Option<Status>, (HostName, Outcome)> {
+/// What asking one host came to.
+struct Answer {
+    name: HostName,
+    /// How it stands, where it is known what it should run.
+    status: Option<Status>,
+    /// Why that is not known, or the host could not be asked.
+    trouble: Option<Outcome>,
+}
+
+/// What a host runs, beside what it should run. `None` where it is not selected.
+async fn ask(context: &Context, ssh: &Ssh, connections: &Semaphore, chosen: Chosen) -> Option<Answer> {
     let declared = match context.declaration(&chosen).await {
-        Ok(Some(declared)) => declared,
-        Ok(None) => return Ok(None),
-        Err(outcome) => return Err((chosen.name, outcome)),
+        Ok(declared) => declared?,
+        Err(trouble) => return Some(Answer { name: chosen.name, status: None, trouble: Some(trouble) }),
     };
-    (context.events)(Event::Stage { host: chosen.name, stage: Stage::Connect });
+    (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Connect });
     let _permit = connections.acquire().await;
     let answer = push::connect(ssh, &declared).await;
     let Declaration { host, toplevel, .. } = declared;
-    Ok(Some(match answer {
+    let (state, reason, observed, trouble) = match answer {
         Ok((session, observed)) => {
             session.close().await;
             let state = State::of(&toplevel, &observed);
-            let reason = reason(state, &observed);
-            Status { host: host.name, state, should: toplevel, observed: Some(observed), reason }
+            (state, reason(state, &observed), Some(observed), None)
         }
-        Err(outcome) => {
-            let state = if outcome == Outcome::LocalOnly { State::LocalOnly } else { State::Offline };
-            let reason = (state == State::Offline).then(|| outcome.reason());
-            Status { host: host.name, state, should: toplevel, observed: None, reason }
+        Err(Outcome::LocalOnly) => (State::LocalOnly, None, None, None),
+        Err(trouble) => {
+            let offline = matches!(trouble, Outcome::Offline { .. });
+            let state = if offline { State::Offline } else { State::NoAccess };
+            (state, Some(trouble.reason()), None, Some(trouble))
         }
-    }))
+    };
+    let status = Status { host: host.name, state, should: toplevel, observed, reason };
+    Some(Answer { name: chosen.name, status: Some(status), trouble })
 }
 
 /// What a state leaves to be said.
 fn reason(state: State, observed: &bosco_model::Observed) -> Option<String> {
     match state {
-        State::Unfit => observed.unfit().map(str::to_owned),
+        State::Unfit => observed.unfit().map(|unfit| unfit.to_string()),
         State::NotCommitted => Some("it runs it, but will boot another system".into()),
         State::BootPending => Some("it runs it from the next boot on".into()),
         State::RebootNeeded => Some("its kernel, initrd or modules are older".into()),
         State::Updating => Some("an activation is under way".into()),
-        State::UpToDate | State::Pending | State::Offline | State::LocalOnly => None,
+        State::UpToDate | State::Pending | State::Offline | State::NoAccess | State::LocalOnly => None,
     }
 }

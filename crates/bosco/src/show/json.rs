@@ -41,7 +41,7 @@ impl Show for Json {
 pub(super) fn print(value: &impl Serialize, pretty: bool) {
     let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
     match text {
-        Ok(text) => anstream::println!("{text}"),
-        Err(error) => anstream::eprintln!("error: the answer can't be written as JSON: {error}"),
+        Ok(text) => out!("{text}"),
+        Err(error) => err!("error: the answer can't be written as JSON: {error}"),
     }
 }

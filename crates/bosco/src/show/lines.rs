@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use anstream::{eprintln, println};
 use bosco_model::HostName;
 
 use crate::event::{Event, Stage};
@@ -31,13 +30,10 @@ impl Show for Lines {
     fn event(&self, event: &Event) {
         match event {
             Event::Fleet { directory, hosts, .. } => {
-                eprintln!(
-                    "{STRONG}{directory}{STRONG:#}: {hosts} {}",
-                    if *hosts == 1 { "host" } else { "hosts" }
-                );
+                err!("{STRONG}{directory}{STRONG:#}: {hosts} {}", if *hosts == 1 { "host" } else { "hosts" });
             }
             Event::Stage { stage: Stage::Wait, .. } => {}
-            Event::Stage { host, stage } => eprintln!("{host}: {}", stage.doing()),
+            Event::Stage { host, stage } => err!("{host}: {}", stage.doing()),
             Event::Warning { host, text } => {
                 if self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()) {
                     warning(host.as_ref(), text);
@@ -45,17 +41,17 @@ impl Show for Lines {
             }
             Event::Said { text } => {
                 if self.verbose {
-                    eprintln!("{DIM}|{DIM:#} {text}");
+                    err!("{DIM}|{DIM:#} {text}");
                 }
             }
             Event::Copied { host, paths, bytes: 0, of } => {
-                eprintln!("{host}: copying {paths} paths, {}", indicatif::HumanBytes(*of));
+                err!("{host}: copying {paths} paths, {}", indicatif::HumanBytes(*of));
             }
-            Event::Copied { .. } => {}
+            Event::Copied { .. } | Event::Done { .. } => {}
             Event::Ended { host, seconds, outcome } => {
                 let style = of_outcome(outcome);
                 let kind = outcome.kind();
-                eprintln!("{host}: {style}{kind}{style:#} {DIM}({seconds:.1} s){DIM:#}");
+                err!("{host}: {style}{kind}{style:#} {DIM}({seconds:.1} s){DIM:#}");
             }
             Event::HeldBack { failed } => held_back(failed),
         }
@@ -82,7 +78,7 @@ impl Show for Warnings {
 
 pub(super) fn held_back(failed: &[HostName]) {
     let names: Vec<_> = failed.iter().map(HostName::as_str).collect();
-    eprintln!("nothing is delivered: {} could not be evaluated or built", names.join(", "));
+    err!("nothing is delivered: {} could not be evaluated or built", names.join(", "));
 }
 
 /// What was done to whom. What went well is counted; what did not is told at length.
@@ -90,7 +86,7 @@ pub(super) fn summary(outcomes: &[(HostName, Outcome)]) {
     let mut groups: Vec<(String, Vec<&HostName>, &Outcome)> = Vec::new();
     for (host, outcome) in outcomes {
         if matches!(outcome, Outcome::Built { .. }) {
-            println!("{host}: {}", outcome.words());
+            out!("{host}: {}", outcome.words());
             continue;
         }
         if outcome.wants_telling() {
@@ -108,6 +104,6 @@ pub(super) fn summary(outcomes: &[(HostName, Outcome)]) {
         let names: Vec<_> = hosts.iter().take(NAMED).map(|host| host.as_str()).collect();
         let more = hosts.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        println!("{style}{:>4} {kind}{style:#}: {}{more}", hosts.len(), names.join(", "));
+        out!("{style}{:>4} {kind}{style:#}: {}{more}", hosts.len(), names.join(", "));
     }
 }

@@ -1,6 +1,21 @@
 //! How a person or a script sees what happens. Progress goes to the standard error stream, answers to the standard
 //! output; nothing else in this program writes to either.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+/// Prints a line of an answer. Who has closed the pipe, or filled the disk, gets no more, and that is all.
+macro_rules! out {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(anstream::stdout(), $($text)*);
+    }};
+}
+
+/// Prints a line beside the answer.
+macro_rules! err {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(anstream::stderr(), $($text)*);
+    }};
+}
 
 mod json;
 mod lines;
@@ -14,7 +29,7 @@ use std::sync::Arc;
 use bosco_model::HostName;
 use serde::Serialize;
 
-pub(crate) use self::style::failure;
+pub(crate) use self::style::{failure, state};
 pub(crate) use self::table::Table;
 use crate::cli::Cli;
 use crate::error::Error;

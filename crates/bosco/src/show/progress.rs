@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bosco_model::HostName;
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -34,7 +34,6 @@ struct Shown {
 
 struct Working {
     stage: Stage,
-    since: Instant,
     bar: Option<ProgressBar>,
 }
 
@@ -73,17 +72,14 @@ impl Shown {
     fn enter(&mut self, bars: &MultiProgress, host: &HostName, stage: Stage) {
         self.known.insert(host.clone());
         let shown = self.working.values().filter(|working| working.bar.is_some()).count();
-        let working = self.working.entry(host.clone()).or_insert_with(|| {
-            // A few lines are enough; the total counts everybody.
-            let line = (shown < SHOWN)
-                .then(|| bars.insert_before(&self.total, bar("{spinner} {prefix} {msg} {elapsed}")));
-            if let Some(line) = &line {
-                line.set_prefix(format!("{host:<20}"));
-            }
-            Working { stage, since: Instant::now(), bar: line }
-        });
+        let working = self.working.entry(host.clone()).or_insert(Working { stage, bar: None });
+        // A few lines are enough; the total counts everybody.
+        if working.bar.is_none() && shown < SHOWN {
+            let line = bars.insert_before(&self.total, bar("{spinner} {prefix} {msg} {elapsed}"));
+            line.set_prefix(format!("{host:<20}"));
+            working.bar = Some(line);
+        }
         working.stage = stage;
-        working.since = Instant::now();
         if let Some(line) = &working.bar {
             line.reset_elapsed();
             line.set_message(stage.doing());
@@ -104,11 +100,17 @@ impl Shown {
         self.count();
     }
 
-    fn end(&mut self, host: &HostName) {
-        if let Some(Working { bar: Some(line), .. }) = self.working.remove(host) {
+    /// A host is at work no more, and is counted as done or not at all.
+    fn end(&mut self, host: &HostName, counts: bool) {
+        let Some(working) = self.working.remove(host) else { return };
+        if let Some(line) = working.bar {
             line.finish_and_clear();
         }
-        self.done += 1;
+        if counts {
+            self.done += 1;
+        } else {
+            self.known.remove(host);
+        }
         self.count();
     }
 
@@ -138,7 +140,7 @@ impl Show for Progress {
             }
             Event::Said { text } => {
                 if self.verbose {
-                    self.print(|| anstream::eprintln!("{DIM}|{DIM:#} {text}"));
+                    self.print(|| err!("{DIM}|{DIM:#} {text}"));
                 } else {
                     state.saying(text);
                 }
@@ -150,13 +152,14 @@ impl Show for Progress {
                 );
             }
             Event::Ended { host, seconds, outcome } => {
-                state.end(host);
+                state.end(host, true);
                 let style = of_outcome(outcome);
                 let kind = outcome.kind();
                 self.print(|| {
-                    anstream::eprintln!("{host:<20} {style}{kind}{style:#} {DIM}({seconds:.1} s){DIM:#}");
+                    err!("{host:<20} {style}{kind}{style:#} {DIM}({seconds:.1} s){DIM:#}");
                 });
             }
+            Event::Done { host } => state.end(host, false),
             Event::HeldBack { failed } => self.print(|| held_back(failed)),
         }
     }

@@ -1,6 +1,5 @@
 //! Colours, and what is printed the same way everywhere.
 
-use anstream::eprintln;
 use anstyle::{AnsiColor, Style};
 use bosco_model::{HostName, State};
 
@@ -25,39 +24,41 @@ pub(super) fn of_outcome(outcome: &Outcome) -> Style {
     }
 }
 
-pub(super) fn of_state(state: State) -> Style {
-    match state {
+/// A state in its colour.
+pub(crate) fn state(state: State) -> String {
+    let style = match state {
         State::UpToDate => GOOD,
         State::Pending | State::Updating | State::BootPending | State::RebootNeeded => ODD,
-        State::NotCommitted | State::Unfit => BAD,
+        State::NotCommitted | State::NoAccess | State::Unfit => BAD,
         State::Offline | State::LocalOnly => DIM,
-    }
+    };
+    format!("{style}{state}{style:#}")
 }
 
 pub(super) fn error(error: &Error) {
-    eprintln!("{BAD}error:{BAD:#} {}", error.message);
+    err!("{BAD}error:{BAD:#} {}", error.message);
     hint("", error.hint.as_deref());
 }
 
 pub(super) fn warning(host: Option<&HostName>, text: &str) {
     let host = host.map(|host| format!("{host}: ")).unwrap_or_default();
-    eprintln!("{ODD}warning:{ODD:#} {host}{text}");
+    err!("{ODD}warning:{ODD:#} {host}{text}");
 }
 
 pub(super) fn hint(indent: &str, hint: Option<&str>) {
     if let Some(hint) = hint {
-        eprintln!("{indent}{DIM}hint:{DIM:#} {hint}");
+        err!("{indent}{DIM}hint:{DIM:#} {hint}");
     }
 }
 
 /// What went wrong with a host, at length.
 pub(crate) fn failure(host: &HostName, outcome: &Outcome) {
     let style = of_outcome(outcome);
-    eprintln!("{style}{host}:{style:#} {}", outcome.words());
+    err!("{style}{host}:{style:#} {}", outcome.words());
     if let Some(log) = outcome.log() {
         let lines: Vec<_> = log.lines().collect();
         for line in &lines[lines.len().saturating_sub(LINES)..] {
-            eprintln!("  {DIM}|{DIM:#} {line}");
+            err!("  {DIM}|{DIM:#} {line}");
         }
     }
     hint("  ", outcome.hint());
