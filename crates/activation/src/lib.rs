@@ -8,7 +8,7 @@ mod judge;
 mod plan;
 
 pub use judge::{Ending, Fault, StepResult, judge};
-pub use plan::{Plan, Refusal, plan};
+pub use plan::{Plan, Refusal, Shortage, plan, shortage};
 
 use bosco_model::Goal;
 

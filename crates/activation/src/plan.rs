@@ -88,6 +88,25 @@ fn is_kept(declared: &Declaration, observed: &Observed) -> bool {
         .any(|root| root.as_ref() == Some(&declared.toplevel))
 }
 
+/// A host whose store has no room for what it is to get. Both in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("no room there: {} MiB have to be copied, {} MiB are free", needed / MIB, free / MIB)]
+pub struct Shortage {
+    /// What its new paths take.
+    pub needed: u64,
+    /// What its store has.
+    pub free: u64,
+}
+
+const MIB: u64 = 1024 * 1024;
+
+/// Whether a host lacks room for so many bytes of new paths. One that does not know is believed to have it.
+#[must_use]
+pub fn shortage(observed: &Observed, needed: u64) -> Option<Shortage> {
+    let free = observed.free?;
+    (free < needed).then_some(Shortage { needed, free })
+}
+
 /// Whether a machine of kind `is` runs what was built for `configured`: the 64-bit x86 and Arm ones also run their
 /// 32-bit relatives.
 fn runs(is: &str, configured: &str) -> bool {
@@ -169,6 +188,15 @@ mod tests {
     fn a_commit_that_was_cut_short_is_done_again() {
         let seen = Observed { candidate: Some(path(1)), ..observed(1, 1) };
         assert_eq!(plan(Goal::Switch, &declared(), &seen), Plan::Deliver);
+    }
+
+    #[test]
+    fn a_host_without_room_is_known_before_anything_is_copied() {
+        let seen = Observed { free: Some(100 * MIB), ..observed(0, 0) };
+        assert_eq!(shortage(&seen, 100 * MIB), None);
+        let words = shortage(&seen, 381 * MIB).unwrap().to_string();
+        assert_eq!(words, "no room there: 381 MiB have to be copied, 100 MiB are free");
+        assert_eq!(shortage(&observed(0, 0), u64::MAX), None, "what is not known does not stop it");
     }
 
     proptest! {

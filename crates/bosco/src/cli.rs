@@ -20,7 +20,7 @@ Exit codes:
 
 /// Keeps a fleet of NixOS machines at what one git repository says.
 ///
-/// The fleet is the flake in this directory, or in the nearest one above it, that declares `nixosConfigurations` or
+/// The fleet is the flake in this directory, or else the nearest one above it; it declares `nixosConfigurations` or
 /// `colmenaHive`. Hosts are reached with your own `ssh`; nothing but Nix and sshd has to be on them.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, after_help = EXIT_CODES, max_term_width = 100)]
@@ -33,7 +33,7 @@ pub(crate) struct Cli {
     /// When to use colours; `auto` also honours NO_COLOR
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub(crate) color: Color,
-    /// Show what builders and hosts say
+    /// Show what builders say
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
 }
@@ -53,8 +53,10 @@ pub(crate) enum Command {
     #[command(after_help = EXIT_CODES)]
     Build(Selection),
     /// List the hosts that the fleet declares
+    #[command(after_help = EXIT_CODES)]
     Hosts(Selection),
     /// Compare what hosts run with what they should run
+    #[command(after_help = EXIT_CODES)]
     Status(Selection),
     /// Print completions for a shell
     ///

@@ -111,16 +111,17 @@ mod tests {
     #[test]
     fn what_is_stopped_is_told_where_it_was_and_nothing_after_it() {
         let host = |name| HostName::parse(name).unwrap();
+        let up_to_date = Outcome::UpToDate { goal: bosco_model::Goal::Switch };
         let ledger = Ledger::default();
         for (name, stage) in [("a", Stage::Copy), ("b", Stage::Build), ("c", Stage::Evaluate)] {
             assert!(ledger.record(&Event::Stage { host: host(name), stage }));
         }
-        ledger.record(&Event::Ended { host: host("b"), seconds: 0.0, outcome: Outcome::UpToDate });
+        ledger.record(&Event::Ended { host: host("b"), seconds: 0.0, outcome: up_to_date.clone() });
         ledger.record(&Event::Done { host: host("c") });
         let stopped = ledger.stop();
         assert_eq!(
             stopped,
-            [(host("a"), Outcome::Interrupted { stage: Stage::Copy }), (host("b"), Outcome::UpToDate)]
+            [(host("a"), Outcome::Interrupted { stage: Stage::Copy }), (host("b"), up_to_date)]
         );
         assert!(!ledger.record(&Event::Done { host: host("a") }));
     }

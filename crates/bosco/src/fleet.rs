@@ -57,6 +57,10 @@ impl Context {
 
     /// The hosts that the selector may mean; all without one.
     pub(crate) fn choose(&self, selector: Option<&Selector>) -> Result<Vec<Chosen>, Error> {
+        let is_unknown = |name: &String| self.fleet.hosts.iter().all(|host| host.as_str() != name);
+        if let Some(name) = selector.map(Selector::names).unwrap_or_default().into_iter().find(is_unknown) {
+            return Err(Error::new(Exit::Usage, format!("no host is called `{name}`")).hint(self.names()));
+        }
         let chosen: Vec<Chosen> = self
             .fleet
             .hosts
@@ -78,17 +82,21 @@ impl Context {
 
     /// The error for a selector that selects nothing.
     pub(crate) fn no_match(&self, selector: Option<&Selector>) -> Error {
+        match selector {
+            Some(selector) if !self.fleet.hosts.is_empty() => {
+                Error::new(Exit::Usage, format!("no host matches `{selector}`")).hint(self.names())
+            }
+            _ => Error::new(Exit::Usage, "the fleet declares no hosts"),
+        }
+    }
+
+    /// Which hosts there are, for a hint.
+    fn names(&self) -> String {
         const SHOWN: usize = 20;
-        let Some(selector) = selector else {
-            return Error::new(Exit::Usage, "the fleet declares no hosts");
-        };
         let names: Vec<_> = self.fleet.hosts.iter().take(SHOWN).map(HostName::as_str).collect();
         let more = self.fleet.hosts.len().saturating_sub(SHOWN);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        Error::new(Exit::Usage, format!("no host matches `{selector}`")).hint(format!(
-            "the fleet has {}{more}; `bosco hosts` lists them with their tags",
-            names.join(", ")
-        ))
+        format!("the fleet has {}{more}; `bosco hosts` lists them with their tags", names.join(", "))
     }
 
     /// Evaluates one host: how to deploy it and what it should run. `None` where its tags say that it is not selected.

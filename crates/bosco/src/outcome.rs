@@ -11,8 +11,8 @@ use crate::event::Stage;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub(crate) enum Outcome {
-    /// It was where it should be, and was left alone.
-    UpToDate,
+    /// It was where the goal wants it, and was left alone.
+    UpToDate { goal: Goal },
     /// Its toplevel is in the store here.
     Built { toplevel: StorePath },
     /// It has its toplevel, and does not run it.
@@ -25,6 +25,8 @@ pub(crate) enum Outcome {
     LocalOnly,
     /// It was ready, and left alone because another host was not.
     HeldBack,
+    /// Nothing may be done there.
+    Refused { reason: String, hint: String },
     /// Something went wrong.
     Failed { stage: Stage, reason: String, hint: Option<String>, log: String },
     /// The operator stopped it.
@@ -39,7 +41,10 @@ impl Outcome {
     /// The words for people.
     pub(crate) fn words(&self) -> String {
         match self {
-            Self::UpToDate => "up to date".into(),
+            Self::UpToDate { goal: Goal::Push } => "there already".into(),
+            Self::UpToDate { goal: Goal::Test } => "runs it already".into(),
+            Self::UpToDate { goal: Goal::Boot } => "boots it already".into(),
+            Self::UpToDate { .. } => "up to date".into(),
             Self::Built { toplevel } => format!("built {toplevel}"),
             Self::Pushed => "pushed".into(),
             Self::Activated { goal: Goal::DryActivate, .. } => "dry-activated, nothing was changed".into(),
@@ -50,6 +55,7 @@ impl Outcome {
             Self::Offline { reason, .. } => format!("skipped: {reason}"),
             Self::LocalOnly => "skipped: it is deployed on itself only".into(),
             Self::HeldBack => "held back".into(),
+            Self::Refused { reason, .. } => format!("refused: {reason}"),
             Self::Failed { reason, .. } => reason.clone(),
             Self::Interrupted { stage: Stage::Activate } => {
                 "interrupted; the activation goes on there".into()
@@ -65,6 +71,7 @@ impl Outcome {
         match self {
             Self::Built { .. } => "built".into(),
             Self::Offline { .. } => "skipped, could not be reached".into(),
+            Self::Refused { .. } => "refused".into(),
             Self::Failed { stage, .. } => format!("failed while {}", stage.doing()),
             other => other.words(),
         }
@@ -82,6 +89,7 @@ impl Outcome {
     pub(crate) fn hint(&self) -> Option<&str> {
         match self {
             Self::Offline { hint, .. } | Self::Failed { hint, .. } => hint.as_deref(),
+            Self::Refused { hint, .. } => Some(hint),
             Self::Interrupted { stage: Stage::Activate } => Some("`bosco status` says how it ended"),
             _ => None,
         }
@@ -107,13 +115,15 @@ impl Outcome {
     /// The exit code that it asks for.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::UpToDate | Self::Built { .. } | Self::Pushed | Self::Activated { .. } | Self::LocalOnly => {
-                Exit::Done
-            }
+            Self::UpToDate { .. }
+            | Self::Built { .. }
+            | Self::Pushed
+            | Self::Activated { .. }
+            | Self::LocalOnly => Exit::Done,
             Self::Offline { .. } => Exit::Unreachable,
             Self::HeldBack => Exit::NotBuilt,
             Self::Failed { stage: Stage::Evaluate | Stage::Build, .. } => Exit::NotBuilt,
-            Self::Failed { .. } => Exit::NotDeployed,
+            Self::Refused { .. } | Self::Failed { .. } => Exit::NotDeployed,
             Self::Interrupted { .. } => Exit::Interrupted,
         }
     }
@@ -160,6 +170,8 @@ pub(crate) fn exit<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Exit 
 mod tests {
     use super::*;
 
+    const UP_TO_DATE: Outcome = Outcome::UpToDate { goal: Goal::Switch };
+
     #[test]
     fn the_worst_outcome_makes_the_exit_code() {
         let offline = Outcome::Offline { reason: String::new(), hint: None };
@@ -168,8 +180,8 @@ mod tests {
         let interrupted = Outcome::Interrupted { stage: Stage::Wait };
         for (outcomes, code) in [
             (&[][..], 0),
-            (&[Outcome::UpToDate, Outcome::LocalOnly], 0),
-            (&[Outcome::UpToDate, offline.clone()], 5),
+            (&[UP_TO_DATE, Outcome::LocalOnly], 0),
+            (&[UP_TO_DATE, offline.clone()], 5),
             (&[offline, failed.clone()], 4),
             (&[failed, unbuilt.clone(), Outcome::HeldBack], 3),
             (&[unbuilt, interrupted], 130),

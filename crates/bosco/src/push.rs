@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bosco_activation::{Plan, judge, plan};
+use bosco_activation::{Plan, judge, plan, shortage};
 use bosco_host::Session;
 use bosco_model::{Declaration, Goal, HostName, Observed, StorePath};
 use bosco_nix::Root;
@@ -46,8 +46,8 @@ struct Wanted {
     declared: Declaration,
     /// Its connection, where the goal delivers.
     session: Option<Session>,
-    /// Whether it has its toplevel already.
-    there: bool,
+    /// What it said of itself, before anything was done to it.
+    observed: Observed,
 }
 
 impl Push {
@@ -105,7 +105,7 @@ impl Push {
         let end = |outcome| self.context.end(&chosen.name, outcome);
         let Some(declared) = self.context.declaration(&chosen).await.map_err(end)? else { return Ok(None) };
         if !self.goal.delivers() {
-            return Ok(Some(Wanted { declared, session: None, there: false }));
+            return Ok(Some(Wanted { declared, session: None, observed: Observed::default() }));
         }
         self.enter(&declared, Stage::Connect);
         let (session, observed) = {
@@ -115,11 +115,11 @@ impl Push {
         let outcome = match plan(self.goal, &declared, &observed) {
             Plan::Deliver => {
                 self.enter(&declared, Stage::Wait);
-                return Ok(Some(Wanted { declared, session: Some(session), there: observed.has_toplevel }));
+                return Ok(Some(Wanted { declared, session: Some(session), observed }));
             }
-            Plan::Nothing => Outcome::UpToDate,
+            Plan::Nothing => Outcome::UpToDate { goal: self.goal },
             Plan::Refuse(refusal) => {
-                Outcome::failed(Stage::Connect, refusal.to_string(), Some(refusal.hint().to_owned()))
+                Outcome::Refused { reason: refusal.to_string(), hint: refusal.hint().to_owned() }
             }
         };
         session.close().await;
@@ -129,7 +129,7 @@ impl Push {
     /// Builds what is lacking, and parts the hosts that have their toplevel from those that could not be built.
     async fn build(&self, wanted: Vec<Wanted>) -> (Vec<Wanted>, Vec<(HostName, Outcome)>) {
         let (mut built, lacking): (Vec<Wanted>, Vec<Wanted>) =
-            wanted.into_iter().partition(|host| host.there);
+            wanted.into_iter().partition(|host| host.observed.has_toplevel);
         for host in &lacking {
             self.enter(&host.declared, Stage::Build);
         }
@@ -159,12 +159,12 @@ impl Push {
 
     /// Built to reported.
     async fn deliver(&self, host: Wanted, deliver: bool) -> (HostName, Outcome) {
-        let Wanted { declared, session, there } = host;
+        let Wanted { declared, session, observed } = host;
         let outcome = match session {
             None => Outcome::Built { toplevel: declared.toplevel.clone() },
             Some(mut session) => {
                 let outcome = if deliver {
-                    self.copy_and_activate(&declared, there, &mut session)
+                    self.copy_and_activate(&declared, &observed, &mut session)
                         .await
                         .unwrap_or_else(|outcome| outcome)
                 } else {
@@ -180,13 +180,13 @@ impl Push {
     async fn copy_and_activate(
         &self,
         declared: &Declaration,
-        there: bool,
+        observed: &Observed,
         session: &mut Session,
     ) -> Result<Outcome, Outcome> {
         {
             let _permit = self.copies.acquire().await;
             self.enter(declared, Stage::Copy);
-            self.copy(declared, there, session).await?;
+            self.copy(declared, observed, session).await?;
         }
         if self.goal == Goal::Push {
             return Ok(Outcome::Pushed);
@@ -199,12 +199,17 @@ impl Push {
     }
 
     /// Hands over the paths that the host lacks.
-    async fn copy(&self, declared: &Declaration, there: bool, session: &mut Session) -> Result<(), Outcome> {
+    async fn copy(
+        &self,
+        declared: &Declaration,
+        observed: &Observed,
+        session: &mut Session,
+    ) -> Result<(), Outcome> {
         let nix_says = |error: bosco_nix::Error| failed(Stage::Copy, &error);
         let host_says = |error: bosco_host::Error| troubled(Stage::Copy, &error);
         let nix = &self.context.nix;
         // What the host had already was not built, and need not be here.
-        let paths = if there {
+        let paths = if observed.has_toplevel {
             vec![(declared.toplevel.clone(), 0)]
         } else {
             nix.closure(&declared.toplevel).await.map_err(nix_says)?.paths
@@ -215,10 +220,14 @@ impl Push {
         if missing.is_empty() {
             return Ok(());
         }
-        let of = missing.iter().filter_map(|path| sizes.get(path)).sum();
-        let tell = |bytes| {
+        let of: u64 = missing.iter().filter_map(|path| sizes.get(path)).sum();
+        if let Some(shortage) = shortage(observed, of) {
+            let hint = "`nix-collect-garbage --delete-older-than 30d` there frees what old generations need";
+            return Err(Outcome::failed(Stage::Copy, shortage.to_string(), Some(hint.into())));
+        }
+        let tell = |bytes: u64| {
             let (host, paths) = (declared.host.name.clone(), missing.len());
-            (self.context.events)(Event::Copied { host, paths, bytes, of });
+            (self.context.events)(Event::Copied { host, paths, bytes: bytes.min(of), of });
         };
         tell(0);
         let (mut told, mut before) = (Instant::now(), 0);

@@ -164,7 +164,11 @@ fn a_file_that_git_does_not_know_is_told_with_what_to_do() {
 fn a_selector_without_match_names_the_hosts_that_there_are() {
     let operator = Operator::alone().unwrap();
     let fleet = sample(&operator, "hive").unwrap();
-    for selector in ["db", "db-*", "@nowhere", "host1 & @canary"] {
+    bosco(&operator, &fleet, &["apply", "--on", "host1,host9"])
+        .exits(2)
+        .says("no host is called `host9`")
+        .says("host1, host2, laptop");
+    for selector in ["db-*", "@nowhere", "host1 & @canary"] {
         bosco(&operator, &fleet, &["apply", "--on", selector])
             .exits(2)
             .says(&format!("no host matches `{selector}`"))

@@ -94,7 +94,7 @@ fn each_goal_goes_as_far_as_it_says() {
     apply("build").says("host1: built /nix/store/");
     assert_eq!(json(operator, &fleet, &["status", "--on", "host1"])[0]["observed"]["hasToplevel"], false);
     apply("push").says("pushed");
-    apply("push").says("up to date");
+    apply("push").says("there already");
     apply("dry-activate").says("nothing was changed").says("would activate the configuration");
     assert_eq!(stands(host), start, "neither build, push nor dry-activate changes what runs or boots");
     assert_eq!(greeting(host), "none");
@@ -110,7 +110,7 @@ fn each_goal_goes_as_far_as_it_says() {
     apply("boot").says("from the next boot on");
     assert_eq!(greeting(host), "none", "boot does not activate");
     assert_eq!(state(operator, &fleet, "host1"), "boot-pending");
-    apply("boot").says("up to date");
+    apply("boot").says("boots it already");
     host.power_cut(testbed::Unsynced::Kept).unwrap();
     host.boot().unwrap();
     host.wait_for_boot(Duration::from_secs(60)).unwrap();

@@ -17,6 +17,9 @@ use crate::answer::{self, Line};
 const SESSION: &str = include_str!("session.sh");
 const ACTIVATE: &str = include_str!("activate.sh");
 
+/// What Nix and its database say where the disk is full.
+const NO_SPACE: [&str; 3] = ["No space left", "disk is full", "signal 7"];
+
 /// What the program says first. What a login script prints before it is passed over.
 const GREETING: &str = "bosco 1";
 /// How much a login script may print.
@@ -61,7 +64,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Wire(error) => Some(error.hint()),
-            Self::Import(said) if said.contains("No space left") => Some(
+            Self::Import(said) if NO_SPACE.iter().any(|sign| said.contains(sign)) => Some(
                 "free some space there, for example with `nix-collect-garbage --delete-older-than 30d`"
                     .into(),
             ),

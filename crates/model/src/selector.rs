@@ -107,6 +107,14 @@ impl Selector {
         }
     }
 
+    /// The hosts that it names without a wildcard: each has to be there, or it was misspelled.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        self.0.names(&mut names);
+        names
+    }
+
     /// What it says of a host of which only the name is known.
     #[must_use]
     pub fn narrow(&self, name: &HostName) -> Reach {
@@ -115,6 +123,20 @@ impl Selector {
 }
 
 impl Node {
+    fn names(&self, names: &mut Vec<String>) {
+        match self {
+            Self::Name(pattern) => {
+                let name = pattern.to_string();
+                if !name.contains(['*', '?']) {
+                    names.push(name);
+                }
+            }
+            Self::Tag(_) => {}
+            Self::Not(inner) => inner.names(names),
+            Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.names(names)),
+        }
+    }
+
     fn narrow(&self, name: &HostName) -> Reach {
         match self {
             Self::Name(pattern) if pattern.matches(name.as_str()) => Reach::Yes,
@@ -357,6 +379,12 @@ mod tests {
         ] {
             assert_eq!(selects(selector, name, tags), expected, "{selector} on {name} {tags:?}");
         }
+    }
+
+    #[test]
+    fn the_names_without_a_wildcard_are_known() {
+        let selector = Selector::parse("a, web-*, !(b & @c)").unwrap();
+        assert_eq!(selector.names(), ["a", "b"]);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub enum State {
     Unfit,
     /// It is deployed on itself only.
     LocalOnly,
+    /// What it should run can't be said: its configuration does not evaluate.
+    NotEvaluated,
 }
 
 impl State {
@@ -48,6 +50,7 @@ impl State {
             Self::NoAccess => "no access",
             Self::Unfit => "unfit",
             Self::LocalOnly => "local only",
+            Self::NotEvaluated => "not evaluated",
         }
     }
 
@@ -114,8 +117,8 @@ pub struct Status {
     pub host: HostName,
     /// How it stands.
     pub state: State,
-    /// What it should run.
-    pub should: StorePath,
+    /// What it should run, where that can be said.
+    pub should: Option<StorePath>,
     /// What it said, where it could be asked.
     pub observed: Option<Observed>,
     /// Why it is in that state, where that needs saying.

@@ -4,9 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bosco_model::Declaration;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use crate::command::run;
 use crate::{Error, LogLine, Nix, message};
+
+/// What the directories are called, before the number of their process.
+const PREFIX: &str = "bosco-roots-";
 
 /// What keeps built toplevels from being collected while they are needed: links in a directory of this run, which goes
 /// with it.
@@ -16,20 +21,32 @@ pub struct Root {
 }
 
 impl Root {
-    /// A new one, in the user's runtime directory where there is one.
+    /// A new one, in the user's runtime directory where there is one. What a killed run has left there is removed.
     ///
     /// # Errors
-    /// What the system said.
+    /// What the system said, with the directory.
     pub fn new() -> io::Result<Self> {
-        let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let (id, mut number) = (std::process::id(), 0);
-        loop {
-            let dir = base.join(format!("bosco-{id}-{number}"));
-            match std::fs::create_dir(&dir) {
-                Ok(()) => return Ok(Self { dir }),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => number += 1,
-                Err(error) => return Err(error),
-            }
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let base = runtime.filter(|dir| dir.is_dir()).unwrap_or_else(std::env::temp_dir);
+        sweep(&base);
+        let dir = base.join(format!("{PREFIX}{}", std::process::id()));
+        match std::fs::create_dir(&dir) {
+            Ok(()) => Ok(Self { dir }),
+            Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", dir.display()))),
+        }
+    }
+}
+
+/// Removes what runs have left that are gone. What belongs to other users can't be removed, and is theirs to sweep.
+fn sweep(base: &Path) {
+    for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let id = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|id| id.parse().ok());
+        let Some(id) = id.and_then(Pid::from_raw) else { continue };
+        // This process can't have left anything yet: it is what one of the same number has left.
+        let runs = test_kill_process(id) != Err(Errno::SRCH) && id != rustix::process::getpid();
+        if !runs {
+            let _ = std::fs::remove_dir_all(entry.path());
         }
     }
 }
@@ -98,5 +115,24 @@ impl Nix {
             }
             other => other.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_run_has_left_is_swept_and_what_others_use_is_not() {
+        let base = std::env::temp_dir().join(format!("bosco-sweep-{}", std::process::id()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let (gone, alive, other) = (format!("{PREFIX}{}", child.id()), format!("{PREFIX}1"), "bosco-roots-x");
+        for name in [gone.as_str(), &alive, other] {
+            std::fs::create_dir_all(base.join(name).join("toplevel")).unwrap();
+        }
+        sweep(&base);
+        assert!(!base.join(gone).exists() && base.join(alive).exists() && base.join(other).exists());
+        std::fs::remove_dir_all(base).unwrap();
     }
 }

@@ -32,9 +32,10 @@ pub(crate) fn classify(line: &str) -> Option<LogLine> {
         .or_else(|| text.strip_prefix("evaluation warning: "))
         .or_else(|| text.strip_prefix("trace: warning: "))
     {
-        return Some(LogLine::Warning(
-            warning.strip_prefix("evaluation warning: ").unwrap_or(warning).into(),
-        ));
+        let warning = warning.strip_prefix("evaluation warning: ").unwrap_or(warning);
+        // What would follow a colon comes as lines of their own. Names of files stand in two kinds of quotes at once.
+        let warning = warning.trim_end_matches(':').replace("'\"", "`").replace("\"'", "`");
+        return Some(LogLine::Warning(warning));
     }
     (!text.is_empty()).then(|| LogLine::Progress(text.to_owned()))
 }
@@ -157,6 +158,10 @@ pub(crate) fn hint(log: &str) -> Option<&'static str> {
         (
             "infinite recursion",
             "something is defined by itself; `nix eval … --show-trace` shows the way round",
+        ),
+        (
+            "Read-only file system",
+            "the flake has no lock file, and it can't be written there: `nix flake lock` elsewhere",
         ),
         ("No space left on device", "free some space here, for example with `nix store gc`"),
         ("cannot connect to socket", "the Nix daemon does not run: `systemctl status nix-daemon`"),

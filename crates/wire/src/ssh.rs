@@ -12,7 +12,7 @@ use bosco_model::Target;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{Error, Trouble};
 
@@ -30,6 +30,8 @@ const MAX_SAID: usize = 64 * 1024;
 const SIGINT: i32 = 2;
 /// How long the other side may take nothing of what it is sent.
 const STALL: Duration = Duration::from_secs(120);
+/// How long after `ssh` bosco may hear of a Ctrl-C.
+const INTERRUPT: Duration = Duration::from_millis(200);
 /// How long a closed connection may take to end.
 const CLOSE: Duration = Duration::from_secs(5);
 
@@ -224,9 +226,14 @@ impl Wire {
         {
             return Error::new(Trouble::Stopped, &self.target, "");
         }
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let said = String::from_utf8_lossy(&said);
+        let said = {
+            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            String::from_utf8_lossy(&said).into_owned()
+        };
         if said.trim().is_empty() {
+            // So does an `ssh` end that a Ctrl-C has reached. Whoever waits here is dropped then: bosco hears of it at
+            // the same time.
+            sleep(INTERRUPT).await;
             return Error::new(Trouble::Lost, &self.target, "");
         }
         Error::read(&self.target, &said)

@@ -1,6 +1,7 @@
 //! `bosco hosts`.
 
-use bosco_model::{Host, Selector};
+use bosco_model::{Host, HostName, Selector};
+use serde::Serialize;
 
 use crate::cli::Cli;
 use crate::commands::watch;
@@ -30,7 +31,11 @@ pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>) -> Result<Exit, 
         return Err(context.no_match(selector));
     }
     if cli.json {
-        show::json(&hosts);
+        let listed = evaluated.iter().filter_map(|host| match host {
+            Ok(host) => host.as_ref().map(Listed::Host),
+            Err((name, outcome)) => Some(Listed::Failed { name, error: outcome.reason() }),
+        });
+        show::json(&listed.collect::<Vec<_>>());
     } else if !hosts.is_empty() {
         let mut table = Table::new(["HOST", "TARGET", "SYSTEM", "TAGS"]);
         for host in hosts {
@@ -45,4 +50,12 @@ pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>) -> Result<Exit, 
         show::failure(name, outcome);
     }
     Ok(outcome::exit(failed.iter().map(|(_, outcome): &&(_, Outcome)| outcome)))
+}
+
+/// A host in the JSON answer: what is declared of it, or why that can't be said.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Listed<'a> {
+    Host(&'a Host),
+    Failed { name: &'a HostName, error: String },
 }

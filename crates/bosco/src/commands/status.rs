@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bosco_model::{Declaration, HostName, Selector, State, Status};
+use bosco_model::{Declaration, Selector, State, Status};
 use bosco_wire::Ssh;
 use tokio::sync::Semaphore;
 
@@ -36,10 +36,10 @@ pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>) -> Result<Exit, 
     if answers.is_empty() {
         return Err(context.no_match(selector));
     }
-    let statuses: Vec<&Status> = answers.iter().filter_map(|answer| answer.status.as_ref()).collect();
+    let statuses: Vec<&Status> = answers.iter().map(|answer| &answer.status).collect();
     if cli.json {
         show::json(&statuses);
-    } else if !statuses.is_empty() {
+    } else {
         let mut table = Table::new(["HOST", "STATE", "RUNS", "WHY"]);
         for status in statuses {
             let runs = status.observed.as_ref().and_then(|seen| seen.current.as_ref());
@@ -52,7 +52,8 @@ pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>) -> Result<Exit, 
         }
         table.print();
     }
-    let troubles = || answers.iter().filter_map(|answer| Some((&answer.name, answer.trouble.as_ref()?)));
+    let troubles =
+        || answers.iter().filter_map(|answer| Some((&answer.status.host, answer.trouble.as_ref()?)));
     for (name, outcome) in troubles().filter(|(_, outcome)| !matches!(outcome, Outcome::Offline { .. })) {
         show::failure(name, outcome);
     }
@@ -61,10 +62,8 @@ pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>) -> Result<Exit, 
 
 /// What asking one host came to.
 struct Answer {
-    name: HostName,
-    /// How it stands, where it is known what it should run.
-    status: Option<Status>,
-    /// Why that is not known, or the host could not be asked.
+    status: Status,
+    /// Why it is not known what it should run, or the host could not be asked.
     trouble: Option<Outcome>,
 }
 
@@ -72,9 +71,14 @@ struct Answer {
 async fn ask(context: &Context, ssh: &Ssh, connections: &Semaphore, chosen: Chosen) -> Option<Answer> {
     let declared = match context.declaration(&chosen).await {
         Ok(declared) => declared?,
-        Err(trouble) => return Some(Answer { name: chosen.name, status: None, trouble: Some(trouble) }),
+        Err(trouble) => {
+            let (host, state) = (chosen.name, State::NotEvaluated);
+            let reason = trouble.reason().lines().next().map(str::to_owned);
+            let status = Status { host, state, should: None, observed: None, reason };
+            return Some(Answer { status, trouble: Some(trouble) });
+        }
     };
-    (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Connect });
+    (context.events)(Event::Stage { host: chosen.name, stage: Stage::Connect });
     let _permit = connections.acquire().await;
     let answer = push::connect(ssh, &declared).await;
     let Declaration { host, toplevel, .. } = declared;
@@ -91,8 +95,8 @@ async fn ask(context: &Context, ssh: &Ssh, connections: &Semaphore, chosen: Chos
             (state, Some(trouble.reason()), None, Some(trouble))
         }
     };
-    let status = Status { host: host.name, state, should: toplevel, observed, reason };
-    Some(Answer { name: chosen.name, status: Some(status), trouble })
+    let status = Status { host: host.name, state, should: Some(toplevel), observed, reason };
+    Some(Answer { status, trouble })
 }
 
 /// What a state leaves to be said.
@@ -103,6 +107,11 @@ fn reason(state: State, observed: &bosco_model::Observed) -> Option<String> {
         State::BootPending => Some("it runs it from the next boot on".into()),
         State::RebootNeeded => Some("its kernel, initrd or modules are older".into()),
         State::Updating => Some("an activation is under way".into()),
-        State::UpToDate | State::Pending | State::Offline | State::NoAccess | State::LocalOnly => None,
+        State::UpToDate
+        | State::Pending
+        | State::Offline
+        | State::NoAccess
+        | State::LocalOnly
+        | State::NotEvaluated => None,
     }
 }

@@ -8,7 +8,7 @@ use bosco_model::HostName;
 use crate::event::{Event, Stage};
 use crate::outcome::Outcome;
 use crate::show::Show;
-use crate::show::style::{DIM, STRONG, failure, of_outcome, warning};
+use crate::show::style::{DIM, STRONG, failures, names, of_outcome, warning};
 
 /// A line for each thing that happens.
 pub(crate) struct Lines {
@@ -83,14 +83,12 @@ pub(super) fn held_back(failed: &[HostName]) {
 
 /// What was done to whom. What went well is counted; what did not is told at length.
 pub(super) fn summary(outcomes: &[(HostName, Outcome)]) {
+    failures(outcomes);
     let mut groups: Vec<(String, Vec<&HostName>, &Outcome)> = Vec::new();
     for (host, outcome) in outcomes {
         if matches!(outcome, Outcome::Built { .. }) {
             out!("{host}: {}", outcome.words());
             continue;
-        }
-        if outcome.wants_telling() {
-            failure(host, outcome);
         }
         let kind = outcome.kind();
         match groups.iter_mut().find(|(known, ..)| *known == kind) {
@@ -98,12 +96,8 @@ pub(super) fn summary(outcomes: &[(HostName, Outcome)]) {
             None => groups.push((kind, vec![host], outcome)),
         }
     }
-    const NAMED: usize = 8;
     for (kind, hosts, outcome) in groups {
         let style = of_outcome(outcome);
-        let names: Vec<_> = hosts.iter().take(NAMED).map(|host| host.as_str()).collect();
-        let more = hosts.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        out!("{style}{:>4} {kind}{style:#}: {}{more}", hosts.len(), names.join(", "));
+        out!("{style}{:>4} {kind}{style:#}: {}", hosts.len(), names(&hosts));
     }
 }

@@ -11,7 +11,7 @@ use crate::event::{Event, Stage};
 use crate::outcome::Outcome;
 use crate::show::Show;
 use crate::show::lines::{held_back, summary};
-use crate::show::style::{DIM, failure, of_outcome, warning};
+use crate::show::style::{DIM, failures, of_outcome, warning};
 
 /// How many hosts have a line of their own while they are at work.
 const SHOWN: usize = 12;
@@ -40,7 +40,7 @@ struct Working {
 impl Progress {
     pub(crate) fn new(verbose: bool) -> Self {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-        let total = bars.add(bar("{spinner} {msg}"));
+        let total = ticking(bars.add(bar("{spinner} {msg}")));
         let state = Shown {
             working: BTreeMap::new(),
             total,
@@ -58,13 +58,18 @@ impl Progress {
     }
 }
 
-/// A line with a spinner that turns by itself.
+/// Makes a line's spinner turn by itself. Only where it has its place among the others: by itself it would draw anywhere.
+fn ticking(bar: ProgressBar) -> ProgressBar {
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// A line with a spinner.
 fn bar(template: &str) -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
     }
-    bar.enable_steady_tick(Duration::from_millis(100));
     bar
 }
 
@@ -75,7 +80,7 @@ impl Shown {
         let working = self.working.entry(host.clone()).or_insert(Working { stage, bar: None });
         // A few lines are enough; the total counts everybody.
         if working.bar.is_none() && shown < SHOWN {
-            let line = bars.insert_before(&self.total, bar("{spinner} {prefix} {msg} {elapsed}"));
+            let line = ticking(bars.insert_before(&self.total, bar("{spinner} {prefix} {msg} {elapsed}")));
             line.set_prefix(format!("{host:<20}"));
             working.bar = Some(line);
         }
@@ -172,14 +177,15 @@ impl Show for Progress {
         {
             return summary(outcomes);
         }
-        for (host, outcome) in outcomes {
-            if outcome.wants_telling() {
-                failure(host, outcome);
-            }
-        }
+        failures(outcomes);
     }
 
     fn clear(&self) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in state.working.values().filter_map(|working| working.bar.as_ref()) {
+            line.finish_and_clear();
+        }
+        state.total.finish_and_clear();
         let _ = self.bars.clear();
     }
 }

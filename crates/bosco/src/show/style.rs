@@ -29,7 +29,7 @@ pub(crate) fn state(state: State) -> String {
     let style = match state {
         State::UpToDate => GOOD,
         State::Pending | State::Updating | State::BootPending | State::RebootNeeded => ODD,
-        State::NotCommitted | State::NoAccess | State::Unfit => BAD,
+        State::NotCommitted | State::NoAccess | State::Unfit | State::NotEvaluated => BAD,
         State::Offline | State::LocalOnly => DIM,
     };
     format!("{style}{state}{style:#}")
@@ -51,8 +51,39 @@ pub(super) fn hint(indent: &str, hint: Option<&str>) {
     }
 }
 
+/// How many hosts are named where many have the same to say.
+pub(super) const NAMED: usize = 8;
+
+/// Names of hosts, the first of many.
+pub(super) fn names(hosts: &[&HostName]) -> String {
+    let named: Vec<_> = hosts.iter().take(NAMED).map(|host| host.as_str()).collect();
+    let more = hosts.len().saturating_sub(NAMED);
+    if more > 0 { format!("{} and {more} more", named.join(", ")) } else { named.join(", ") }
+}
+
+/// What went wrong, at length; once for all hosts that have the same to say.
+pub(super) fn failures(outcomes: &[(HostName, Outcome)]) {
+    let mut groups: Vec<(&Outcome, Vec<&HostName>)> = Vec::new();
+    for (host, outcome) in outcomes.iter().filter(|(_, outcome)| outcome.wants_telling()) {
+        match groups
+            .iter_mut()
+            .find(|(known, _)| known.words() == outcome.words() && known.log() == outcome.log())
+        {
+            Some((_, hosts)) => hosts.push(host),
+            None => groups.push((outcome, vec![host])),
+        }
+    }
+    for (outcome, hosts) in groups {
+        told(&names(&hosts), outcome);
+    }
+}
+
 /// What went wrong with a host, at length.
 pub(crate) fn failure(host: &HostName, outcome: &Outcome) {
+    told(host.as_str(), outcome);
+}
+
+fn told(host: &str, outcome: &Outcome) {
     let style = of_outcome(outcome);
     err!("{style}{host}:{style:#} {}", outcome.words());
     if let Some(log) = outcome.log() {
