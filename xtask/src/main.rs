@@ -45,7 +45,11 @@ fn main() -> ExitCode {
         Command::Test => test::run(),
         Command::Demo { once } => demo::run(once),
         Command::Bench { name, json } => bench::run(name.as_deref(), json),
-        Command::Lab(args) => return testbed::cli::run(args),
+        // What delays frames is a program of its own.
+        Command::Lab(args) => match tools::build("testbed", "bosco-lab", false) {
+            Ok(_) => return testbed::cli::run(args),
+            Err(error) => Err(error),
+        },
     };
     match result {
         Ok(code) => code,

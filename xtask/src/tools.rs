@@ -30,7 +30,7 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
 
 /// Builds a program of the workspace and says where it is.
 pub(crate) fn build(package: &str, bin: &str, release: bool) -> Result<PathBuf> {
-    let mut command = cargo(&["build", "--package", package]);
+    let mut command = cargo(&["build", "--quiet", "--package", package]);
     if release {
         command.arg("--release");
     }

@@ -4,6 +4,8 @@
 //! decision but which step comes next. What to do is decided by `bosco-activation`, from what is read here.
 
 mod answer;
+#[cfg(test)]
+mod programs;
 mod session;
 
 pub use answer::Unreadable;

@@ -258,7 +258,7 @@ fn last_line(log: &str) -> String {
 }
 
 /// The host's side of the session.
-fn program(toplevel: &StorePath) -> String {
+pub(crate) fn program(toplevel: &StorePath) -> String {
     let (toplevel, limit, activation) = (quote(toplevel.as_str()), ACTIVATION.as_secs(), quote(ACTIVATE));
     format!("toplevel={toplevel}\nlimit={limit}\nactivation={activation}\n{SESSION}")
 }

@@ -1,0 +1,138 @@
+//! Tests of the two shell programs, with stand-ins for what a host has: `nix-store`, `systemd-run` and `systemctl`.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use bosco_model::StorePath;
+
+use crate::session::program;
+
+/// The shells that a host can have as /bin/sh, as far as they are here.
+fn shells() -> impl Iterator<Item = &'static [&'static str]> {
+    const SHELLS: [&[&str]; 4] = [&["sh"], &["dash"], &["bash", "--posix"], &["busybox", "sh"]];
+    let is_here =
+        |shell: &&[&str]| Command::new(shell[0]).arg("-c").arg(":").stderr(Stdio::null()).status().is_ok();
+    SHELLS.into_iter().filter(is_here)
+}
+
+/// A directory that is removed with the value.
+struct Stubs(PathBuf);
+
+impl Stubs {
+    /// Programs by name and text, in a directory of their own.
+    fn new(name: &str, programs: &[(&str, &str)]) -> Self {
+        let dir = std::env::temp_dir().join(format!("bosco-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        for (program, text) in programs {
+            let file = dir.join(program);
+            std::fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        Self(dir)
+    }
+}
+
+impl Drop for Stubs {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What the session says to `questions`, with `stubs` before everything else in PATH, and its state below `state`.
+fn session(shell: &[&str], stubs: &Path, state: &Path, questions: &[&str]) -> String {
+    let toplevel = StorePath::parse(&format!("/nix/store/{}-x", "0".repeat(32))).unwrap();
+    let program = program(&toplevel)
+        .replace("roots=/nix/var/nix/gcroots/bosco", &format!("roots={}/roots", state.display()))
+        .replace("run=/run/bosco", &format!("run={}/run", state.display()));
+    let mut child = Command::new(shell[0])
+        .args(&shell[1..])
+        .args(["-c", &format!("eval \"$(head -c {})\"", program.len())])
+        .env("PATH", format!("{}:/usr/bin:/bin", stubs.display()))
+        .env("TMOUT", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(program.as_bytes()).unwrap();
+    // As bosco does, which never asks before it has its answer: what reads ahead must find nothing to read.
+    let mut said = String::new();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    'questions: for question in std::iter::once(&"").chain(questions) {
+        // A session that has ended takes none.
+        let _ = stdin.write_all(question.as_bytes());
+        loop {
+            let mut line = String::new();
+            if std::io::BufRead::read_line(&mut stdout, &mut line).unwrap() == 0 {
+                break 'questions;
+            }
+            said.push_str(&line);
+            if line.starts_with("done ") {
+                break;
+            }
+        }
+    }
+    drop(stdin);
+    child.wait().unwrap();
+    said
+}
+
+/// A `systemd-run` that runs the activation at once, and a `systemctl` that knows of none.
+const QUIET: (&str, &str) = ("systemctl", "echo inactive; exit 3");
+
+#[test]
+fn a_log_that_ends_in_the_middle_of_a_line_does_not_swallow_the_end_of_the_answer() {
+    let run = "for last; do :; done; while [ \"$1\" != bosco-activation ]; do shift; done\n\
+               mkdir -p \"$3\"; printf 'one\\nnearly' > \"$3/activation.log\"; echo 'test 0' > \"$5\"";
+    let stubs = Stubs::new("midline", &[("systemd-run", run), QUIET, ("nix-store", "exit 1")]);
+    for shell in shells() {
+        let state = stubs.0.join("state");
+        let said = session(shell, &stubs.0, &state, &["activate test\n", "results\n"]);
+        assert!(said.contains("result test 0\n") && said.contains("log nearly\n"), "{shell:?}: {said}");
+        assert_eq!(said.lines().filter(|line| *line == "done 0").count(), 3, "{shell:?}: {said}");
+    }
+}
+
+#[test]
+fn a_unit_that_can_not_be_started_gives_its_reason_and_no_older_results() {
+    let run = "echo 'Unit bosco-activation.service was already loaded.' >&2; exit 1";
+    let stubs = Stubs::new("busy", &[("systemd-run", run), QUIET, ("nix-store", "exit 1")]);
+    for shell in shells() {
+        let said = session(shell, &stubs.0, &stubs.0.join("state"), &["activate test\n"]);
+        assert!(
+            said.contains("log Unit bosco-activation.service was already loaded.\n"),
+            "{shell:?}: {said}"
+        );
+        assert!(said.ends_with("done 1\n"), "{shell:?}: {said}");
+    }
+}
+
+#[test]
+fn a_store_that_gives_an_error_is_not_one_that_lacks_nothing() {
+    let store = "case $1 in --check-validity) echo 'error: disk is full' >&2; exit 1;; esac";
+    let stubs = Stubs::new("full", &[("nix-store", store), QUIET]);
+    for shell in shells() {
+        let question = format!("missing 1\n/nix/store/{}-y\n", "0".repeat(32));
+        let said = session(shell, &stubs.0, &stubs.0.join("state"), &[&question]);
+        assert!(said.contains("log error: disk is full\n"), "{shell:?}: {said}");
+        assert!(!said.trim_end().ends_with("done 0"), "{shell:?}: {said}");
+    }
+}
+
+#[test]
+fn an_import_that_breaks_ends_the_session_so_that_what_is_left_of_it_means_nothing() {
+    let store = "case $1 in --import) echo 'error: bad archive' >&2; exit 1;; --version) echo 'nix-store (Nix) 2.26.3';; esac";
+    let stubs = Stubs::new("broken", &[("nix-store", store), QUIET, ("systemd-run", "touch \"$HOME/ran\"")]);
+    for shell in shells() {
+        let said = session(shell, &stubs.0, &stubs.0.join("state"), &["import\n", "activate switch\n"]);
+        assert!(
+            said.contains("nix 2.26.3\n") && said.contains("log error: bad archive\n"),
+            "{shell:?}: {said}"
+        );
+        assert!(said.ends_with("done 1\n"), "{shell:?}: it went on: {said}");
+    }
+}
