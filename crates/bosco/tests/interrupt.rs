@@ -6,7 +6,7 @@ mod common;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use common::{bosco, command, stands, state};
+use common::{bosco, command, stands, state, until_activating, until_idle};
 use serde_json::Value;
 use testbed::fleet::{Fleet, sample};
 use testbed::{Lab, LabSpec};
@@ -59,7 +59,7 @@ fn an_interrupt_at_any_stage_leaves_nothing_half_way() {
         }
         if stage == "activate" {
             // It had begun, or was about to: what was begun goes on to its end.
-            host.ssh_ok("for try in $(seq 300); do systemctl is-active --quiet bosco-activation || exit 0; sleep 0.1; done; exit 1").unwrap();
+            until_idle(host);
             let state = state(operator, &fleet, "host1");
             assert!(state == "up-to-date" || stands(host) == before, "{state}: {}", stands(host));
         } else {
@@ -84,10 +84,10 @@ fn a_bosco_that_is_killed_in_mid_activation_does_not_stop_it() {
         .unwrap();
     let mut apply = command(operator, &fleet, &["apply", "--on", "host1"]);
     let mut child = apply.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    host.ssh_ok("for try in $(seq 300); do systemctl is-active --quiet bosco-activation && exit; sleep 0.1; done; exit 1")
-        .unwrap();
+    until_activating(host);
     child.kill().unwrap();
     child.wait().unwrap();
-    host.ssh_ok("echo go > /run/go; for try in $(seq 300); do systemctl is-active --quiet bosco-activation || exit 0; sleep 0.1; done; exit 1").unwrap();
+    host.ssh_ok("echo go > /run/go").unwrap();
+    until_idle(host);
     assert_eq!(state(operator, &fleet, "host1"), "up-to-date");
 }

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{bosco, command, json, stands, state};
+use common::{bosco, command, json, stands, state, until_activating};
 use testbed::fleet::sample;
 use testbed::{Host, Lab, LabSpec};
 
@@ -257,7 +257,7 @@ fn of_two_operators_at_once_one_wins_and_the_other_is_told() {
     let mut first = command(operator, &fleet, &["apply", "--on", "host1", "--json"]);
     let first =
         first.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
-    host.ssh_ok("for try in $(seq 300); do systemctl is-active --quiet bosco-activation && exit; sleep 0.1; done; exit 1").unwrap();
+    until_activating(host);
     bosco(operator, &fleet, &["apply", "--on", "host1"])
         .exits(4)
         .says("another activation is under way there")

@@ -181,11 +181,8 @@ impl Show for Progress {
     }
 
     fn clear(&self) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        for line in state.working.values().filter_map(|working| working.bar.as_ref()) {
-            line.finish_and_clear();
-        }
-        state.total.finish_and_clear();
         let _ = self.bars.clear();
+        // The spinners turn by themselves, and would come back.
+        self.bars.set_draw_target(ProgressDrawTarget::hidden());
     }
 }

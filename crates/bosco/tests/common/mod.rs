@@ -86,3 +86,17 @@ pub fn stands(host: &testbed::Host) -> String {
     )
     .unwrap()
 }
+
+/// Waits until an activation is under way on a host.
+pub fn until_activating(host: &testbed::Host) {
+    until(host, "systemctl is-active --quiet bosco-activation");
+}
+
+/// Waits until none is.
+pub fn until_idle(host: &testbed::Host) {
+    until(host, "! systemctl is-active --quiet bosco-activation");
+}
+
+fn until(host: &testbed::Host, holds: &str) {
+    host.ssh_ok(&format!("for try in $(seq 300); do {holds} && exit; sleep 0.1; done; exit 1")).unwrap();
+}
