@@ -1,8 +1,8 @@
 //! The way from source to report, driven by an operator: evaluate, build, deliver, activate.
 //!
 //! Hosts are evaluated and asked what they run side by side, then all that is lacking is built at once, then they are
-//! delivered to side by side; nothing is delivered if one of them could not be evaluated or built. A host keeps its one
-//! connection from the first question to the last.
+//! delivered to side by side; nothing is delivered if one of them could not be evaluated or built. A host that is slow to
+//! answer goes the same way a little later. Each keeps its one connection from the first question to the last.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use bosco_host::Session;
 use bosco_model::{Declaration, Goal, HostName, Observed, StorePath};
 use bosco_nix::Root;
 use bosco_wire::{Ssh, Trouble};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use crate::error::Error;
 use crate::event::{Event, Stage};
@@ -25,6 +26,8 @@ pub(crate) const CONNECTIONS: usize = 50;
 /// How long to wait before a connection that broke before the host spoke is tried again: a jump host that many pass at
 /// once drops some of them (sshd's `MaxStartups`).
 const TRY_AGAIN: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(4)];
+/// How long hosts that have answered wait for the next one that has not.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How often the progress of a copy is told.
 const TELL: Duration = Duration::from_millis(250);
 /// How many hosts are copied to at once.
@@ -50,6 +53,42 @@ struct Wanted {
     observed: Observed,
 }
 
+/// What came of asking a host: something is to be done for it, or it is not selected, or it has ended already.
+type Asked = Result<Option<Wanted>, (HostName, Outcome)>;
+
+/// The hosts that are being evaluated and asked.
+struct Asking {
+    tasks: JoinSet<Asked>,
+    /// How many are not evaluated yet.
+    evaluating: watch::Receiver<usize>,
+}
+
+impl Asking {
+    /// The hosts that answer in time: once all are evaluated, the round ends where the next answer takes longer than the
+    /// others' patience. `None` where nobody is left.
+    async fn round(&mut self) -> Option<Vec<Asked>> {
+        let mut round = Vec::new();
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = self.tasks.join_next() => next,
+                () = out_of_patience(self.evaluating.clone()), if !round.is_empty() => return Some(round),
+            };
+            match next {
+                Some(Ok(asked)) => round.push(asked),
+                Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+                None => return (!round.is_empty()).then_some(round),
+            }
+        }
+    }
+}
+
+async fn out_of_patience(mut evaluating: watch::Receiver<usize>) {
+    // Where nobody counts any more, nobody is being evaluated.
+    let _ = evaluating.wait_for(|left| *left == 0).await;
+    tokio::time::sleep(PATIENCE).await;
+}
+
 impl Push {
     pub(crate) async fn new(context: Context, goal: Goal, root: Root) -> Result<Self, Error> {
         Ok(Self {
@@ -63,47 +102,58 @@ impl Push {
     }
 
     /// Brings the chosen hosts to the goal, and gives what came of each, in the order of their names.
+    ///
+    /// Nothing is delivered where one of them could not be evaluated or built. A host that is slow to answer keeps nobody
+    /// waiting: it comes in a later round.
     pub(crate) async fn run(&self, chosen: Vec<Chosen>) -> Vec<(HostName, Outcome)> {
-        let asked = each(chosen, |chosen| {
-            let push = self.clone();
-            async move { push.ask(chosen).await }
-        })
-        .await;
+        let mut asking = self.ask_all(chosen);
         let mut ended = Vec::new();
-        let mut wanted = Vec::new();
-        for host in asked {
-            match host {
-                Ok(Some(host)) => wanted.push(host),
-                Ok(None) => {}
-                Err(outcome) => ended.push(outcome),
+        let mut deliver = true;
+        while let Some(round) = asking.round().await {
+            let mut wanted = Vec::new();
+            for host in round {
+                match host {
+                    Ok(host) => wanted.extend(host),
+                    Err(outcome) => ended.push(outcome),
+                }
             }
-        }
-
-        let (built, unbuilt) = self.build(wanted).await;
-        ended.extend(unbuilt);
-        let not_ready: Vec<_> =
-            ended.iter().filter(|(_, o)| is_unbuilt(o)).map(|(name, _)| name.clone()).collect();
-        let deliver = not_ready.is_empty();
-        if !deliver && self.goal.delivers() && !built.is_empty() {
-            (self.context.events)(Event::HeldBack { failed: not_ready });
-        }
-
-        ended.extend(
-            each(built, |host| {
+            let (built, unbuilt) = self.build(wanted).await;
+            ended.extend(unbuilt);
+            let not_ready: Vec<_> =
+                ended.iter().filter(|(_, o)| is_unbuilt(o)).map(|(name, _)| name.clone()).collect();
+            deliver &= not_ready.is_empty();
+            if !deliver && self.goal.delivers() && !built.is_empty() {
+                (self.context.events)(Event::HeldBack { failed: not_ready });
+            }
+            let delivered = each(built, |host| {
                 let push = self.clone();
                 async move { push.deliver(host, deliver).await }
-            })
-            .await,
-        );
+            });
+            ended.extend(delivered.await);
+        }
         ended.sort_by(|(a, _), (b, _)| a.cmp(b));
         ended
     }
 
+    /// Begins to evaluate and ask all hosts.
+    fn ask_all(&self, chosen: Vec<Chosen>) -> Asking {
+        let left = Arc::new(watch::Sender::new(chosen.len()));
+        let evaluating = left.subscribe();
+        let mut tasks = JoinSet::new();
+        for chosen in chosen {
+            let (push, left) = (self.clone(), Arc::clone(&left));
+            tasks.spawn(async move { push.ask(chosen, &left).await });
+        }
+        Asking { tasks, evaluating }
+    }
+
     /// Source to an open connection, where something is to be delivered. `None` where the host is not selected; `Err`
     /// is how it ended already, not always badly.
-    async fn ask(&self, chosen: Chosen) -> Result<Option<Wanted>, (HostName, Outcome)> {
+    async fn ask(&self, chosen: Chosen, left: &watch::Sender<usize>) -> Asked {
         let end = |outcome| self.context.end(&chosen.name, outcome);
-        let Some(declared) = self.context.declaration(&chosen).await.map_err(end)? else { return Ok(None) };
+        let declared = self.context.declaration(&chosen).await;
+        left.send_modify(|left| *left = left.saturating_sub(1));
+        let Some(declared) = declared.map_err(end)? else { return Ok(None) };
         if !self.goal.delivers() {
             return Ok(Some(Wanted { declared, session: None, observed: Observed::default() }));
         }

@@ -6,6 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{bosco, command, json, stands, state, until_activating};
+use serde_json::Value;
 use testbed::fleet::sample;
 use testbed::{Host, Lab, LabSpec};
 
@@ -206,6 +207,20 @@ fn trouble_with_a_connection_is_told_for_what_it_is() {
     )
     .unwrap();
     apply().exits(4).says("its host key is not the one that is known").says("ssh-keygen -R");
+}
+
+#[test]
+fn a_host_that_does_not_answer_holds_nobody_up() {
+    let lab = lab(2);
+    let fleet = sample(lab.operator(), "plain").unwrap();
+    lab.host("host2").unwrap().cut().unwrap();
+    let said = bosco(lab.operator(), &fleet, &["apply", "--json"]).exits(5);
+    let events = said.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let ended: Vec<Value> = events.filter(|event| event["event"] == "ended").collect();
+    assert_eq!(ended[0]["host"], "host1", "{ended:?}");
+    assert_eq!(ended[0]["outcome"]["outcome"], "activated", "{ended:?}");
+    let before = ended[1]["seconds"].as_f64().unwrap() - ended[0]["seconds"].as_f64().unwrap();
+    assert!(before > 2.0, "host1 was ready only {before} s before host2 was given up");
 }
 
 #[test]
