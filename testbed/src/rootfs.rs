@@ -25,7 +25,7 @@ const PACKAGES: [&str; 10] = [
     "nix-bin",
     "nix-setup-systemd",
     "busybox-static",
-    "iproute2,nftables",
+    "iproute2,nftables,sudo",
 ];
 /// Getting and unpacking Debian's packages.
 const DEBIAN: Duration = Duration::from_secs(15 * 60);

@@ -210,6 +210,27 @@ fn trouble_with_a_connection_is_told_for_what_it_is() {
 }
 
 #[test]
+fn a_user_who_is_not_root_becomes_root_by_sudo() {
+    let lab = lab(1);
+    let fleet = sample(lab.operator(), "plain").unwrap();
+    let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
+    host.ssh_ok(
+        "useradd --create-home --shell /bin/sh deploy; cp -r /root/.ssh /home/deploy/; chown -R deploy: /home/deploy",
+    )
+    .unwrap();
+    let module = std::fs::read_to_string(common::repository().join("nix/modules/deployment.nix")).unwrap();
+    fleet.write("deployment.nix", &module).unwrap();
+    fleet
+        .write("host1.nix", "{ imports = [ ./deployment.nix ]; deployment.targetUser = \"deploy\"; }")
+        .unwrap();
+    let apply = || bosco(operator, &fleet, &["apply", "--on", "host1"]);
+    apply().exits(4).says("this user can't become root there").says("privilegeEscalationCommand");
+    host.ssh_ok("echo 'deploy ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/deploy").unwrap();
+    apply().exits(0).says("committed");
+    assert_eq!(greeting(host), "one");
+}
+
+#[test]
 fn a_host_that_does_not_answer_holds_nobody_up() {
     let lab = lab(2);
     let fleet = sample(lab.operator(), "plain").unwrap();
