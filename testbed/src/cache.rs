@@ -6,10 +6,11 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use rustix::mount::{UnmountFlags, unmount};
 use sha2::{Digest, Sha256};
 
 use crate::run::until;
@@ -22,7 +23,15 @@ const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The folder below which everything lies: `BOSCO_TESTBED_CACHE`, or `/var/cache/bosco-testbed`.
 #[must_use]
 pub fn dir() -> PathBuf {
-    std::env::var_os("BOSCO_TESTBED_CACHE").map_or_else(|| "/var/cache/bosco-testbed".into(), PathBuf::from)
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    let resolved = || {
+        let named = std::env::var_os("BOSCO_TESTBED_CACHE");
+        let dir = named.map_or_else(|| "/var/cache/bosco-testbed".into(), PathBuf::from);
+        // The kernel calls what is mounted there by the name without links. Where it can't be made, its first use says so.
+        let _ = fs::create_dir_all(&dir);
+        fs::canonicalize(&dir).unwrap_or(dir)
+    };
+    DIR.get_or_init(resolved).clone()
 }
 
 /// A thing of the cache. Where it is not there yet, `make` is called with an empty folder, and where that will lie.
@@ -42,7 +51,7 @@ pub(crate) fn entry(name: &str, key: &Key, make: impl FnOnce(&Path, &Path) -> Re
         return Ok(path);
     }
     let making = dir().join("making").join(&name);
-    remove(&making)?;
+    remove_half_made(&making)?;
     fs::create_dir_all(&making).with_context(|| format!("can't create {}", making.display()))?;
     if let Err(error) = make(&making, &path) {
         // What it was making may help to see why; the next try removes it.
@@ -151,14 +160,38 @@ impl Lock {
 }
 
 fn lock_path(name: &str) -> PathBuf {
-    dir().join("locks").join(name)
+    dir().join("locks/entries").join(name)
+}
+
+/// Removes what a killed process was making, which may still be mounted there.
+fn remove_half_made(path: &Path) -> Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let below = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+    for mounted in below.filter(|mounted| mounted.starts_with(path)).collect::<Vec<_>>().into_iter().rev() {
+        unmount(mounted, UnmountFlags::DETACH)
+            .with_context(|| format!("can't unmount {}", mounted.display()))?;
+    }
+    remove(path)
+}
+
+/// What the labs that are up have of the cache without mounting it.
+fn used_by_labs() -> String {
+    let labs = fs::read_dir(dir().join("labs")).into_iter().flatten().flatten();
+    labs.map(|lab| {
+        let operator = lab.path().join("operator");
+        let micronix = fs::read_link(operator.join("micronix")).unwrap_or_default();
+        let configuration = fs::read_to_string(operator.join("conf/nix.conf")).unwrap_or_default();
+        format!("{}\n{configuration}\n", micronix.display())
+    })
+    .collect()
 }
 
 /// Removes what has not been used for long, and what a killed process was making. Says what it was.
 pub(crate) fn prune() -> Result<Vec<String>> {
     let mut gone = Vec::new();
-    let Ok(locks) = fs::read_dir(dir().join("locks")) else { return Ok(gone) };
+    let Ok(locks) = fs::read_dir(dir().join("locks/entries")) else { return Ok(gone) };
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let used = used_by_labs();
     for lock in locks {
         let lock = lock?;
         let name = lock.file_name().to_string_lossy().into_owned();
@@ -166,10 +199,10 @@ pub(crate) fn prune() -> Result<Vec<String>> {
         if file.try_lock().is_err() {
             continue;
         }
-        remove(&dir().join("making").join(&name))?;
+        remove_half_made(&dir().join("making").join(&name))?;
         let age = lock.metadata()?.modified()?.elapsed().unwrap_or_default();
         let path = dir().join(&name);
-        if age > UNUSED && !mounts.contains(&*path.to_string_lossy()) {
+        if age > UNUSED && !mounts.contains(&*path.to_string_lossy()) && !used.contains(&name) {
             remove(&path)?;
             // The lock itself stays: whoever waits for it must not hold one that nobody else sees.
             gone.push(name);

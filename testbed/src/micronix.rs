@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::cache::{self, Key, Once};
+use crate::cache::{self, Key, Lock, Once};
 use crate::rootfs::busybox;
 use crate::run::run_ok;
 use crate::tools::tool;
@@ -68,6 +68,8 @@ fn switch() -> Result<PathBuf> {
             .env("CARGO_TARGET_DIR", &out)
             .env("RUSTFLAGS", "-C target-feature=+crt-static -C opt-level=s -C strip=symbols")
             .env_remove("CARGO_ENCODED_RUSTFLAGS");
+        // That folder is shared by all checkouts: what is copied is what was built here.
+        let _lock = Lock::wait(&cache::dir().join("locks/switch-target"))?;
         run_ok(&mut build, BUILD)?;
         let built = out.join(target).join("release/switch-to-configuration");
         fs::copy(&built, making.join("switch-to-configuration"))

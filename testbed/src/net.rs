@@ -112,10 +112,12 @@ pub(crate) fn plug(lab: &str, index: u16, bridge: &str, up: bool) -> Result<()> 
 
 /// Removes a host's namespace, and its cable with it.
 pub(crate) fn unplug(lab: &str, index: u16) -> Result<()> {
-    delete(&namespace(lab, index))?;
-    // The namespace goes when its last reference does, a moment later; its cable must not be in the way of the next one.
+    // The cable first: with the namespace it would go a moment later, and be in the way of the next one until then.
     let port = port(index);
-    if exists(lab, &port) { ip(Some(lab), &format!("link del {port}\n")) } else { Ok(()) }
+    if exists(lab, &port) {
+        ip(Some(lab), &format!("link del {port}\n"))?;
+    }
+    delete(&namespace(lab, index))
 }
 
 /// Whether a lab's namespace has an interface of that name.

@@ -117,15 +117,19 @@ pub(crate) fn give(id: &str, owner: &Owner) -> Result<()> {
     fs::rename(&new, path(id).join(OWNER)).with_context(|| format!("can't say whose {id} is"))
 }
 
-/// All labs, with their owners; none for a lab whose owner can't be read any more.
+/// All labs, with their owners; none for a lab that has none any more.
 pub(crate) fn all() -> Result<Vec<(String, Option<Owner>)>> {
     let mut labs = Vec::new();
     let Ok(entries) = fs::read_dir(self::labs()) else { return Ok(labs) };
     for entry in entries {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if name.starts_with(PREFIX) {
-            let owner = fs::read(path(&name).join(OWNER)).ok();
-            labs.push((name, owner.and_then(|bytes| serde_json::from_slice(&bytes).ok())));
+            match fs::read(path(&name).join(OWNER)).map(|bytes| serde_json::from_slice(&bytes)) {
+                Err(_) => labs.push((name, None)),
+                Ok(Ok(owner)) => labs.push((name, Some(owner))),
+                // Another version's, perhaps: not ours to judge.
+                Ok(Err(_)) => {}
+            }
         }
     }
     labs.sort_by(|(one, _), (other, _)| one.cmp(other));

@@ -43,7 +43,7 @@ pub(crate) enum Command {
     /// Bring hosts to what the fleet says
     ///
     /// Evaluates and builds the selected hosts here, copies what each lacks, and activates it. Nothing is delivered if
-    /// one of them fails to evaluate or build. A host that already runs what it should is left alone; one that can't be
+    /// one of them fails to evaluate, or one that answers fails to build. A host that already runs what it should is left alone; one that can't be
     /// reached is skipped and said so.
     #[command(after_help = EXIT_CODES)]
     Apply(Apply),

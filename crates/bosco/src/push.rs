@@ -2,7 +2,7 @@
 //!
 //! Hosts are evaluated and asked what they run side by side, then all that is lacking is built at once, then they are
 //! delivered to side by side; nothing is delivered if one of them could not be evaluated or built. A host that is slow to
-//! answer goes the same way a little later. Each keeps its one connection from the first question to the last.
+//! answer goes the same way a little later, and can't hold back by then what went before. Each keeps its one connection from the first question to the last.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -103,8 +103,8 @@ impl Push {
 
     /// Brings the chosen hosts to the goal, and gives what came of each, in the order of their names.
     ///
-    /// Nothing is delivered where one of them could not be evaluated or built. A host that is slow to answer keeps nobody
-    /// waiting: it comes in a later round.
+    /// Nothing is delivered where one of them could not be evaluated, or one that has answered could not be built. A host
+    /// that is slow to answer keeps nobody waiting: it is built and delivered in a later round.
     pub(crate) async fn run(&self, chosen: Vec<Chosen>) -> Vec<(HostName, Outcome)> {
         let mut asking = self.ask_all(chosen);
         let mut ended = Vec::new();
@@ -337,5 +337,6 @@ fn troubled(stage: Stage, error: &bosco_host::Error) -> Outcome {
 }
 
 fn is_unbuilt(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Failed { stage: Stage::Evaluate | Stage::Build, .. })
+    use Outcome::{Failed, Interrupted};
+    matches!(outcome, Failed { stage, .. } | Interrupted { stage } if matches!(stage, Stage::Evaluate | Stage::Build))
 }

@@ -79,7 +79,11 @@ activate() {
   # Without results it has not begun: another one is under way, perhaps.
   [ -e "$results" ] || return "$code"
   # The wait ends early where the bus is restarted; the unit goes on, at most to its limit.
-  while activating; do sleep 1; done
+  left=$limit
+  while activating && [ "$left" -gt 0 ]; do
+    sleep 1
+    left=$((left - 1))
+  done
 }
 
 printf 'bosco 1\n'

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bosco_model::Declaration;
 use rustix::io::Errno;
@@ -18,6 +19,7 @@ const PREFIX: &str = "bosco-roots-";
 #[derive(Debug)]
 pub struct Root {
     dir: PathBuf,
+    links: AtomicUsize,
 }
 
 impl Root {
@@ -31,9 +33,16 @@ impl Root {
         sweep(&base);
         let dir = base.join(format!("{PREFIX}{}", std::process::id()));
         match std::fs::create_dir(&dir) {
-            Ok(()) => Ok(Self { dir }),
+            Ok(()) => Ok(Self { dir, links: AtomicUsize::new(0) }),
             Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", dir.display()))),
         }
+    }
+}
+
+impl Root {
+    /// A link that is not there yet.
+    fn next(&self) -> PathBuf {
+        self.dir.join(format!("toplevel-{}", self.links.fetch_add(1, Ordering::Relaxed)))
     }
 }
 
@@ -73,7 +82,7 @@ impl Nix {
             return Vec::new();
         }
         let mut command = self.nix("build", dir);
-        command.args(["--keep-going", "--print-build-logs", "--out-link"]).arg(root.dir.join("toplevel"));
+        command.args(["--keep-going", "--print-build-logs", "--out-link"]).arg(root.next());
         command.args(declared.iter().map(|one| format!("{}^out", one.derivation.as_str())));
         let Err(error) = run(command, Some(dir), listen).await.map(drop) else {
             return declared.iter().map(|_| Ok(())).collect();

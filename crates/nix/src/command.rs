@@ -146,12 +146,7 @@ impl Nix {
 /// for a passphrase where an input of the flake needs one.
 pub(crate) fn spawn(mut command: Command) -> Result<Child, Error> {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
-    command
-        .kill_on_drop(true)
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => Error::Missing { program },
         _ => Error::Process { program, why: source.to_string() },
@@ -187,7 +182,9 @@ pub(crate) fn finish(
     if status.success() {
         return Ok(());
     }
-    if status.signal() == Some(SIGINT) || log.contains("interrupted by the user") {
+    if status.signal() == Some(SIGINT)
+        || log.lines().any(|line| line.trim() == "error: interrupted by the user")
+    {
         return Err(Error::Stopped);
     }
     let message = match message::essence(log) {

@@ -28,8 +28,8 @@ const MAX_LINE: usize = 64 * 1024;
 const MAX_SAID: usize = 64 * 1024;
 /// The signal of a Ctrl-C.
 const SIGINT: i32 = 2;
-/// How long the other side may take nothing of what it is sent.
-const STALL: Duration = Duration::from_secs(120);
+/// How long the other side may take nothing of what it is sent: Nix writes one path to a slow disk before it reads the next.
+const STALL: Duration = Duration::from_secs(600);
 /// How long after `ssh` bosco may hear of a Ctrl-C.
 const INTERRUPT: Duration = Duration::from_millis(200);
 /// How long a closed connection may take to end.
