@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: what bosco does, on machines that are booted for it.
 
-use std::io::{IsTerminal, Read, stdin};
+use std::io::{IsTerminal, stdin};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -49,13 +49,13 @@ pub(crate) fn run(once: bool) -> Result<ExitCode> {
     if !once && stdin().is_terminal() {
         say("Look around");
         println!("the fleet is in {}", fleet.path().display());
-        println!("a shell in which `bosco` and `ssh web-1` work: exit it to go on");
+        println!(
+            "a shell in which `bosco` and `ssh -F $SSH_CONFIG_FILE web-1` work; leave it to end the demo"
+        );
         let mut shell = operator.command("bash");
         shell.args(["--norc", "-i"]).current_dir(fleet.path()).env("PS1", "\\w$ ");
         let path = format!("{}:{}", bosco.parent().unwrap_or(Path::new("")).display(), path_of(&shell));
         shell.env("PATH", path).status().context("could not start a shell")?;
-        println!("press Enter to end the demo");
-        let _ = stdin().read(&mut [0; 64]);
     }
 
     say("How they stand");

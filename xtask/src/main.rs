@@ -24,7 +24,7 @@ enum Command {
     Test,
     /// Boot a small fleet, deploy examples/ to it, change something, deploy again
     Demo {
-        /// Do not wait for a key, leave nothing running
+        /// Open no shell among the machines at the end, leave nothing running
         #[arg(long)]
         once: bool,
     },
