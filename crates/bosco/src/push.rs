@@ -2,7 +2,8 @@
 //!
 //! Hosts are evaluated and asked what they run side by side, then all that is lacking is built at once, then they are
 //! delivered to side by side; nothing is delivered if one of them could not be evaluated or built. A host that is slow to
-//! answer goes the same way a little later, and can't hold back by then what went before. Each keeps its one connection from the first question to the last.
+//! answer goes the same way a little later, and can't hold back by then what went before. Each keeps its one connection
+//! from the first question to the last.
 
 use std::collections::HashMap;
 use std::sync::Arc;
