@@ -7,6 +7,9 @@ use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use crate::gate::Rule;
+use crate::push::Wish;
+
 /// What each exit code means; part of every help and man page.
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -80,6 +83,24 @@ pub(crate) struct Apply {
     /// How far to go
     #[arg(long, value_enum, default_value_t = GoalArg(Goal::Switch), value_name = "GOAL")]
     pub(crate) goal: GoalArg,
+    /// Deliver to each host as soon as it is built, whatever becomes of the others
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+    /// Deliver to none unless all can be reached, and built
+    #[arg(long, conflicts_with = "keep_going")]
+    pub(crate) require_all: bool,
+}
+
+impl Apply {
+    /// What is to be done.
+    pub(crate) fn wish(&self) -> Wish {
+        let rule = match (self.keep_going, self.require_all) {
+            (true, _) => Rule::Each,
+            (_, true) => Rule::All,
+            _ => Rule::AllBuilt,
+        };
+        Wish { goal: self.goal.0, rule }
+    }
 }
 
 #[derive(Debug, Args)]

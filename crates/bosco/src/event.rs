@@ -46,14 +46,16 @@ pub(crate) enum Event {
     Warning { host: Option<HostName>, text: String },
     /// A builder says something.
     Said { text: String },
+    /// A host fetches from its own caches what they have of some paths, bytes in all.
+    Fetching { host: HostName, paths: usize, of: u64 },
     /// Bytes on their way to a host.
     Copied { host: HostName, paths: usize, bytes: u64, of: u64 },
     /// A host is through.
     Ended { host: HostName, seconds: f64, outcome: Outcome },
     /// There is no more to tell of a host: it is not selected, or has answered.
     Done { host: HostName },
-    /// A stage after which all have to go on together has failed.
-    HeldBack { failed: Vec<HostName> },
+    /// Nothing is delivered, because of these hosts.
+    HeldBack { missing: Vec<HostName> },
 }
 
 /// Where events go.

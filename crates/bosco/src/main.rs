@@ -4,11 +4,13 @@
 //! `commands`; what all of them share is in `fleet` (which hosts), `push` (the way from source to report), `outcome`
 //! (what came of a host) and `show` (how a person or a script sees it).
 
+mod builds;
 mod cli;
 mod commands;
 mod error;
 mod event;
 mod fleet;
+mod gate;
 mod outcome;
 mod push;
 mod show;

@@ -112,6 +112,12 @@ impl Outcome {
         }
     }
 
+    /// Whether it is not known what it should run, or that could not be built.
+    pub(crate) fn is_unbuilt(&self) -> bool {
+        use Outcome::{Failed, Interrupted};
+        matches!(self, Failed { stage, .. } | Interrupted { stage } if matches!(stage, Stage::Evaluate | Stage::Build))
+    }
+
     /// The exit code that it asks for.
     pub(crate) fn exit(&self) -> Exit {
         match self {
@@ -120,8 +126,8 @@ impl Outcome {
             | Self::Pushed
             | Self::Activated { .. }
             | Self::LocalOnly => Exit::Done,
-            Self::Offline { .. } => Exit::Unreachable,
-            Self::HeldBack => Exit::NotBuilt,
+            // What held it back has a code of its own.
+            Self::Offline { .. } | Self::HeldBack => Exit::Unreachable,
             Self::Failed { stage: Stage::Evaluate | Stage::Build, .. } => Exit::NotBuilt,
             Self::Refused { .. } | Self::Failed { .. } => Exit::NotDeployed,
             Self::Interrupted { .. } => Exit::Interrupted,

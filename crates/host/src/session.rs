@@ -2,14 +2,12 @@
 //! carries everything after that.
 
 use std::collections::HashSet;
-use std::io;
 use std::time::Duration;
 
 use bosco_activation::{StepResult, steps};
 use bosco_model::{Goal, Observed, StorePath, Target};
 use bosco_wire::{Ssh, Trouble, Wire, quote};
 use thiserror::Error;
-use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
 use crate::answer::{self, Line};
@@ -26,8 +24,8 @@ const GREETING: &str = "bosco 1";
 const MAX_CHATTER: usize = 1000;
 /// How many lines one answer may have: every path that one question names, with room for a log.
 const MAX_ANSWER: usize = 50_000;
-/// How many paths go into one question or one stream: few enough for a program's arguments, and for an answer that fits
-/// into the connection's buffers while the question is still being sent.
+/// How many paths go into one question: few enough for a program's arguments, and for an answer that fits into the
+/// connection's buffers while the question is still being sent.
 const PATHS_AT_ONCE: usize = 5_000;
 /// How much is kept of what programs on the host say, in bytes.
 const MAX_LOG: usize = 128 * 1024;
@@ -36,6 +34,8 @@ const MAX_LOG: usize = 128 * 1024;
 const GREET: Duration = Duration::from_secs(120);
 /// How long a question to Nix's database may take on a slow machine.
 const ASK: Duration = Duration::from_secs(120);
+/// How long a host may take to fetch from its own caches. What they have not sent by then comes from here next time.
+const SUBSTITUTE: Duration = Duration::from_secs(3600);
 /// How long the host may take to register what it was sent, after the last byte.
 const IMPORT: Duration = Duration::from_secs(600);
 /// How long an activation may take; the host ends it then.
@@ -50,9 +50,6 @@ pub enum Error {
     /// The host could not take the paths.
     #[error("it could not take the paths: {0}")]
     Import(String),
-    /// What was to be sent could not be read.
-    #[error("the paths could not be read here")]
-    Export(#[source] io::Error),
     /// The activation could not be started.
     #[error("the activation could not be started: {0}")]
     Start(String),
@@ -68,14 +65,14 @@ impl Error {
                 "free some space there, for example with `nix-collect-garbage --delete-older-than 30d`"
                     .into(),
             ),
+            Self::Import(said) if said.contains("hash mismatch") => Some(
+                "the store here is damaged: `nix-store --verify --check-contents --repair` mends it".into(),
+            ),
             Self::Start(said) if said.contains("already") => {
                 Some("somebody else is activating there; apply again when that has ended".into())
             }
             Self::Import(_) => {
                 Some("that is what Nix there says; `bosco apply` again once it is mended".into())
-            }
-            Self::Export(_) => {
-                Some("`nix-store --verify --check-contents` looks for damage in the store here".into())
             }
             Self::Start(_) => Some("that is what `systemd-run` there says; nothing was activated".into()),
         }
@@ -137,47 +134,52 @@ impl Session {
     /// # Errors
     /// [`Error::Import`] where it can't say.
     pub async fn missing(&mut self, paths: &[StorePath]) -> Result<Vec<StorePath>, Error> {
+        self.which_are_missing("missing", paths, ASK).await
+    }
+
+    /// Lets the host fetch these paths from its own caches, as far as they have them, and says which it still does not
+    /// have, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Import`] where it can't say.
+    pub async fn substitute(&mut self, paths: &[StorePath]) -> Result<Vec<StorePath>, Error> {
+        self.which_are_missing("substitute", paths, SUBSTITUTE).await
+    }
+
+    async fn which_are_missing(
+        &mut self,
+        verb: &str,
+        paths: &[StorePath],
+        limit: Duration,
+    ) -> Result<Vec<StorePath>, Error> {
         let mut missing = Vec::new();
         for some in paths.chunks(PATHS_AT_ONCE) {
             let lines: String = some.iter().map(|path| format!("{path}\n")).collect();
-            self.wire.send(format!("missing {}\n{lines}", some.len()).as_bytes()).await;
+            self.wire.send(format!("{verb} {}\n{lines}", some.len()).as_bytes()).await;
             let mut named = HashSet::new();
             let mut take = |key: &str, value: &str| {
                 if key == "path" {
                     named.insert(value.to_owned());
                 }
             };
-            match self.answer(ASK, &mut take).await? {
+            match self.answer(limit, &mut take).await? {
                 // It gets what it was asked about and lacks, whatever else it names.
                 (0, _) => missing.extend(some.iter().filter(|path| named.contains(path.as_str())).cloned()),
-                (_, log) => return Err(Error::Import(last_line(&log))),
+                (_, log) => return Err(Error::Import(why(&log))),
             }
         }
         Ok(missing)
     }
 
-    /// Paths, in portions that one stream takes.
-    pub fn portions(paths: &[StorePath]) -> impl Iterator<Item = &[StorePath]> {
-        paths.chunks(PATHS_AT_ONCE)
+    /// Begins to hand over paths: so many bytes will be [passed](Self::pass), the input of a `nix-store --serve --write`.
+    pub async fn import(&mut self, bytes: u64) {
+        self.wire.send(format!("import {bytes}\n").as_bytes()).await;
     }
 
-    /// Hands over paths, as one stream in the format of `nix-store --export`, telling how many bytes are through. A host
-    /// that stops taking them says why in its [answer](Self::imported).
-    ///
-    /// # Errors
-    /// [`Error::Export`] where the stream can't be read.
-    pub async fn import(
-        &mut self,
-        stream: &mut (impl AsyncRead + Unpin),
-        sent: &mut (dyn FnMut(u64) + Send),
-    ) -> Result<(), Error> {
-        self.wire.send(b"import\n").await;
-        self.wire.send_all(stream, sent).await.map_err(Error::Export)
-    }
-
-    /// Whether the host still takes what it is sent.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
+    /// Passes some of the bytes. False where the host has stopped taking them: why is in its
+    /// [answer](Self::imported).
+    pub async fn pass(&mut self, bytes: &[u8]) -> bool {
+        self.wire.send(bytes).await;
         self.wire.is_open()
     }
 
@@ -188,7 +190,7 @@ impl Session {
     pub async fn imported(&mut self) -> Result<(), Error> {
         match self.answer(IMPORT, &mut |_, _| {}).await? {
             (0, _) => Ok(()),
-            (_, log) => Err(Error::Import(last_line(&log))),
+            (_, log) => Err(Error::Import(why(&log))),
         }
     }
 
@@ -202,7 +204,7 @@ impl Session {
         self.wire.send(format!("activate {}\n", words.join(" ")).as_bytes()).await;
         let (code, log) = self.answer(ACTIVATION + ASK, &mut |_, _| {}).await?;
         if code != 0 {
-            return Err(Error::Start(last_line(&log)));
+            return Err(Error::Start(why(&log)));
         }
         let mut results = Vec::new();
         let mut unreadable = None;
@@ -253,8 +255,17 @@ impl Session {
     }
 }
 
-fn last_line(log: &str) -> String {
-    log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned()
+/// Why a program failed, on one line: its last error with what it says of it, or else its last line.
+fn why(log: &str) -> String {
+    const LONGEST: usize = 500;
+    let lines: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let error = lines.iter().rposition(|line| line.starts_with("error:"));
+    let from = error.unwrap_or(lines.len().saturating_sub(1));
+    let text = lines.get(from..).unwrap_or_default().join(" ");
+    match text.strip_prefix("error:").unwrap_or(&text).trim() {
+        "" => "it said nothing".into(),
+        text => text.chars().take(LONGEST).collect(),
+    }
 }
 
 /// The host's side of the session.
@@ -309,6 +320,14 @@ mod tests {
             .unwrap();
         child.stdin.take().unwrap().write_all(program.as_bytes()).unwrap();
         String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+    }
+
+    #[test]
+    fn a_failure_is_told_with_all_that_its_last_error_says() {
+        let log = "copying\nerror: hash mismatch importing path 'x';\n         specified: a\n         got:       b\n";
+        assert_eq!(why(log), "hash mismatch importing path 'x'; specified: a got:       b");
+        assert_eq!(why("Unit x was already loaded.\n\n"), "Unit x was already loaded.");
+        assert_eq!(why(""), "it said nothing");
     }
 
     #[test]

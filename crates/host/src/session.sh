@@ -68,6 +68,17 @@ root() { mkdir -p "$roots" && ln -sfn "$toplevel" "$roots/$1"; }
 # From here on the toplevel is kept, there or not yet.
 missing() { root pushed && head -n "$1" | xargs nix-store --check-validity --print-invalid; }
 
+# What its own caches have of the paths, it fetches from there; then as above. A cache that is slow to answer is left alone.
+substitute() {
+  paths=$(head -n "$1")
+  printf '%s\n' "$paths" | xargs nix-store --realise --ignore-unknown --keep-going --option connect-timeout 5 \
+    --option stalled-download-timeout 30 --option download-attempts 2 >/dev/null 2>&1
+  printf '%s\n' "$paths" | missing "$1"
+}
+
+# Takes paths, as so many bytes of Nix's serve protocol.
+import() { head -c "$1" | nix-store --serve --write >/dev/null; }
+
 # In a unit of its own, so that neither a network that restarts nor a session that ends can cut it short. The unit's
 # name lets in one at a time.
 activate() {
@@ -90,9 +101,9 @@ printf 'bosco 1\n'
 survey
 while read -r verb arguments; do
   case $verb in
-  missing) answer 's#^/nix/store/#path &#;t;s/^/log /' missing "$arguments" ;;
+  missing | substitute) answer 's#^/nix/store/#path &#;t;s/^/log /' "$verb" "$arguments" ;;
   import)
-    answer 's/^/log /' nix-store --import
+    answer 's/^/log /' import "$arguments"
     # What a broken import has left unread must never be taken for a verb.
     [ "$code" = 0 ] || exit 1
     ;;

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use crate::command::run;
-use crate::{Error, LogLine, Nix, message};
+use crate::{Error, Fleet, LogLine, Nix, message};
 
 /// What the directories are called, before the number of their process.
 const PREFIX: &str = "bosco-roots-";
@@ -68,21 +68,22 @@ impl Drop for Root {
 }
 
 impl Nix {
-    /// Builds toplevels, or fetches them where they can be had, and roots them; gives what came of each. It is one
-    /// process for all of them: where two wait for the same derivation, Nix looks only every five seconds whether it is
-    /// there (`build-poll-interval`).
+    /// Builds toplevels with one process, or fetches them where they can be had, and roots them; gives what came of each.
     pub async fn build(
         &self,
-        declared: &[&Declaration],
+        fleet: &Fleet,
+        declared: &[Declaration],
         root: &Root,
-        dir: &Path,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Vec<Result<(), Error>> {
         if declared.is_empty() {
             return Vec::new();
         }
+        let dir = &fleet.source.dir;
         let mut command = self.nix("build", dir);
         command.args(["--keep-going", "--print-build-logs", "--out-link"]).arg(root.next());
+        // How often Nix looks, in seconds, whether what another process builds is there.
+        command.args(["--option", "build-poll-interval", "1"]);
         command.args(declared.iter().map(|one| format!("{}^out", one.derivation.as_str())));
         let Err(error) = run(command, Some(dir), listen).await.map(drop) else {
             return declared.iter().map(|_| Ok(())).collect();

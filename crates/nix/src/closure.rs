@@ -1,110 +1,349 @@
-//! A toplevel with all that it needs, and getting it out of the store.
+//! A toplevel with all that it needs, and getting it out of the store here.
+//!
+//! One process, `nix-store --serve`, says what a closure is and hands out its contents, whatever Nix or Lix it is of and
+//! wherever the store is. What goes to a host is the same protocol in the other direction: unlike the stream of
+//! `nix-store --export`, it can be taken without holding a path in memory, and brings the signatures along.
 
-use std::path::Path;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::process::Stdio;
 
 use bosco_model::StorePath;
-use tokio::process::{Child, ChildStdout};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 
-use crate::command::{finish, read_log, run, spawn};
+use crate::command::{finish, read_log, spawn};
+use crate::serve::{self, Message, Verb};
 use crate::{Error, Nix};
 
-/// The paths that a toplevel needs, itself included, each behind those that it refers to.
+/// What is asked, for errors.
+const PROGRAM: &str = "nix-store --serve";
+/// What every archive begins with: `nix-archive-1`, as a text of the protocol.
+const ARCHIVE: [u8; 24] = *b"\x0d\0\0\0\0\0\0\0nix-archive-1\0\0\0";
+
+/// What the store knows of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closure {
-    /// Path and size of its NAR in bytes.
-    pub paths: Vec<(StorePath, u64)>,
+pub struct PathInfo {
+    /// The path.
+    pub path: StorePath,
+    /// How many bytes its archive (NAR) has.
+    pub size: u64,
+    /// Who vouches for its contents. A path that came from a cache has the cache's signature.
+    pub signatures: Vec<String>,
+    references: Vec<StorePath>,
+    deriver: String,
+    hash: String,
+    address: String,
 }
 
-/// A running export: paths as one stream, in the format of `nix-store --export`.
+/// The store here, open to be asked.
 #[derive(Debug)]
-pub struct Export {
+pub struct Store {
+    stdin: ChildStdin,
+    server: Server,
+}
+
+/// The process that answers.
+#[derive(Debug)]
+struct Server {
     child: Child,
-    /// The stream.
-    pub stream: ChildStdout,
+    stdout: BufReader<ChildStdout>,
     log: JoinHandle<Result<String, Error>>,
 }
 
-impl Nix {
-    /// The closure of a path that is in the store.
-    ///
-    /// # Errors
-    /// [`Error::Failed`] with Nix's own words.
-    pub async fn closure(&self, toplevel: &StorePath) -> Result<Closure, Error> {
-        let mut command = self.nix("path-info", Path::new("/"));
-        // As text: the shape of its JSON has changed twice, and differs between Nix and Lix.
-        command.args(["--recursive", "--size", toplevel.as_str()]);
-        let answer = run(command, None, &mut |_| {}).await?;
-        read(&String::from_utf8_lossy(&answer))
-            .map_err(|why| Error::Answer { program: "nix path-info".into(), why })
-    }
+/// Paths on their way out of the store here, as the input of a `nix-store --serve --write`.
+#[derive(Debug)]
+pub struct Delivery {
+    server: Server,
+    /// How many bytes it has in all.
+    bytes: u64,
+    paths: VecDeque<PathInfo>,
+    /// What is to be handed out before more is read.
+    head: VecDeque<u8>,
+    /// The path that is being read, and how many bytes of it are still to come.
+    present: Option<(StorePath, u64)>,
+}
 
-    /// Starts to export paths. What they refer to must be among them, or there already. They are arguments of a program:
-    /// a few thousand at once.
+impl Nix {
+    /// Opens the store here.
     ///
     /// # Errors
-    /// Where it can't be started.
-    pub fn export(&self, paths: &[StorePath]) -> Result<Export, Error> {
-        let args = std::iter::once("--export").chain(paths.iter().map(StorePath::as_str));
-        let mut child = spawn(self.store(args))?;
-        let Some(stream) = child.stdout.take() else {
-            return Err(Error::Answer {
-                program: "nix-store --export".into(),
-                why: "it has no output".into(),
-            });
+    /// Where `nix-store` can't be started.
+    pub fn store_here(&self) -> Result<Store, Error> {
+        let mut child = spawn(self.store(["--serve"]), Stdio::piped())?;
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Error::Process { program: PROGRAM.into(), why: "it has no input or output".into() });
         };
         let stderr = child.stderr.take();
         let log = tokio::spawn(async move { read_log(stderr, &mut |_| {}).await });
-        Ok(Export { child, stream, log })
+        let stdout = BufReader::with_capacity(64 * 1024, stdout);
+        Ok(Store { stdin, server: Server { child, stdout, log } })
     }
 }
 
-impl Export {
-    /// Waits for its end, after the stream was read to its end.
+impl Store {
+    /// The closure of a path that is there, each path behind those that it refers to.
     ///
     /// # Errors
-    /// [`Error::Failed`] where not all of it was exported.
-    pub async fn finish(mut self) -> Result<(), Error> {
-        drop(self.stream);
-        let status = self.child.wait().await;
-        let log = self.log.await.unwrap_or_else(|_| Ok(String::new()))?;
-        finish("nix-store --export", None, status, &log)
+    /// [`Error::Failed`] with Nix's own words.
+    pub async fn closure(mut self, toplevel: &StorePath) -> Result<(Self, Vec<PathInfo>), Error> {
+        match self.ask(toplevel).await {
+            Ok(paths) => Ok((self, references_first(paths))),
+            Err(error) => {
+                drop(self.stdin);
+                Err(self.server.ended(&error).await)
+            }
+        }
+    }
+
+    async fn ask(&mut self, toplevel: &StorePath) -> io::Result<Vec<PathInfo>> {
+        let stdout = &mut self.server.stdout;
+        // 0: without the outputs of derivations.
+        let asked =
+            Message::hello().verb(Verb::QueryClosure).number(0).texts([toplevel.as_str()].into_iter());
+        self.stdin.write_all(&asked.0).await?;
+        serve::hello(stdout).await?;
+        let closure = serve::texts(stdout).await?;
+        let asked = Message::default().verb(Verb::QueryPathInfos).texts(closure.iter().map(String::as_str));
+        self.stdin.write_all(&asked.0).await?;
+        let mut infos = Vec::with_capacity(closure.len());
+        while infos.len() <= closure.len() {
+            let path = serve::text(stdout).await?;
+            if path.is_empty() {
+                return Ok(infos);
+            }
+            infos.push(PathInfo::read(&path, stdout).await?);
+        }
+        Err(invalid("it gave more paths than it was asked for"))
+    }
+
+    /// Hands out paths. What they refer to must be among them before, or be at the receiver already.
+    #[must_use]
+    pub fn deliver(self, paths: Vec<PathInfo>) -> Delivery {
+        let Self { mut stdin, server } = self;
+        let dump = |info: &PathInfo| Message::default().verb(Verb::DumpStorePath).text(info.path.as_str());
+        let requests: Vec<Message> = paths.iter().map(dump).collect();
+        tokio::spawn(async move {
+            for request in requests {
+                if stdin.write_all(&request.0).await.is_err() {
+                    return;
+                }
+            }
+            // The end of its input ends the process behind its last answer: an archive that is too short leaves nobody
+            // waiting.
+        });
+        let head: VecDeque<u8> = Message::hello().0.into();
+        let bytes =
+            head.len() as u64 + paths.iter().map(|info| info.head().0.len() as u64 + info.size).sum::<u64>();
+        Delivery { server, bytes, paths: paths.into(), head, present: None }
     }
 }
 
-/// Reads what `nix path-info --recursive --size` answers: a line for each path, behind those that it refers to.
-fn read(answer: &str) -> Result<Closure, String> {
-    let line = |line: &str| {
-        let (path, size) = line.split_once(char::is_whitespace).ok_or_else(|| format!("`{line}`"))?;
-        let path = StorePath::parse(path).map_err(|error| error.to_string())?;
-        let size = size.trim().parse().map_err(|_| format!("`{line}`"))?;
-        Ok((path, size))
-    };
-    Ok(Closure { paths: answer.lines().map(line).collect::<Result<_, String>>()? })
+impl PathInfo {
+    /// Reads what stands behind a path.
+    async fn read(path: &str, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Self> {
+        let parse = |path: &str| StorePath::parse(path).map_err(|error| invalid(error.to_string()));
+        let path = parse(path)?;
+        let deriver = serve::text(stream).await?;
+        let references = serve::texts(stream).await?;
+        // The first one is a guess of what a download would be.
+        let (_, size) = (serve::number(stream).await?, serve::number(stream).await?);
+        let (hash, address) = (serve::text(stream).await?, serve::text(stream).await?);
+        let signatures = serve::texts(stream).await?;
+        let references = references.iter().map(|path| parse(path)).collect::<io::Result<_>>()?;
+        Ok(Self { path, size, signatures, references, deriver, hash, address })
+    }
+
+    /// What stands before its archive.
+    fn head(&self) -> Message {
+        Message::default()
+            .verb(Verb::AddToStoreNar)
+            .text(self.path.as_str())
+            .text(&self.deriver)
+            .text(&self.hash)
+            .texts(self.references.iter().map(StorePath::as_str))
+            // When it was registered: now. And whether it was built there: it was not.
+            .number(0)
+            .number(self.size)
+            .number(0)
+            .texts(self.signatures.iter().map(String::as_str))
+            .text(&self.address)
+    }
+}
+
+impl Delivery {
+    /// How many bytes there are in all.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The next bytes; none where it is through.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where the store here is damaged, or Nix ends.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        match self.next(buffer).await {
+            Ok(read) => Ok(read),
+            Err(error) => Err(self.server.ended(&error).await),
+        }
+    }
+
+    async fn next(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.head.is_empty() {
+            match &mut self.present {
+                Some((path, left @ 1..)) => {
+                    let most = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
+                    return match self.server.stdout.read(&mut buffer[..most]).await? {
+                        0 => Err(damaged(path)),
+                        read => {
+                            *left -= read as u64;
+                            Ok(read)
+                        }
+                    };
+                }
+                _ => self.begin().await?,
+            }
+        }
+        let read = self.head.len().min(buffer.len());
+        for (byte, of_head) in buffer.iter_mut().zip(self.head.drain(..read)) {
+            *byte = of_head;
+        }
+        Ok(read)
+    }
+
+    /// Begins the next path. What is read must be the beginning of an archive, or that of the path before was not as long
+    /// as the store's database says.
+    async fn begin(&mut self) -> io::Result<()> {
+        let before = self.present.take().map(|(path, _)| path);
+        let Some(info) = self.paths.pop_front() else {
+            return match before {
+                Some(path) if self.server.stdout.read(&mut [0]).await? > 0 => Err(damaged(&path)),
+                _ => Ok(()),
+            };
+        };
+        let mut beginning = [0; ARCHIVE.len()];
+        let read = self.server.stdout.read_exact(&mut beginning).await;
+        if read.is_err() || beginning != ARCHIVE {
+            return Err(damaged(before.as_ref().unwrap_or(&info.path)));
+        }
+        self.head.extend(info.head().0);
+        self.head.extend(beginning);
+        self.present = Some((info.path, info.size.saturating_sub(ARCHIVE.len() as u64)));
+        Ok(())
+    }
+}
+
+impl Server {
+    /// Why it did not answer: in its own words, if it has any.
+    async fn ended(&mut self, error: &io::Error) -> Error {
+        let _ = self.child.start_kill();
+        let status = self.child.wait().await;
+        let log = (&mut self.log).await.unwrap_or_else(|_| Ok(String::new())).unwrap_or_default();
+        match finish(PROGRAM, None, status, &log) {
+            Err(failed @ Error::Failed { .. }) if !log.trim().is_empty() => failed,
+            Err(Error::Stopped) => Error::Stopped,
+            _ => Error::Failed { message: error.to_string(), log },
+        }
+    }
+}
+
+fn invalid(why: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.into())
+}
+
+fn damaged(path: &StorePath) -> io::Error {
+    invalid(format!("{path} is damaged in the store here: its size is not the one that Nix knows"))
+}
+
+/// Puts each path behind those that it refers to. References that are not among them, and loops, which Nix does not let
+/// in, are passed over.
+fn references_first(infos: Vec<PathInfo>) -> Vec<PathInfo> {
+    enum Visit {
+        Enter(StorePath),
+        Leave(PathInfo),
+    }
+    let mut order = Vec::with_capacity(infos.len());
+    let mut visits: Vec<Visit> = infos.iter().rev().map(|info| Visit::Enter(info.path.clone())).collect();
+    let mut left: HashMap<StorePath, PathInfo> =
+        infos.into_iter().map(|info| (info.path.clone(), info)).collect();
+    while let Some(visit) = visits.pop() {
+        match visit {
+            Visit::Leave(info) => order.push(info),
+            Visit::Enter(path) => {
+                let Some(info) = left.remove(&path) else { continue };
+                let references = info.references.clone();
+                visits.push(Visit::Leave(info));
+                visits.extend(references.into_iter().map(Visit::Enter));
+            }
+        }
+    }
+    order
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    #[test]
-    fn what_path_info_answers_is_read_in_its_order() {
-        let path = |name: &str| format!("/nix/store/{}-{name}", "0".repeat(32));
-        let answer = format!("{}\t   120\n{}   \t 8112\n", path("b"), path("a"));
-        let paths: Vec<_> = read(&answer).unwrap().paths;
-        assert_eq!(paths[0], (StorePath::parse(&path("b")).unwrap(), 120));
-        assert_eq!(paths[1], (StorePath::parse(&path("a")).unwrap(), 8112));
-        for wrong in [path("a"), format!("{} many", path("a")), "/etc 7".into()] {
-            assert!(read(&wrong).is_err(), "{wrong}");
+    fn path(number: usize) -> StorePath {
+        StorePath::parse(&format!("/nix/store/{number:032}-x")).unwrap()
+    }
+
+    fn info(number: usize, references: &[usize]) -> PathInfo {
+        PathInfo {
+            path: path(number),
+            size: 120,
+            signatures: vec!["cache-1:abc".into()],
+            references: references.iter().map(|number| path(*number)).collect(),
+            deriver: String::new(),
+            hash: "sha256:abc".into(),
+            address: String::new(),
         }
     }
 
     proptest! {
         #[test]
-        fn no_answer_makes_reading_it_panic(answer in any::<String>()) {
-            let _ = read(&answer);
+        fn each_path_comes_behind_what_it_refers_to(
+            edges in prop::collection::vec((0_usize..20, 0_usize..20), 0..60),
+            order in Just((0..20).collect::<Vec<usize>>()).prop_shuffle(),
+        ) {
+            // Downwards only, itself included: there are no loops.
+            let of = |number: usize| edges.iter().filter(|(a, b)| *a == number && b <= a).map(|(_, b)| *b).collect();
+            let infos = order.iter().map(|number| { let refs: Vec<usize> = of(*number); info(*number, &refs) });
+            let sorted = references_first(infos.collect());
+            prop_assert_eq!(sorted.len(), 20);
+            let mut before = HashSet::new();
+            for info in &sorted {
+                before.insert(info.path.clone());
+                prop_assert!(info.references.iter().all(|reference| before.contains(reference)));
+            }
         }
+    }
+
+    #[test]
+    fn a_long_chain_of_references_does_not_use_up_the_stack() {
+        let infos = (0..100_000_usize).rev().map(|number| info(number, &[number.saturating_sub(1)]));
+        let sorted = references_first(infos.collect());
+        assert_eq!((sorted[0].path.clone(), sorted.len()), (path(0), 100_000));
+    }
+
+    #[tokio::test]
+    async fn what_is_known_of_a_path_is_read_as_it_was_written() {
+        let known = info(3, &[1, 3]);
+        let bytes = Message::default()
+            .text(&known.deriver)
+            .texts(known.references.iter().map(StorePath::as_str))
+            .number(7)
+            .number(known.size)
+            .text(&known.hash)
+            .text(&known.address)
+            .texts(known.signatures.iter().map(String::as_str))
+            .0;
+        assert_eq!(PathInfo::read(known.path.as_str(), &mut bytes.as_slice()).await.unwrap(), known);
     }
 }

@@ -144,9 +144,9 @@ impl Nix {
 
 /// Starts a process that ends with this one's interest in it: dropping the child kills it. It shares the terminal, to ask
 /// for a passphrase where an input of the flake needs one.
-pub(crate) fn spawn(mut command: Command) -> Result<Child, Error> {
+pub(crate) fn spawn(mut command: Command, stdin: Stdio) -> Result<Child, Error> {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
-    command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.kill_on_drop(true).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => Error::Missing { program },
         _ => Error::Process { program, why: source.to_string() },
@@ -161,7 +161,7 @@ pub(crate) async fn run(
     listen: &mut (dyn FnMut(LogLine) + Send),
 ) -> Result<Vec<u8>, Error> {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
-    let mut child = spawn(command)?;
+    let mut child = spawn(command, Stdio::null())?;
     let stdout = child.stdout.take();
     let stderr = child.stderr.take();
     let (answer, log) = tokio::join!(read_answer(stdout), read_log(stderr, listen));

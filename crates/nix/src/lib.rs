@@ -1,4 +1,4 @@
-//! The real Nix, as processes: find a fleet, evaluate it, build it, export it.
+//! The real Nix, as processes: find a fleet, evaluate it, build it, hand it out.
 //!
 //! [`Nix::find`] proves that there is a Nix to work with, [`Source::find`] where the fleet is. What is decided from
 //! Nix's answers is elsewhere; what Nix prints is read here and goes no further as text.
@@ -8,11 +8,12 @@ mod closure;
 mod command;
 mod evaluate;
 mod message;
+mod serve;
 mod source;
 mod version;
 
 pub use build::Root;
-pub use closure::{Closure, Export};
+pub use closure::{Delivery, PathInfo, Store};
 pub use command::{Error, LogLine, Nix};
 pub use evaluate::{Fleet, Form};
 pub use source::{NoSource, Source};

@@ -165,28 +165,6 @@ impl Wire {
         }
     }
 
-    /// Sends a whole stream, telling how many bytes are through, or as much of it as the other side takes.
-    ///
-    /// # Errors
-    /// Where the stream itself can't be read.
-    pub async fn send_all(
-        &mut self,
-        stream: &mut (impl AsyncRead + Unpin),
-        sent: &mut (dyn FnMut(u64) + Send),
-    ) -> io::Result<()> {
-        let mut buffer = vec![0; 256 * 1024];
-        let mut total = 0;
-        loop {
-            let read = stream.read(&mut buffer).await?;
-            self.send(&buffer[..read]).await;
-            if read == 0 || self.stdin.is_none() {
-                return Ok(());
-            }
-            total += read as u64;
-            sent(total);
-        }
-    }
-
     /// The next line of the answer, without its end and without control characters; what is too long of it is cut off.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bosco_model::{Goal, Selector};
+use bosco_model::Selector;
 use bosco_nix::Root;
 
 use crate::cli::Cli;
@@ -11,10 +11,10 @@ use crate::error::{Error, Exit};
 use crate::event::{Event, Ledger, Sink};
 use crate::fleet::Context;
 use crate::outcome;
-use crate::push::Push;
+use crate::push::{Wish, push};
 use crate::show;
 
-pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>, goal: Goal) -> Result<Exit, Error> {
+pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>, wish: &Wish) -> Result<Exit, Error> {
     let show = show::for_work(cli);
     let ledger = Arc::new(Ledger::default());
     let events: Sink = {
@@ -27,7 +27,7 @@ pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>, goal: Goal) -> R
     };
     let work = async {
         let context = Context::find(events).await?;
-        if selector.is_none() && goal.delivers() && !context.fleet.allow_apply_all {
+        if selector.is_none() && wish.goal.delivers() && !context.fleet.allow_apply_all {
             return Err(Error::new(Exit::Usage, "this fleet is not to be applied as a whole")
                 .hint("say which hosts with `--on`; the hive has `meta.allowApplyAll = false`"));
         }
@@ -35,8 +35,7 @@ pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>, goal: Goal) -> R
         let root = Root::new().map_err(|error| {
             Error::new(Exit::Unable, format!("no temporary directory can be made: {error}"))
         })?;
-        let push = Push::new(context.clone(), goal, root).await?;
-        let outcomes = push.run(chosen).await;
+        let outcomes = push(context.clone(), wish, root, chosen).await?;
         if outcomes.is_empty() {
             return Err(context.no_match(selector));
         }

@@ -15,13 +15,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::{Cli, Command};
 use crate::error::{Error, Exit};
 use crate::event::Sink;
+use crate::gate::Rule;
+use crate::push::Wish;
 use crate::show::Show;
 
 /// Runs the command that was asked for.
 pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
     match &cli.command {
-        Command::Apply(args) => apply::run(cli, args.selection.on.as_ref(), args.goal.0).await,
-        Command::Build(selection) => apply::run(cli, selection.on.as_ref(), Goal::Build).await,
+        Command::Apply(args) => apply::run(cli, args.selection.on.as_ref(), &args.wish()).await,
+        Command::Build(selection) => {
+            let wish = Wish { goal: Goal::Build, rule: Rule::Each };
+            apply::run(cli, selection.on.as_ref(), &wish).await
+        }
         Command::Hosts(selection) => stoppable(hosts::run(cli, selection.on.as_ref())).await,
         Command::Status(selection) => stoppable(status::run(cli, selection.on.as_ref())).await,
         Command::Completions { shell } => completions::run(*shell),

@@ -44,6 +44,9 @@ impl Show for Lines {
                     err!("{DIM}|{DIM:#} {text}");
                 }
             }
+            Event::Fetching { host, paths, of } => {
+                err!("{host}: fetching {paths} paths from its caches, {}", indicatif::HumanBytes(*of));
+            }
             Event::Copied { host, paths, bytes: 0, of } => {
                 err!("{host}: copying {paths} paths, {}", indicatif::HumanBytes(*of));
             }
@@ -53,7 +56,7 @@ impl Show for Lines {
                 let kind = outcome.kind();
                 err!("{host}: {style}{kind}{style:#} {DIM}({seconds:.1} s){DIM:#}");
             }
-            Event::HeldBack { failed } => held_back(failed),
+            Event::HeldBack { missing } => held_back(missing),
         }
     }
 
@@ -76,9 +79,8 @@ impl Show for Warnings {
     fn clear(&self) {}
 }
 
-pub(super) fn held_back(failed: &[HostName]) {
-    let names: Vec<_> = failed.iter().map(HostName::as_str).collect();
-    err!("nothing is delivered: {} could not be evaluated or built", names.join(", "));
+pub(super) fn held_back(missing: &[HostName]) {
+    err!("nothing is delivered, because of {}", names(&missing.iter().collect::<Vec<_>>()));
 }
 
 /// What was done to whom. What went well is counted; what did not is told at length.

@@ -150,6 +150,9 @@ impl Show for Progress {
                     state.saying(text);
                 }
             }
+            Event::Fetching { host, paths, of } => {
+                state.detail(host, &format!("{paths} paths from its caches, {}", HumanBytes(*of)));
+            }
             Event::Copied { host, paths, bytes, of } => {
                 state.detail(
                     host,
@@ -165,7 +168,7 @@ impl Show for Progress {
                 });
             }
             Event::Done { host } => state.end(host, false),
-            Event::HeldBack { failed } => self.print(|| held_back(failed)),
+            Event::HeldBack { missing } => self.print(|| held_back(missing)),
         }
     }
 

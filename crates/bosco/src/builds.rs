@@ -1,0 +1,98 @@
+//! What is to be built, handed to Nix as soon as it is known, in as few processes as that allows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bosco_model::Declaration;
+use bosco_nix::{Error, Root};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::fleet::{Context, listen};
+use crate::gate::Gate;
+
+/// How long a host waits for others to be built by the same process: two that wait for the same derivation look only
+/// every second whether it is there.
+const GATHER: Duration = Duration::from_secs(2);
+/// How many processes build side by side, each with as many jobs as Nix is set to.
+const PROCESSES: usize = 4;
+
+/// A host that is to be built, and who waits for it.
+struct Request {
+    declared: Declaration,
+    answer: oneshot::Sender<Result<(), Error>>,
+}
+
+/// Where to ask for a build.
+#[derive(Clone)]
+pub(crate) struct Builds(mpsc::UnboundedSender<Request>);
+
+/// What builds.
+pub(crate) struct Builder {
+    requests: mpsc::UnboundedReceiver<Request>,
+    context: Context,
+    root: Arc<Root>,
+    gate: Arc<Gate>,
+}
+
+/// A place to ask for builds, and what is to be run beside for them to be done. What was built is kept as long as `root`.
+pub(crate) fn builds(context: Context, root: Root, gate: Arc<Gate>) -> (Builds, Builder) {
+    let (send, requests) = mpsc::unbounded_channel();
+    (Builds(send), Builder { requests, context, root: Arc::new(root), gate })
+}
+
+impl Builds {
+    /// Builds a host's toplevel here.
+    pub(crate) async fn build(&self, declared: &Declaration) -> Result<(), Error> {
+        let (answer, built) = oneshot::channel();
+        let request = Request { declared: declared.clone(), answer };
+        // Where nobody builds any more, all has been stopped.
+        self.0.send(request).map_err(|_| Error::Stopped)?;
+        built.await.unwrap_or(Err(Error::Stopped))
+    }
+}
+
+impl Builder {
+    /// Builds until it is dropped.
+    pub(crate) async fn run(mut self) {
+        let mut waiting: Vec<Request> = Vec::new();
+        let mut until = Instant::now();
+        let mut running = JoinSet::new();
+        loop {
+            let gathered = async {
+                tokio::select! {
+                    () = self.gate.all_known() => {}
+                    () = sleep_until(until) => {}
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(request) = self.requests.recv() => {
+                    if waiting.is_empty() {
+                        until = Instant::now() + GATHER;
+                    }
+                    waiting.push(request);
+                }
+                Some(_) = running.join_next() => {}
+                () = gathered, if !waiting.is_empty() && running.len() < PROCESSES => {
+                    let (context, root) = (self.context.clone(), Arc::clone(&self.root));
+                    running.spawn(build(context, root, std::mem::take(&mut waiting)));
+                }
+                else => return,
+            }
+        }
+    }
+}
+
+/// Builds some hosts with one process.
+async fn build(context: Context, root: Arc<Root>, requests: Vec<Request>) {
+    let (declared, answers): (Vec<_>, Vec<_>) =
+        requests.into_iter().map(|request| (request.declared, request.answer)).unzip();
+    let mut listen = listen(&context.events, None);
+    let results = context.nix.build(&context.fleet, &declared, &root, &mut listen).await;
+    for (answer, result) in answers.into_iter().zip(results) {
+        // Who does not wait any more needs no answer.
+        let _ = answer.send(result);
+    }
+}
