@@ -2,6 +2,7 @@
 
 mod apply;
 mod completions;
+mod eval;
 mod hosts;
 mod man;
 mod status;
@@ -24,6 +25,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Build(selection) => apply::run(cli, selection.on.as_ref(), Goal::Build).await,
         Command::Hosts(selection) => stoppable(hosts::run(cli, selection.on.as_ref())).await,
         Command::Status(selection) => stoppable(status::run(cli, selection.on.as_ref())).await,
+        Command::Eval { expression } => stoppable(eval::run(cli, expression)).await,
         Command::Completions { shell } => completions::run(*shell),
         Command::Man { directory } => man::run(directory),
     }
