@@ -157,10 +157,11 @@ in
         preStart = ''
           until [ -e "${declared.path}" ]; do sleep 0.5; done
         '';
-        # It may go between the two: then the watch fails at once, and the next look ends it.
+        # It may go between the two: then the watch fails at once, and the next look ends it. One that somebody has open
+        # is gone without being deleted, which is a change of its attributes.
         script = ''
           while [ -e "${declared.path}" ]; do
-            inotifywait -qq -t 3600 -e delete_self -e move_self "${declared.path}" || sleep 0.5
+            inotifywait -qq -t 3600 -e attrib -e delete_self -e move_self "${declared.path}" || sleep 0.5
           done
         '';
       }

@@ -316,6 +316,18 @@ fn what_is_wrong_with_a_hive_is_told_with_what_to_do() {
 }
 
 #[test]
+fn a_broken_node_of_a_hive_holds_up_only_what_needs_it() {
+    let operator = Operator::alone().unwrap();
+    let fleet = sample(&operator, "legacy-hive").unwrap();
+    fleet.write("mail.nix", "{ services.opensssh.enable = true; }").unwrap();
+    // What `web` asks of it is not what is wrong with it.
+    bosco(&operator, &fleet, &["build", "--on", "web"]).exits(0);
+    bosco(&operator, &fleet, &["build"]).exits(3).says("mail: ").says("`services.opensssh' does not exist");
+    fleet.write("mail.nix", "throw \"no mail today\"").unwrap();
+    bosco(&operator, &fleet, &["hosts"]).exits(3).says("no mail today").says("@web");
+}
+
+#[test]
 fn a_hive_file_that_is_no_hive_is_told() {
     let operator = Operator::alone().unwrap();
     let fleet = create(&operator, "wrong").unwrap();

@@ -36,7 +36,7 @@ in {
     '';
     script = ''
       while [ -e "${k.path}" ]; do
-        inotifywait -qq -t 3600 -e delete_self -e move_self "${k.path}" || sleep 0.5
+        inotifywait -qq -t 3600 -e attrib -e delete_self -e move_self "${k.path}" || sleep 0.5
       done
     '';
   }) keys;
