@@ -65,7 +65,7 @@ let
     else if builtins.isAttrs value && value ? lib && value ? path then
       value
     else
-      refuse (if builtins.isAttrs value then "another attribute set" else "of type ${builtins.typeOf value}");
+      refuse "of type ${builtins.typeOf value}";
 
   pkgs = initialised "meta.nixpkgs" (
     if unchecked.nixpkgs or null != null then
@@ -95,6 +95,9 @@ let
       }
       // meta.specialArgs
       // meta.nodeSpecialArgs.${name} or { };
+      # What Nix would take from the place of the next lines, had they a file. It decides about the order too: modules
+      # with a place are one level deeper than those without.
+      modulesLocation = "the hive";
       # Their order is part of what is built: it is that of lists that several of them define.
       modules = [
         {
@@ -109,7 +112,7 @@ let
       ++ more
       ++ (if builtins.isList own then own else [ own ]);
     };
-  all = more: builtins.listToAttrs (map (name: { inherit name; value = evaluate more name; }) names);
+  all = more: lib.genAttrs names (evaluate more);
 
   # What nodes see of one another. A mistake in one of them is told of that one, and not looked for again by each.
   loose = all [ { _module.check = false; } ];

@@ -323,6 +323,10 @@ fn a_broken_node_of_a_hive_holds_up_only_what_needs_it() {
     // What `web` asks of it is not what is wrong with it.
     bosco(&operator, &fleet, &["build", "--on", "web"]).exits(0);
     bosco(&operator, &fleet, &["build"]).exits(3).says("mail: ").says("`services.opensssh' does not exist");
+    let hive = std::fs::read_to_string(fleet.path().join("hive.nix")).unwrap();
+    fleet.write("hive.nix", "{ web.x = 1; }").unwrap();
+    bosco(&operator, &fleet, &["build"]).exits(3).says("The option `x' does not exist").says("In `the hive'");
+    fleet.write("hive.nix", &hive).unwrap();
     fleet.write("mail.nix", "throw \"no mail today\"").unwrap();
     bosco(&operator, &fleet, &["hosts"]).exits(3).says("no mail today").says("@web");
 }
