@@ -1,17 +1,15 @@
-# One host of a flake: how to deploy it and what it should run, in one evaluation. Applied to the flake's outputs.
+# One host of a source: how to deploy it and what it should run, in one evaluation.
 #
 # `condition` is what a selector still has to ask of the host's tags (null: nothing). Where it does not hold, the
 # toplevel is not evaluated. Without `system` it never is.
 {
-  form,
   host,
   condition,
   system,
 }:
-outputs:
+source:
 let
-  nodes = if form == "colmenaHive" then outputs.colmenaHive.nodes else outputs.nixosConfigurations;
-  node = nodes.${host};
+  node = source.nodes.${host};
   # Not declared in a plain configuration.
   deployment = node.config.deployment or { };
   tags = deployment.tags or [ ];

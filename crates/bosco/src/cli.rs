@@ -23,13 +23,16 @@ Exit codes:
 
 /// Keeps a fleet of NixOS machines at what one git repository says.
 ///
-/// The fleet is the flake in this directory, or else the nearest one above it; it declares `nixosConfigurations` or
-/// `colmenaHive`. Hosts are reached with your own `ssh`; nothing but Nix and sshd has to be on them.
+/// The fleet is the `flake.nix` or `hive.nix` in this directory, or else the nearest one above it; a flake declares
+/// `colmenaHive`, `colmena` or `nixosConfigurations`. Hosts are reached with your own `ssh`; nothing but Nix and sshd has
+/// to be on them.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) place: Place,
     /// Answer in JSON: one document, or one event per line where it takes its time
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -39,6 +42,17 @@ pub(crate) struct Cli {
     /// Show what builders say
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
+}
+
+/// Where the fleet is.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The flake with the fleet, by any reference that Nix knows; without it, the nearest one here
+    #[arg(long, global = true, value_name = "REF", conflicts_with = "hive", value_hint = ValueHint::DirPath)]
+    pub(crate) flake: Option<String>,
+    /// The file with the fleet, without flakes, or the directory where its `hive.nix` is
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub(crate) hive: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -61,6 +75,18 @@ pub(crate) enum Command {
     /// Compare what hosts run with what they should run
     #[command(after_help = EXIT_CODES)]
     Status(Selection),
+    /// Ask the fleet's configuration for something
+    ///
+    /// `nodes`, `lib` and `pkgs` are in scope, and a function gets them as its argument. For example:
+    /// `bosco eval 'lib.mapAttrs (_: node: node.config.networking.hostName) nodes'`, or as with Colmena
+    /// `bosco eval '{ nodes, ... }: nodes.web.config.networking.hostName'`. The answer is in Nix's notation, with
+    /// `--json` in JSON.
+    #[command(after_help = EXIT_CODES)]
+    Eval {
+        /// A Nix expression; `-` reads it from the standard input
+        #[arg(value_name = "EXPR")]
+        expression: String,
+    },
     /// Print completions for a shell
     ///
     /// For example: `bosco completions fish > ~/.config/fish/completions/bosco.fish`

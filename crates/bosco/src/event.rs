@@ -39,7 +39,7 @@ impl Stage {
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Event {
     /// The fleet was found.
-    Fleet { directory: String, form: bosco_nix::Form, hosts: usize },
+    Fleet { source: String, form: bosco_nix::Form, hosts: usize },
     /// A host enters a stage.
     Stage { host: HostName, stage: Stage },
     /// Nix warns; of no host where all would say the same.

@@ -9,6 +9,7 @@ use bosco_nix::{Fleet, LogLine, Nix, Source};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::cli::Place;
 use crate::error::{Error, Exit};
 use crate::event::{Event, Sink, Stage};
 use crate::outcome::Outcome;
@@ -35,22 +36,12 @@ pub(crate) struct Chosen {
 
 impl Context {
     /// Finds Nix and the fleet.
-    pub(crate) async fn find(events: Sink) -> Result<Self, Error> {
+    pub(crate) async fn find(place: &Place, events: Sink) -> Result<Self, Error> {
         let started = Instant::now();
-        let here = std::env::current_dir().map_err(|error| {
-            Error::new(Exit::Unable, format!("the working directory can't be read: {error}"))
-        })?;
-        let source = Source::find(&here).map_err(|error| {
-            Error::new(Exit::Usage, error.to_string())
-                .hint("change to the directory of the fleet; a fleet is a flake with `nixosConfigurations` or `colmenaHive`")
-        })?;
+        let source = source(place)?;
         let nix = Nix::find().await?;
         let fleet = nix.fleet(&source, &mut listen(&events, None)).await?;
-        events(Event::Fleet {
-            directory: fleet.source.dir.display().to_string(),
-            form: fleet.form,
-            hosts: fleet.hosts.len(),
-        });
+        events(Event::Fleet { source: fleet.source.to_string(), form: fleet.form, hosts: fleet.hosts.len() });
         let evaluations = Arc::new(Semaphore::new(evaluations_side_by_side()));
         Ok(Self { nix, fleet: Arc::new(fleet), events, evaluations, started })
     }
@@ -145,6 +136,23 @@ impl Context {
         (self.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Evaluate });
         listen(&self.events, Some(&chosen.name))
     }
+}
+
+/// What declares the fleet: what the operator names, or else the nearest one.
+pub(crate) fn source(place: &Place) -> Result<Source, Error> {
+    let here = std::env::current_dir()
+        .map_err(|error| Error::new(Exit::Unable, format!("the working directory can't be read: {error}")))?;
+    let found = match (&place.flake, &place.hive) {
+        (Some(reference), None) => Source::flake(reference, &here),
+        (None, Some(path)) => Source::hive(path, &here),
+        (None, None) => Source::find(&here),
+        // The parser sees it only where both stand on the same side of the command.
+        (Some(_), Some(_)) => {
+            return Err(Error::new(Exit::Usage, "`--flake` and `--hive` exclude one another")
+                .hint("a fleet is in the one or in the other"));
+        }
+    };
+    found.map_err(|error| Error::new(Exit::Usage, error.to_string()).hint(error.hint()))
 }
 
 /// Does the same for all hosts at once, and gives what came of each, in the order of their names.

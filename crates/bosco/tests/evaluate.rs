@@ -88,17 +88,20 @@ fn a_directory_without_a_fleet_is_told() {
     let operator = Operator::alone().unwrap();
     let fleet = sample(&operator, "plain").unwrap();
     let output = command(&operator, &fleet, &["apply"]).current_dir("/").output().unwrap();
-    common::Said::of(&output).exits(2).says("there is no flake.nix in / or").says("hint:");
+    common::Said::of(&output).exits(2).says("there is no flake.nix or hive.nix in / or").says("hint:");
 }
 
 #[test]
 fn a_flake_without_hosts_is_told() {
     let operator = Operator::alone().unwrap();
     let fleet = sample(&operator, "plain").unwrap();
-    fleet.write("flake.nix", "{ outputs = { self }: { colmena = { }; }; }").unwrap();
-    bosco(&operator, &fleet, &["apply"]).exits(2).says("makeHive");
+    fleet.write("flake.nix", "{ outputs = { self }: { packages = { }; }; }").unwrap();
+    bosco(&operator, &fleet, &["apply"])
+        .exits(2)
+        .says("none of `colmenaHive`, `colmena`")
+        .says("it has packages");
     fleet.write("flake.nix", "{ outputs = { self }: { }; }").unwrap();
-    bosco(&operator, &fleet, &["apply"]).exits(2).says("neither `nixosConfigurations` nor `colmenaHive`");
+    bosco(&operator, &fleet, &["apply"]).exits(2).says("none of `colmenaHive`, `colmena`").says("hint:");
 }
 
 #[test]

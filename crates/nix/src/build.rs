@@ -84,6 +84,9 @@ impl Nix {
         command.args(["--keep-going", "--print-build-logs", "--out-link"]).arg(root.next());
         // How often Nix looks, in seconds, whether what another process builds is there.
         command.args(["--option", "build-poll-interval", "1"]);
+        if let Some(machines) = &fleet.machines_file {
+            command.args(["--option", "builders", &format!("@{machines}")]);
+        }
         command.args(declared.iter().map(|one| format!("{}^out", one.derivation.as_str())));
         let Err(error) = run(command, Some(dir), listen).await.map(drop) else {
             return declared.iter().map(|_| Ok(())).collect();

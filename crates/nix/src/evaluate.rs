@@ -1,25 +1,47 @@
 //! Evaluating a fleet: first which hosts there are, then each host for itself.
 
+use std::path::Path;
+
 use bosco_model::{Condition, Declaration, Host, HostName};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::command::run;
+use crate::message;
+use crate::source::Place;
 use crate::{Error, LogLine, Nix, Source};
 
-/// What says which hosts a flake declares.
+/// What makes the same of each form that a fleet comes in.
+const SOURCE: &str = include_str!("../../../nix/source.nix");
+/// What evaluates a hive that is as its author wrote it.
+const HIVE: &str = include_str!("../../../nix/hive.nix");
+/// The modules that it needs, by the names that it knows them by.
+const MODULES: [(&str, &str); 3] = [
+    ("deployment", include_str!("../../../nix/modules/deployment.nix")),
+    ("colmena", include_str!("../../../nix/modules/colmena.nix")),
+    ("meta", include_str!("../../../nix/modules/meta.nix")),
+];
+/// What says which hosts a source declares.
 const FLEET: &str = include_str!("../../../nix/fleet.nix");
 /// What says how to deploy one host, and what it should run.
 const EVALUATE: &str = include_str!("../../../nix/evaluate.nix");
+/// What evaluates an expression of the operator's.
+const EVAL: &str = include_str!("../../../nix/eval.nix");
 /// The schema of `colmenaHive` that bosco knows (Colmena's `makeHive`).
 const HIVE_SCHEMA: &str = "v0.5";
 
-/// The form in which a flake declares its hosts.
+/// The form in which a source declares its hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Form {
     /// What Colmena's `makeHive` gives.
     #[serde(rename = "colmenaHive")]
     ColmenaHive,
+    /// A hive in a flake, as its author wrote it.
+    #[serde(rename = "colmena")]
+    Colmena,
+    /// A hive in a file, without flakes.
+    #[serde(rename = "hive.nix")]
+    Hive,
     /// Plain NixOS systems.
     #[serde(rename = "nixosConfigurations")]
     NixosConfigurations,
@@ -36,6 +58,8 @@ pub struct Fleet {
     pub hosts: Vec<HostName>,
     /// Whether `apply` may be called without a selector.
     pub allow_apply_all: bool,
+    /// A file with the machines that are to build, in the format of Nix's `builders`, where the fleet says which.
+    pub machines_file: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +67,7 @@ pub struct Fleet {
 struct FleetAnswer {
     form: Option<Form>,
     schema: Option<String>,
+    machines_file: Option<String>,
     #[serde(default)]
     hosts: Vec<String>,
     #[serde(default)]
@@ -58,14 +83,13 @@ struct HostAnswer<T> {
 
 #[derive(Serialize)]
 struct HostQuestion<'a> {
-    form: Form,
     host: &'a HostName,
     condition: Option<&'a Condition>,
     system: bool,
 }
 
 impl Nix {
-    /// Asks a flake which hosts it declares.
+    /// Asks a source which hosts it declares.
     ///
     /// # Errors
     /// [`Error::Failed`] with Nix's own words; [`Error::Fleet`] where it declares none in a form that bosco reads.
@@ -75,7 +99,9 @@ impl Nix {
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<Fleet, Error> {
         let answer: FleetAnswer = self.evaluate(source, FLEET, listen).await?;
-        let Some(form) = answer.form else { return Err(no_hosts(&answer.outputs)) };
+        let Some(form) = answer.form else {
+            return Err(no_hosts(&answer.outputs, source.hive_beside().as_deref()));
+        };
         if form == Form::ColmenaHive && answer.schema.as_deref() != Some(HIVE_SCHEMA) {
             let found = answer.schema.unwrap_or_else(|| "none".into());
             return Err(Error::Fleet {
@@ -92,7 +118,13 @@ impl Nix {
             hosts.push(host?);
         }
         hosts.sort();
-        Ok(Fleet { source: source.clone(), form, hosts, allow_apply_all: answer.allow_apply_all })
+        Ok(Fleet {
+            source: source.clone(),
+            form,
+            hosts,
+            allow_apply_all: answer.allow_apply_all,
+            machines_file: answer.machines_file,
+        })
     }
 
     /// Evaluates one host: how to deploy it and what it should run, in one pass. `None` where `condition` does not hold
@@ -107,8 +139,7 @@ impl Nix {
         condition: Option<&Condition>,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<Option<Declaration>, Error> {
-        self.evaluate_host(fleet, &HostQuestion { form: fleet.form, host, condition, system: true }, listen)
-            .await
+        self.evaluate_host(fleet, &HostQuestion { host, condition, system: true }, listen).await
     }
 
     /// Evaluates how to deploy one host, and not what it should run.
@@ -122,8 +153,7 @@ impl Nix {
         condition: Option<&Condition>,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<Option<Host>, Error> {
-        self.evaluate_host(fleet, &HostQuestion { form: fleet.form, host, condition, system: false }, listen)
-            .await
+        self.evaluate_host(fleet, &HostQuestion { host, condition, system: false }, listen).await
     }
 
     async fn evaluate_host<T: DeserializeOwned>(
@@ -139,31 +169,96 @@ impl Nix {
         Ok(answer.selected)
     }
 
-    /// Applies an expression to all of a flake's outputs.
-    async fn evaluate<T: DeserializeOwned>(
+    /// Evaluates an expression with `nodes`, `lib` and `pkgs` of a source in scope, and gives its value in Nix's own
+    /// notation, or as JSON.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with Nix's own words.
+    pub async fn eval(
         &self,
         source: &Source,
         expression: &str,
+        as_json: bool,
+        listen: &mut (dyn FnMut(LogLine) + Send),
+    ) -> Result<String, Error> {
+        let question = format!("({EVAL}) {}", nix_string(expression));
+        let answer = self.ask(source, &question, as_json, listen).await.map_err(|error| match error {
+            Error::Failed { message, log } => {
+                Error::Failed { message: message::with_place_in_expression(&message), log }
+            }
+            other => other,
+        })?;
+        Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
+    }
+
+    /// Applies a function to what a source declares.
+    async fn evaluate<T: DeserializeOwned>(
+        &self,
+        source: &Source,
+        function: &str,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<T, Error> {
-        let mut command = self.nix("eval", &source.dir);
-        // `.#.` is all outputs, without a search for packages. The evaluation cache would replay a failure without its
-        // reason, and processes side by side would wait for its lock.
-        command.args(["--json", "--no-eval-cache", ".#.", "--apply", expression]);
-        let answer = run(command, Some(&source.dir), listen).await?;
+        let answer = self.ask(source, function, true, listen).await?;
         serde_json::from_slice(&answer)
             .map_err(|error| Error::Answer { program: "nix eval".into(), why: error.to_string() })
     }
+
+    async fn ask(
+        &self,
+        source: &Source,
+        function: &str,
+        as_json: bool,
+        listen: &mut (dyn FnMut(LogLine) + Send),
+    ) -> Result<Vec<u8>, Error> {
+        let mut command = self.nix("eval", source.working_directory());
+        if as_json {
+            command.arg("--json");
+        }
+        // `REF#.` is all outputs, without a search for packages. The evaluation cache would replay a failure without its
+        // reason, and processes side by side would wait for its lock.
+        let outputs = |reference: &str| {
+            let apply = format!("value: ({function}) ({} value)", reader("flake"));
+            ["--no-eval-cache".into(), format!("{reference}#."), "--apply".into(), apply]
+        };
+        match source.place() {
+            Place::Flake => command.args(outputs(".")),
+            Place::Reference(reference) => command.args(outputs(reference)),
+            // A hive without flakes finds its nixpkgs, and what it reads besides, on this machine.
+            Place::Hive(file) => {
+                let file = nix_path(file)?;
+                command.args(["--impure", "--expr", &format!("({function}) ({} ({file}))", reader("hive"))])
+            }
+        };
+        run(command, source.copied(), listen).await
+    }
 }
 
-fn no_hosts(outputs: &[String]) -> Error {
-    let why = "the flake has neither `nixosConfigurations` nor `colmenaHive`".into();
-    let hint = if outputs.iter().any(|output| output == "colmena") {
-        "it has `colmena`: add `colmenaHive = colmena.lib.makeHive self.outputs.colmena;` beside it"
-    } else {
-        "bosco deploys what `nixosConfigurations` declares"
+/// The expression that makes of a source's value what all other expressions work on.
+fn reader(kind: &str) -> String {
+    let modules: String = MODULES.iter().map(|(name, module)| format!("{name} = ({module});\n")).collect();
+    let hive = format!("args: ({HIVE}) (args // {{ modules = {{ {modules} }}; }})");
+    format!("({SOURCE}) {{ kind = \"{kind}\"; hive = {hive}; }}")
+}
+
+/// What imports a file.
+fn nix_path(file: &Path) -> Result<String, Error> {
+    let text = file.to_str().ok_or_else(|| Error::Fleet {
+        why: format!("the name of {} is not UTF-8, and Nix can't be told of it", file.display()),
+        hint: "rename it, or the directory".into(),
+    })?;
+    Ok(format!("import (/. + {})", nix_string(text)))
+}
+
+fn no_hosts(outputs: &[String], hive: Option<&Path>) -> Error {
+    let why = "the flake has none of `colmenaHive`, `colmena` and `nixosConfigurations`".into();
+    let hint = match hive {
+        Some(hive) => {
+            format!("a hive lies beside it, which does without the flake: `--hive {}`", hive.display())
+        }
+        None if outputs.is_empty() => "it declares no outputs at all".into(),
+        None => format!("hosts go into `nixosConfigurations`; it has {}", outputs.join(", ")),
     };
-    Error::Fleet { why, hint: hint.into() }
+    Error::Fleet { why, hint }
 }
 
 /// A text as a Nix string literal.
@@ -190,7 +285,9 @@ mod tests {
     }
 
     #[test]
-    fn a_raw_hive_is_told_what_is_missing() {
-        assert!(no_hosts(&["colmena".into()]).hint().unwrap().contains("makeHive"));
+    fn a_flake_without_hosts_is_told_of_the_hive_beside_it() {
+        let hint = |hive: Option<&str>| no_hosts(&["packages".into()], hive.map(Path::new)).hint().unwrap();
+        assert!(hint(Some("hive.nix")).contains("`--hive hive.nix`"));
+        assert!(hint(None).contains("packages"));
     }
 }

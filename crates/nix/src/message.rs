@@ -142,6 +142,29 @@ pub(crate) fn with_names_of_the_user(text: &str, is_ours: &dyn Fn(&str) -> bool)
     out
 }
 
+/// Says where in the operator's own expression a mistake is: it is read from a file that the operator does not know.
+pub(crate) fn with_place_in_expression(text: &str) -> String {
+    const FILE: &str = "-expression.nix";
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(FILE) {
+        let before = &rest[..at];
+        let begin = before.rfind(|c: char| c.is_whitespace() || "'\"`«(".contains(c));
+        let begin = begin.map_or(0, |at| at + before[at..].chars().next().map_or(0, char::len_utf8));
+        out.push_str(&before[..begin]);
+        out.push_str(if before[begin..].contains("/nix/store/") {
+            "the expression"
+        } else {
+            &rest[begin..at + FILE.len()]
+        });
+        rest = &rest[at + FILE.len()..];
+    }
+    out.push_str(rest);
+    out
+}
+
+const UNLOCKED: &str = "the flake's lock file lacks something, and can't be written there: `nix flake lock` where it can, and commit that";
+const INITIALISE: &str = "in a flake a hive says for which system: `meta.nixpkgs = import nixpkgs { system = \"x86_64-linux\"; };`";
 const UNTRACKED: &str = "is the name right? Flakes see only what git knows of: `git add` a new file";
 
 /// What to do about an error that Nix's own words do not explain.
@@ -154,15 +177,22 @@ pub(crate) fn hint(log: &str) -> Option<&'static str> {
             "does not exist. Definition values",
             "check the option's name, and that the module that declares it is imported",
         ),
+        (
+            "was not found in the Nix search path",
+            "a hive takes its nixpkgs from `<nixpkgs>`: set `meta.nixpkgs` in it, or NIX_PATH",
+        ),
+        ("not an initialised package set", INITIALISE),
+        ("the hive does not set `meta.nixpkgs`", INITIALISE),
+        ("two names of the same", "keep `meta`; `network` is what NixOps calls it"),
+        ("by Colmena's `makeHive`", "give it as `colmenaHive`, or without `makeHive`"),
+        ("the hive is no attribute set", "a hive is `{ meta = …; HOST = MODULE; … }`"),
         ("syntax error", "mend the file that is named; nothing was done to any host"),
         (
             "infinite recursion",
             "something is defined by itself; `nix eval … --show-trace` shows the way round",
         ),
-        (
-            "Read-only file system",
-            "the flake has no lock file, and it can't be written there: `nix flake lock` elsewhere",
-        ),
+        ("Read-only file system", UNLOCKED),
+        ("cannot write modified lock file", UNLOCKED),
         ("No space left on device", "free some space here, for example with `nix store gc`"),
         ("cannot connect to socket", "the Nix daemon does not run: `systemctl status nix-daemon`"),
         (
@@ -248,15 +278,24 @@ mod tests {
     }
 
     #[test]
+    fn a_mistake_in_an_expression_has_no_file() {
+        let hash = "0".repeat(32);
+        let told = with_place_in_expression(&format!("at /home/me/nix/store/{hash}-expression.nix:1:4: x"));
+        assert_eq!(told, "at the expression:1:4: x");
+        assert_eq!(with_place_in_expression("at ./my-expression.nix:1"), "at ./my-expression.nix:1");
+    }
+
+    #[test]
     fn colours_and_cursor_movements_do_not_reach_the_user() {
         assert_eq!(plain("\x1b[31;1merror:\x1b[0m a\tb\r\x07"), "error: a\tb");
     }
 
     proptest! {
         #[test]
-        fn no_text_makes_reading_a_message_panic(text in "(error:|warning:|/nix/store/|-source/|\\x1b\\[|\\PC|\n){0,80}") {
+        fn no_text_makes_reading_a_message_panic(text in "(error:|warning:|/nix/store/|-source/|-expression.nix|\\x1b\\[|\\PC|\n){0,80}") {
             let _ = essence(&plain(&text));
             let _ = with_names_of_the_user(&text, &|_| true);
+            let _ = with_place_in_expression(&text);
             let _ = classify(&text);
             let _ = failed_derivations(&text);
         }

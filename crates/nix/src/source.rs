@@ -1,32 +1,193 @@
 //! Where the fleet is declared.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// A directory that declares a fleet.
+/// What a fleet in a flake is called.
+const FLAKE: &str = "flake.nix";
+/// What a fleet without flakes is called.
+const HIVE: &str = "hive.nix";
+
+/// What declares a fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// Where `flake.nix` lies.
+    /// Where its files lie, as far as they lie here: where Nix works, and what names of files are relative to. The
+    /// operator's working directory where they lie elsewhere.
     pub dir: PathBuf,
+    /// The operator's working directory.
+    from: PathBuf,
+    place: Place,
+}
+
+/// How Nix reads a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The flake of a directory.
+    Flake,
+    /// A flake by any reference, relative to the operator's working directory.
+    Reference(String),
+    /// A file with a hive in it.
+    Hive(PathBuf),
 }
 
 /// There is no fleet to be found.
 #[derive(Debug, Error)]
-#[error("there is no flake.nix in {} or any directory above it", from.display())]
-pub struct NoSource {
-    from: PathBuf,
+pub enum NoSource {
+    /// No directory declares one.
+    #[error("there is no {FLAKE} or {HIVE} in {} or any directory above it", from.display())]
+    Nowhere {
+        /// Where the search began.
+        from: PathBuf,
+    },
+    /// A flake reference names a part of the flake.
+    #[error("`{reference}` names a part of a flake, and a fleet is a whole one")]
+    Part {
+        /// The reference as given.
+        reference: String,
+    },
+    /// The file with the hive is not there.
+    #[error("there is no file {}", file.display())]
+    NoHive {
+        /// What was looked for.
+        file: PathBuf,
+    },
+}
+
+impl NoSource {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Nowhere { .. } => "change to the directory of the fleet, or say where it is: `--flake REF` for one that \
+                                     declares `nixosConfigurations`, `colmenaHive` or `colmena`, `--hive FILE` for a hive \
+                                     without flakes"
+                .into(),
+            Self::Part { reference } => {
+                let (flake, part) = reference.split_once('#').unwrap_or((reference, ""));
+                let host = part.rsplit('.').find(|part| !part.is_empty()).unwrap_or("HOST");
+                format!("a host is named by the selector: `--flake {flake} --on {host}`")
+            }
+            Self::NoHive { .. } => format!("`--hive` takes a hive's file, or the directory where its {HIVE} is"),
+        }
+    }
 }
 
 impl Source {
-    /// Looks for a fleet in `from` and then in each directory above it.
+    /// Looks for a fleet in `from` and then in each directory above it; in each a flake wins over a hive.
     ///
     /// # Errors
-    /// [`NoSource`] where none declares one.
+    /// [`NoSource::Nowhere`] where none declares one.
     pub fn find(from: &Path) -> Result<Self, NoSource> {
-        from.ancestors()
-            .find(|dir| dir.join("flake.nix").is_file())
-            .map(|dir| Self { dir: dir.to_owned() })
-            .ok_or_else(|| NoSource { from: from.to_owned() })
+        let here = |dir: &Path| {
+            let hive = dir.join(HIVE);
+            let place = if dir.join(FLAKE).is_file() {
+                Place::Flake
+            } else if hive.is_file() {
+                Place::Hive(hive)
+            } else {
+                return None;
+            };
+            Some(Self { dir: dir.to_owned(), from: from.to_owned(), place })
+        };
+        from.ancestors().find_map(here).ok_or_else(|| NoSource::Nowhere { from: from.to_owned() })
+    }
+
+    /// The flake of any reference that Nix knows; a relative one is relative to `from`.
+    ///
+    /// # Errors
+    /// [`NoSource::Part`] where it names a part of a flake.
+    pub fn flake(reference: &str, from: &Path) -> Result<Self, NoSource> {
+        if reference.contains('#') {
+            return Err(NoSource::Part { reference: reference.to_owned() });
+        }
+        let dir = local(reference).map(|path| from.join(path)).filter(|dir| dir.is_dir());
+        Ok(Self {
+            dir: dir.map_or_else(|| from.to_owned(), |dir| dir.canonicalize().unwrap_or(dir)),
+            from: from.to_owned(),
+            place: Place::Reference(reference.to_owned()),
+        })
+    }
+
+    /// The hive in a file, or in a directory's `hive.nix`; a relative path is relative to `from`.
+    ///
+    /// # Errors
+    /// [`NoSource::NoHive`] where it is not there.
+    pub fn hive(path: &Path, from: &Path) -> Result<Self, NoSource> {
+        let path = from.join(path);
+        let file = if path.is_dir() { path.join(HIVE) } else { path };
+        let Ok(file) = file.canonicalize() else { return Err(NoSource::NoHive { file }) };
+        let dir = file.parent().unwrap_or(from).to_owned();
+        Ok(Self { dir, from: from.to_owned(), place: Place::Hive(file) })
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Where Nix is to work for a reference, or a file, to mean what the operator means.
+    pub(crate) fn working_directory(&self) -> &Path {
+        match self.place {
+            Place::Flake | Place::Hive(_) => &self.dir,
+            Place::Reference(_) => &self.from,
+        }
+    }
+
+    /// Where files lie that Nix copies to its store before it reads them, if they lie here.
+    pub(crate) fn copied(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Flake => Some(&self.dir),
+            Place::Reference(reference) => local(reference).map(|_| self.dir.as_path()),
+            Place::Hive(_) => None,
+        }
+    }
+
+    /// A hive that lies beside a flake, by the name that the operator would call it.
+    pub(crate) fn hive_beside(&self) -> Option<PathBuf> {
+        let hive = self.copied()?.join(HIVE);
+        hive.is_file().then(|| hive.strip_prefix(&self.from).map_or(hive.clone(), Path::to_owned))
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Flake => self.dir.display().fmt(f),
+            Place::Reference(reference) => f.write_str(reference),
+            Place::Hive(file) => file.display().fmt(f),
+        }
+    }
+}
+
+/// The directory that a flake reference names, where it names one (Nix's manual, `nix flake`, "Flake references"): a
+/// path begins with a dot or a slash, or stands behind `path:` or the `file` transport of a version control system.
+fn local(reference: &str) -> Option<&str> {
+    let path = match reference.split_once(':') {
+        Some(("path" | "git+file" | "hg+file", path)) => path.strip_prefix("//").unwrap_or(path),
+        _ if reference.starts_with(['.', '/']) => reference,
+        _ => return None,
+    };
+    path.split('?').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_to_files_here_is_told_from_others() {
+        let here = ["./x", "/x", "../x?dir=y", "path:/x", "git+file:///x?ref=main", "."];
+        let paths = ["./x", "/x", "../x", "/x", "/x", "."];
+        assert_eq!(here.map(|reference| local(reference).unwrap_or("none")), paths);
+        for elsewhere in ["nixpkgs", "github:a/b", "git+ssh://host/x", "git+https://host/x", "x/y"] {
+            assert_eq!(local(elsewhere), None, "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_flake_is_refused_with_the_host_that_it_may_mean() {
+        let hint = Source::flake("./x#nixosConfigurations.web", Path::new("/")).unwrap_err().hint();
+        assert!(hint.contains("`--flake ./x --on web`"), "{hint}");
     }
 }

@@ -26,7 +26,7 @@ pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>, wish: &Wish) -> 
         })
     };
     let work = async {
-        let context = Context::find(events).await?;
+        let context = Context::find(&cli.place, events).await?;
         if selector.is_none() && wish.goal.delivers() && !context.fleet.allow_apply_all {
             return Err(Error::new(Exit::Usage, "this fleet is not to be applied as a whole")
                 .hint("say which hosts with `--on`; the hive has `meta.allowApplyAll = false`"));

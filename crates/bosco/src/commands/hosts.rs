@@ -13,7 +13,7 @@ use crate::show::{self, Table};
 
 pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>) -> Result<Exit, Error> {
     let show = show::for_answer(cli);
-    let context = Context::find(watch(&show)).await?;
+    let context = Context::find(&cli.place, watch(&show)).await?;
     let evaluated = each(context.choose(selector)?, |chosen| {
         let context = context.clone();
         async move {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod completions;
+mod eval;
 mod hosts;
 mod man;
 mod status;
@@ -29,6 +30,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         }
         Command::Hosts(selection) => stoppable(hosts::run(cli, selection.on.as_ref())).await,
         Command::Status(selection) => stoppable(status::run(cli, selection.on.as_ref())).await,
+        Command::Eval { expression } => stoppable(eval::run(cli, expression)).await,
         Command::Completions { shell } => completions::run(*shell),
         Command::Man { directory } => man::run(directory),
     }

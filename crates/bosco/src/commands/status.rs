@@ -17,7 +17,7 @@ use crate::show::{self, Table};
 
 pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>) -> Result<Exit, Error> {
     let show = show::for_answer(cli);
-    let context = Context::find(watch(&show)).await?;
+    let context = Context::find(&cli.place, watch(&show)).await?;
     let ssh = Arc::new(Ssh::find().await?);
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let answers = each(context.choose(selector)?, |chosen| {

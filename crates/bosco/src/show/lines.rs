@@ -29,8 +29,8 @@ impl Lines {
 impl Show for Lines {
     fn event(&self, event: &Event) {
         match event {
-            Event::Fleet { directory, hosts, .. } => {
-                err!("{STRONG}{directory}{STRONG:#}: {hosts} {}", if *hosts == 1 { "host" } else { "hosts" });
+            Event::Fleet { source, hosts, .. } => {
+                err!("{STRONG}{source}{STRONG:#}: {hosts} {}", if *hosts == 1 { "host" } else { "hosts" });
             }
             Event::Stage { stage: Stage::Wait, .. } => {}
             Event::Stage { host, stage } => err!("{host}: {}", stage.doing()),

@@ -66,6 +66,11 @@ pub(crate) fn for_answer(cli: &Cli) -> Arc<dyn Show> {
     }
 }
 
+/// Prints an answer that has its form already.
+pub(crate) fn text(answer: &str) {
+    out!("{answer}");
+}
+
 /// Prints an answer as one JSON document.
 pub(crate) fn json(answer: &impl Serialize) {
     json::print(answer, true);

@@ -1,0 +1,37 @@
+//! `bosco eval`.
+
+use std::io::Read;
+
+use bosco_nix::Nix;
+
+use crate::cli::Cli;
+use crate::commands::watch;
+use crate::error::{Error, Exit};
+use crate::fleet::{listen, source};
+use crate::show;
+
+/// The most that an expression may have, in bytes: it goes to Nix as a part of an argument, and the system lets none of
+/// them be longer than 128 KiB.
+const MAX_EXPRESSION: u64 = 32 * 1024;
+
+pub(crate) async fn run(cli: &Cli, expression: &str) -> Result<Exit, Error> {
+    let show = show::for_answer(cli);
+    let source = source(&cli.place)?;
+    let expression = if expression == "-" { read()? } else { expression.to_owned() };
+    if expression.len() as u64 > MAX_EXPRESSION {
+        return Err(Error::new(Exit::Usage, format!("the expression is longer than {MAX_EXPRESSION} bytes"))
+            .hint("put it into a file of the fleet"));
+    }
+    let nix = Nix::find().await?;
+    let answer = nix.eval(&source, &expression, cli.json, &mut listen(&watch(&show), None)).await;
+    show.clear();
+    show::text(&answer?);
+    Ok(Exit::Done)
+}
+
+fn read() -> Result<String, Error> {
+    let mut text = String::new();
+    let read = std::io::stdin().take(MAX_EXPRESSION + 1).read_to_string(&mut text);
+    read.map_err(|error| Error::new(Exit::Usage, format!("the standard input can't be read: {error}")))?;
+    Ok(text)
+}

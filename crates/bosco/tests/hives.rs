@@ -1,0 +1,47 @@
+//! A hive without flakes is deployed to real machines, and what it says of keys holds there.
+#![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
+
+mod common;
+
+use common::{bosco, state};
+use testbed::fleet::create;
+use testbed::{Host, Lab, LabSpec};
+
+/// Waits until a unit is in a state.
+fn until(host: &Host, unit: &str, state: &str) {
+    let look = format!("$(systemctl is-active {unit})");
+    let wait = format!("for try in $(seq 100); do [ \"{look}\" = {state} ] && exit; sleep 0.1; done");
+    host.ssh_ok(&format!("{wait}; systemctl status {unit}; exit 1")).unwrap();
+}
+
+#[test]
+fn a_hive_without_flakes_is_deployed_and_a_keys_unit_is_active_while_the_key_is_there() {
+    let lab = Lab::up(&LabSpec::new(1)).unwrap();
+    let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
+    let fleet = create(operator, "keys").unwrap();
+    let hive = |greeting: &str| {
+        let keys = "token = { text = \"x\"; user = \"nobody\"; }; late = { text = \"y\"; uploadAt = \"post-activation\"; };";
+        let etc = format!("environment.etc.greeting.text = \"{greeting}\";");
+        let common = "services.openssh.enable = true; system.stateVersion = \"26.05\";";
+        let host1 = format!(
+            "{{ name, ... }}: {{ networking.hostName = name; deployment.keys = {{ {keys} }}; {etc} }}"
+        );
+        format!("{{ defaults = {{ {common} }}; host1 = {host1}; }}")
+    };
+    fleet.write("hive.nix", &hive("one")).unwrap();
+    // A key that is not there is told, and fails no activation.
+    bosco(operator, &fleet, &["apply"]).exits(0).says("1 committed: host1").says("`deployment.keys` is set");
+    assert_eq!(state(operator, &fleet, "host1"), "up-to-date");
+    until(host, "token-key.path", "active");
+    until(host, "token-key.service", "inactive");
+
+    host.ssh_ok("mkdir -p /run/keys && touch /run/keys/token").unwrap();
+    until(host, "token-key.service", "active");
+    fleet.write("hive.nix", &hive("two")).unwrap();
+    bosco(operator, &fleet, &["apply"]).exits(0).says("1 committed: host1");
+    assert_eq!(host.ssh_ok("stat -c %U /run/keys/token").unwrap().trim(), "nobody");
+    until(host, "token-key.service", "active");
+
+    host.ssh_ok("rm /run/keys/token").unwrap();
+    until(host, "token-key.service", "activating");
+}

@@ -1,0 +1,170 @@
+# What Colmena declares on every node besides the options of `deployment.nix`: the rest of `deployment`, and what keys
+# mean on the host. For hives that bosco evaluates itself; one that Colmena's `makeHive` made has it from there.
+#
+# A host without keys gets nothing from here, so its toplevel is the one that Colmena gives. Nothing that reaches a host
+# may look at a key's `text`, `keyFile` or `keyCommand`: they would end up in its store.
+{
+  name,
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  inherit (config.deployment) keys;
+
+  flag =
+    default: description:
+    mkOption {
+      type = types.bool;
+      inherit default description;
+    };
+
+  key =
+    { name, config, ... }:
+    {
+      options = {
+        name = mkOption {
+          type = types.str;
+          default = name;
+          description = "The name of the file.";
+        };
+        text = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = "What is in it. Everybody who reads the configuration can read it.";
+        };
+        keyFile = mkOption {
+          type = types.nullOr types.path;
+          default = null;
+          # Not copied to the store, as a path in a text would be.
+          apply = file: if file == null then null else toString file;
+          description = "A file on the operator's machine that has it.";
+        };
+        keyCommand = mkOption {
+          type = types.nullOr (types.addCheck (types.listOf types.str) (words: words != [ ]));
+          default = null;
+          description = "A command that prints it, run on the operator's machine.";
+        };
+        destDir = mkOption {
+          type = types.path;
+          default = "/run/keys";
+          description = "The directory on the host.";
+        };
+        path = mkOption {
+          type = types.path;
+          default = "${config.destDir}/${config.name}";
+          internal = true;
+          description = "The file on the host.";
+        };
+        user = mkOption {
+          type = types.str;
+          default = "root";
+          description = "The owner of the file.";
+        };
+        group = mkOption {
+          type = types.str;
+          default = "root";
+          description = "The group of the file.";
+        };
+        permissions = mkOption {
+          type = types.str;
+          default = "0600";
+          description = "The mode of the file.";
+        };
+        uploadAt = mkOption {
+          type = types.enum [
+            "pre-activation"
+            "post-activation"
+          ];
+          default = "pre-activation";
+          description = "Whether it is there before the new system is activated, or only after.";
+        };
+      };
+    };
+
+  early = lib.filterAttrs (_: key: key.uploadAt == "pre-activation") keys;
+
+  own = key: ''
+    if [ ! -f "${key.path}" ]; then
+      echo "the key ${key.path} is not there, so nobody owns it" >&2
+    elif ! chown ${key.user}:${key.group} "${key.path}"; then
+      unowned=1
+    fi
+  '';
+in
+{
+  _file = "bosco/nix/modules/colmena.nix";
+
+  options.deployment = {
+    allowLocalDeployment = flag false "Whether the host may be deployed by a command that runs on itself.";
+    buildOnTarget = flag false "Whether the host builds its system itself.";
+    replaceUnknownProfiles = flag true "Whether a system that is not known here may be replaced.";
+    keys = mkOption {
+      type = types.attrsOf (types.submodule key);
+      default = { };
+      description = "Secrets, which go to the host beside its system and never into a store.";
+    };
+  };
+
+  config = {
+    deployment.targetHost = lib.mkOptionDefault name;
+
+    assertions = lib.mapAttrsToList (
+      key: declared:
+      let
+        option = "${name}.deployment.keys.${key}";
+        given = builtins.filter (source: source != null) [
+          declared.text
+          declared.keyFile
+          declared.keyCommand
+        ];
+      in
+      {
+        assertion = builtins.length given == 1;
+        message = "Exactly one of `${option}.text`, `${option}.keyFile` and `${option}.keyCommand` must be set.";
+      }
+    ) keys;
+
+    # Users and groups that the new system declares are there only now.
+    system.activationScripts.colmena-chown-keys = lib.mkIf (early != { }) (
+      lib.stringAfter [ (if config.system.activationScripts ? groups then "groups" else "users") ] ''
+        unowned=
+        ${lib.concatStrings (map own (builtins.attrValues early))}
+        # The last command's failure is what the activation reports.
+        [ -z "$unowned" ]
+      ''
+    );
+
+    # A unit is active while its key is there, for services to order themselves after it.
+    systemd.paths = lib.mapAttrs' (
+      key: declared:
+      lib.nameValuePair "${key}-key" {
+        wantedBy = [ "paths.target" ];
+        pathConfig.PathExists = declared.path;
+      }
+    ) keys;
+    systemd.services = lib.mapAttrs' (
+      key: declared:
+      lib.nameValuePair "${key}-key" {
+        path = [ pkgs.inotify-tools ];
+        serviceConfig = {
+          TimeoutStartSec = "infinity";
+          Restart = "always";
+          RestartSec = "100ms";
+        };
+        preStart = ''
+          until [ -e "${declared.path}" ]; do sleep 0.5; done
+        '';
+        # It may go between the two: then the watch fails at once, and the next look ends it. One that somebody has open
+        # is gone without being deleted, which is a change of its attributes.
+        script = ''
+          while [ -e "${declared.path}" ]; do
+            inotifywait -qq -t 3600 -e attrib -e delete_self -e move_self "${declared.path}" || sleep 0.5
+          done
+        '';
+      }
+    ) keys;
+  };
+}

@@ -1,0 +1,46 @@
+# What a source declares, the same whichever form it comes in. Nothing is forced before it is asked for.
+#
+# `kind` is "flake" or "hive", `value` the flake's outputs or what is in the file. In a flake `colmenaHive` wins over
+# `colmena`, which it is mostly made of, and that over `nixosConfigurations`: who has both has the deployment options in
+# the hive.
+{ kind, hive }:
+value:
+let
+  ofHive = form: hive: {
+    inherit form;
+    inherit (hive) nodes;
+    scope = hive.introspect (scope: scope);
+    allowApplyAll = hive.metaConfig.allowApplyAll or true;
+    machinesFile = hive.metaConfig.machinesFile or null;
+  };
+in
+if kind == "hive" then
+  ofHive "hive.nix" (hive { pure = false; } value)
+else if value ? colmenaHive then
+  ofHive "colmenaHive" value.colmenaHive // { schema = value.colmenaHive.__schema or null; }
+else if value ? colmena then
+  ofHive "colmena" (hive { pure = true; } value.colmena)
+else if value ? nixosConfigurations then
+  rec {
+    form = "nixosConfigurations";
+    nodes = value.nixosConfigurations;
+    # Each system may come from another nixpkgs; the first stands for all.
+    scope =
+      let
+        first = builtins.head (
+          builtins.attrValues nodes ++ [ (throw "the fleet declares no hosts, so it has no `pkgs` and `lib`") ]
+        );
+      in
+      {
+        inherit nodes;
+        inherit (first) pkgs lib;
+      };
+    allowApplyAll = true;
+    machinesFile = null;
+  }
+else
+  {
+    form = null;
+    outputs = builtins.attrNames value;
+    scope = throw "the flake declares no hosts: it has none of `colmenaHive`, `colmena` and `nixosConfigurations`";
+  }

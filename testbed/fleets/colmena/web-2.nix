@@ -1,0 +1,1 @@
+{ environment.etc."second".text = "yes"; }

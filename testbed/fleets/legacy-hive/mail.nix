@@ -1,0 +1,1 @@
+{ deployment.targetHost = "mail.example.org"; }
