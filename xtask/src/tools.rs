@@ -8,6 +8,8 @@ use anyhow::{Context, Result, ensure};
 
 /// The version of cargo-deny that reads `deny.toml`.
 const CARGO_DENY: &str = "0.20.2";
+/// The version of deploy-rs that benchmarks run beside bosco.
+const DEPLOY_RS: &str = "1.0.0";
 /// What building a tool may take, on a busy machine.
 const BUILDING: Duration = Duration::from_secs(30 * 60);
 
@@ -45,6 +47,11 @@ pub(crate) fn build(package: &str, bin: &str, release: bool) -> Result<PathBuf> 
 /// cargo-deny, built where it is missing.
 pub(crate) fn cargo_deny() -> Result<PathBuf> {
     Ok(installed("cargo-deny", CARGO_DENY, "cargo-deny", &["--no-default-features"])?.join("cargo-deny"))
+}
+
+/// The folder with deploy-rs's `deploy` and `activate`, built where they are missing.
+pub(crate) fn deploy_rs() -> Result<PathBuf> {
+    installed("deploy-rs", DEPLOY_RS, "deploy", &[])
 }
 
 /// The folder with the programs of a crate: kept outside the checkout, with little optimisation, as what they do themselves
