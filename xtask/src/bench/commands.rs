@@ -24,6 +24,11 @@ pub(crate) fn quiet(command: &mut Command) -> Result<()> {
     output(command).map(drop)
 }
 
+/// The standard output of a command that succeeds.
+pub(crate) fn text(command: &mut Command) -> Result<String> {
+    String::from_utf8(output(command)?.stdout).context("a command wrote something that is not text")
+}
+
 fn output(command: &mut Command) -> Result<Output> {
     let output = command.stdin(Stdio::null()).output().context("could not run a command")?;
     ensure!(

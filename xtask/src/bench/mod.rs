@@ -6,6 +6,7 @@ mod colmena;
 mod commands;
 mod deploy_rs;
 mod peer;
+mod transfer;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -69,11 +70,15 @@ struct Figures {
 type Measure = fn() -> Result<Vec<Figure>>;
 
 /// The benchmarks, by name, and what each consists of.
-const ALL: [(&str, &str, &[Measure]); 1] = [(
-    "apply",
-    "10 hosts at 50 ms: nothing to do and a change, beside ssh, deploy-rs and Colmena",
-    &[apply::run],
-)];
+const ALL: [(&str, &str, &[Measure]); 3] = [
+    ("push", "all that a push costs: `apply` and `transfer`", &[apply::run, transfer::run]),
+    (
+        "apply",
+        "10 hosts at 50 ms: nothing to do and a change, beside ssh, deploy-rs and Colmena",
+        &[apply::run],
+    ),
+    ("transfer", "200 paths, 200 MB to one host at 0 and 50 ms, beside `nix copy`", &[transfer::run]),
+];
 
 pub(crate) fn run(name: Option<&str>, json: bool) -> Result<ExitCode> {
     let Some(name) = name else {
