@@ -146,7 +146,7 @@ mod tests {
         Observed {
             system: Some("x86_64-linux".into()),
             nixos: true,
-            nix: Some("2.26.3".into()),
+            nix: true,
             current: Some(path(current)),
             profile: Some(path(profile)),
             ..Observed::default()
@@ -206,7 +206,7 @@ mod tests {
             nix: bool, nixos: bool, arm: bool, activating: bool, current in 0..2_u8, profile in 0..2_u8,
         ) {
             let seen = Observed {
-                nix: nix.then(|| "2.26.3".into()),
+                nix,
                 nixos,
                 system: Some(if arm { "aarch64-linux" } else { "x86_64-linux" }.into()),
                 activating,

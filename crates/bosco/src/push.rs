@@ -209,7 +209,7 @@ impl Host {
         let mut closure = closure.clone();
         closure.retain(|info| left.contains(&info.path));
         let mut delivery = store.deliver(closure);
-        session.import(delivery.bytes()).await;
+        session.import(delivery.answer()).await;
         let (mut told, mut sent) = (Instant::now(), 0);
         let mut buffer = vec![0; CHUNK];
         loop {

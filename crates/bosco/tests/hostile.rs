@@ -13,7 +13,7 @@ use testbed::Operator;
 use testbed::fleet::sample;
 
 /// What an honest host says before anything is asked, but for what comes behind it.
-const HONEST: &str = "bosco 1\\nuser 0\\nsystem x86_64-linux\\nnixos yes\\nnix 2.26.3\\n";
+const HONEST: &str = "bosco 1\\nuser 0\\nsystem x86_64-linux\\nnixos yes\\nnix yes\\n";
 
 /// Runs bosco with a host that answers by this shell script.
 fn against(script: &str, args: &[&str]) -> Said {

@@ -36,7 +36,7 @@ pub(crate) fn observe(observed: &mut Observed, key: &str, value: &str) {
     match key {
         "system" => observed.system = Some(machine(value)),
         "nixos" => observed.nixos = true,
-        "nix" => observed.nix = Some(value.to_owned()),
+        "nix" => observed.nix = true,
         "booted" => observed.booted = path(),
         "current" => observed.current = path(),
         "profile" => observed.profile = path(),

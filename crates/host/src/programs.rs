@@ -125,15 +125,12 @@ fn a_store_that_gives_an_error_is_not_one_that_lacks_nothing() {
 
 #[test]
 fn an_import_that_breaks_ends_the_session_so_that_what_is_left_of_it_means_nothing() {
-    let store = "case $1 in --serve) echo 'error: bad archive' >&2; exit 1;; --version) echo 'nix-store (Nix) 2.26.3';; esac";
+    let store = "case $1 in --serve) echo 'error: bad archive' >&2; exit 1;; esac";
     let stubs = Stubs::new("broken", &[("nix-store", store), QUIET, ("systemd-run", "touch \"$HOME/ran\"")]);
     for shell in shells() {
         let import = format!("import 400000\n{}", "activate switch\n".repeat(20_000));
         let said = session(shell, &stubs.0, &stubs.0.join("state"), &[&import, "activate switch\n"]);
-        assert!(
-            said.contains("nix 2.26.3\n") && said.contains("log error: bad archive\n"),
-            "{shell:?}: {said}"
-        );
+        assert!(said.contains("nix yes\n") && said.contains("log error: bad archive\n"), "{shell:?}: {said}");
         assert!(said.ends_with("done 1\n"), "{shell:?}: it went on: {said}");
     }
 }

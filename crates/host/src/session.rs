@@ -171,9 +171,10 @@ impl Session {
         Ok(missing)
     }
 
-    /// Begins to hand over paths: so many bytes will be [passed](Self::pass), the input of a `nix-store --serve --write`.
-    pub async fn import(&mut self, bytes: u64) {
-        self.wire.send(format!("import {bytes}\n").as_bytes()).await;
+    /// Begins to hand over paths: what is [passed](Self::pass) then is the input of a `nix-store --serve --write`, with a
+    /// command that it does not know at its end. `answer` is how many bytes it answers where it has taken all.
+    pub async fn import(&mut self, answer: u64) {
+        self.wire.send(format!("import {answer}\n").as_bytes()).await;
     }
 
     /// Passes some of the bytes. False where the host has stopped taking them: why is in its

@@ -35,19 +35,18 @@ survey() {
   fact user "$(id -u)"
   fact system "$(uname -m)-linux"
   if [ -e /etc/NIXOS ] || grep -qs '^ID="*nixos"*$' /etc/os-release; then fact nixos yes; fi
-  if command -v nix-store >/dev/null; then
-    # It says its version only where it can write to its state: not on a full disk.
-    version=$(nix-store --version 2>/dev/null)
-    version=${version##* }
-    fact nix "${version:-unknown}"
-  fi
+  if command -v nix-store >/dev/null; then fact nix yes; fi
   fact booted "$(readlink -f /run/booted-system)"
-  fact current "$(readlink -f /run/current-system)"
+  current=$(readlink -f /run/current-system)
+  fact current "$current"
   fact profile "$(readlink -f /nix/var/nix/profiles/system)"
   fact candidate "$(readlink "$roots/candidate")"
   fact pushed "$(readlink "$roots/pushed")"
   if command -v systemctl >/dev/null && activating; then fact activating yes; fi
-  if nix-store --check-validity "$toplevel" 2>/dev/null; then fact has-toplevel yes; fi
+  # What runs is kept, and what is not there needs no question.
+  if [ "$current" = "$toplevel" ] || { [ -e "$toplevel" ] && nix-store --check-validity "$toplevel" 2>/dev/null; }; then
+    fact has-toplevel yes
+  fi
   kernel booted-kernel /run/booted-system
   kernel current-kernel /run/current-system
   fact free "$(df -kP /nix/store 2>/dev/null | sed -n '2s/^[^ ]* *[0-9]* *[0-9]* *\([0-9]*\) .*/\1/p')"
@@ -76,8 +75,12 @@ substitute() {
   printf '%s\n' "$paths" | missing "$1"
 }
 
-# Takes paths, as so many bytes of Nix's serve protocol.
-import() { head -c "$1" | nix-store --serve --write >/dev/null; }
+# Takes paths, in Nix's serve protocol. The end is a command that it does not know: it ends with an error then, having
+# read nothing that is not its own. What counts is how many bytes it answered.
+import() {
+  said=$(nix-store --serve --write | wc -c)
+  [ "$said" -eq "$1" ]
+}
 
 # In a unit of its own, so that neither a network that restarts nor a session that ends can cut it short. The unit's
 # name lets in one at a time.

@@ -12,8 +12,8 @@ pub struct Observed {
     pub system: Option<String>,
     /// Whether it is NixOS.
     pub nixos: bool,
-    /// The version of its Nix; none where there is no Nix.
-    pub nix: Option<String>,
+    /// It has Nix, as far as the user's programs go.
+    pub nix: bool,
     /// The system that it booted.
     pub booted: Option<StorePath>,
     /// The system that it runs.

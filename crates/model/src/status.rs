@@ -99,7 +99,7 @@ impl Observed {
     /// Why nothing can be deployed there, if so.
     #[must_use]
     pub fn unfit(&self) -> Option<Unfit> {
-        if self.nix.is_none() {
+        if !self.nix {
             Some(Unfit::NoNix)
         } else if !self.nixos {
             Some(Unfit::NotNixos)
@@ -140,7 +140,7 @@ mod tests {
     fn observed(current: &str, profile: &str) -> Observed {
         Observed {
             nixos: true,
-            nix: Some("2.26.3".into()),
+            nix: true,
             current: Some(path(current)),
             profile: Some(path(profile)),
             ..Observed::default()
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_machine_without_nix_or_nixos_is_unfit() {
-        let no_nix = Observed { nix: None, ..observed(NEW, NEW) };
+        let no_nix = Observed { nix: false, ..observed(NEW, NEW) };
         assert_eq!(State::of(&path(NEW), &no_nix), State::Unfit);
         let debian = Observed { nixos: false, ..observed(NEW, NEW) };
         assert_eq!(State::of(&path(NEW), &debian), State::Unfit);

@@ -19,6 +19,9 @@ use crate::{Error, Nix};
 
 /// What is asked, for errors.
 const PROGRAM: &str = "nix-store --serve";
+/// How much the pipe from it holds, in bytes.
+#[cfg(target_os = "linux")]
+const PIPE: usize = 1024 * 1024;
 /// What every archive begins with: `nix-archive-1`, as a text of the protocol.
 const ARCHIVE: [u8; 24] = *b"\x0d\0\0\0\0\0\0\0nix-archive-1\0\0\0";
 
@@ -56,13 +59,14 @@ struct Server {
 #[derive(Debug)]
 pub struct Delivery {
     server: Server,
-    /// How many bytes it has in all.
-    bytes: u64,
+    /// How many bytes the receiver answers where it has taken all of it.
+    answer: u64,
     paths: VecDeque<PathInfo>,
     /// What is to be handed out before more is read.
     head: VecDeque<u8>,
     /// The path that is being read, and how many bytes of it are still to come.
     present: Option<(StorePath, u64)>,
+    ended: bool,
 }
 
 impl Nix {
@@ -75,6 +79,9 @@ impl Nix {
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Error::Process { program: PROGRAM.into(), why: "it has no input or output".into() });
         };
+        // As in `wire`, for the same reason.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE);
         let stderr = child.stderr.take();
         let log = tokio::spawn(async move { read_log(stderr, &mut |_| {}).await });
         let stdout = BufReader::with_capacity(64 * 1024, stdout);
@@ -133,10 +140,15 @@ impl Store {
             // The end of its input ends the process behind its last answer: an archive that is too short leaves nobody
             // waiting.
         });
-        let head: VecDeque<u8> = Message::hello().0.into();
-        let bytes =
-            head.len() as u64 + paths.iter().map(|info| info.head().0.len() as u64 + info.size).sum::<u64>();
-        Delivery { server, bytes, paths: paths.into(), head, present: None }
+        let answer = serve::HELLO + serve::TAKEN * paths.len() as u64;
+        Delivery {
+            server,
+            answer,
+            paths: paths.into(),
+            head: Message::hello().0.into(),
+            present: None,
+            ended: false,
+        }
     }
 }
 
@@ -173,10 +185,10 @@ impl PathInfo {
 }
 
 impl Delivery {
-    /// How many bytes there are in all.
+    /// How many bytes the receiver answers where it has taken all of it.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+    pub fn answer(&self) -> u64 {
+        self.answer
     }
 
     /// The next bytes; none where it is through.
@@ -218,10 +230,16 @@ impl Delivery {
     async fn begin(&mut self) -> io::Result<()> {
         let before = self.present.take().map(|(path, _)| path);
         let Some(info) = self.paths.pop_front() else {
-            return match before {
-                Some(path) if self.server.stdout.read(&mut [0]).await? > 0 => Err(damaged(&path)),
-                _ => Ok(()),
-            };
+            if let Some(path) = before
+                && self.server.stdout.read(&mut [0]).await? > 0
+            {
+                return Err(damaged(&path));
+            }
+            if !self.ended {
+                self.ended = true;
+                self.head.extend(Message::end().0);
+            }
+            return Ok(());
         };
         let mut beginning = [0; ARCHIVE.len()];
         let read = self.server.stdout.read_exact(&mut beginning).await;

@@ -14,6 +14,10 @@ const CLIENT: u64 = 0x390c_9deb;
 const SERVER: u64 = 0x5452_eecb;
 /// The version that is spoken, 2.5: the first one in which a path comes with its hash and signatures.
 const VERSION: u64 = 0x205;
+/// How many bytes a server says first.
+pub(crate) const HELLO: u64 = 16;
+/// How many bytes a server says of each path that it has taken.
+pub(crate) const TAKEN: u64 = 8;
 /// The longest text that is read, in bytes.
 const MAX_TEXT: u64 = 64 * 1024;
 /// The longest list that is read.
@@ -40,6 +44,11 @@ impl Message {
     /// What a client begins with.
     pub(crate) fn hello() -> Self {
         Self::default().number(CLIENT).number(VERSION)
+    }
+
+    /// What ends a server that is to leave its input open: a command that none knows.
+    pub(crate) fn end() -> Self {
+        Self::default().number(0)
     }
 
     pub(crate) fn verb(self, verb: Verb) -> Self {

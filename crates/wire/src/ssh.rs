@@ -26,6 +26,9 @@ const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_LINE: usize = 64 * 1024;
 /// The most that is kept of what `ssh` says beside the answer, in bytes.
 const MAX_SAID: usize = 64 * 1024;
+/// How much the pipe to `ssh` holds, in bytes: the most that everybody may ask for.
+#[cfg(target_os = "linux")]
+const PIPE: usize = 1024 * 1024;
 /// The signal of a Ctrl-C.
 const SIGINT: i32 = 2;
 /// How long the other side may take nothing of what it is sent: Nix writes one path to a slow disk before it reads the next.
@@ -126,6 +129,9 @@ impl Ssh {
         else {
             return Err(Error::new(Trouble::Other, &display, "it has no input or output"));
         };
+        // Those at its ends wait for each other less often. Where that is not allowed, it works all the same.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE);
         let said = Arc::new(Mutex::new(Vec::new()));
         let listener = tokio::spawn(listen(stderr, Arc::clone(&said)));
         Ok(Wire {

@@ -2,7 +2,7 @@
 //! and at 50 ms round trip, and beside what ssh alone makes of as many bytes.
 //!
 //! The paths are a tree, as closures are, of noise that no compression helps with. What one way has brought is deleted on
-//! the host before the next, so that all bring the same. bosco's evaluation is taken off: `nix copy` is told the path.
+//! the host before the next, so that all bring the same. What `bosco build` takes is taken off: `nix copy` is told what is built already.
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use testbed::fleet::create;
 use testbed::{Host, Lab, LabSpec, Operator};
 
-use crate::bench::commands::{command, evaluate, quiet, ssh, text};
+use crate::bench::commands::{command, quiet, ssh, text};
 use crate::bench::{Figure, median, time};
 use crate::tools::build;
 
@@ -64,6 +64,10 @@ pub(crate) fn run() -> Result<Vec<Figure>> {
         let to = format!("{scheme}://{HOST}");
         quiet(command(operator, "nix").args(["copy", "--no-check-sigs", "--to", &to, &toplevel]))
     };
+    let make = || {
+        let mut bosco = command(operator, &bosco);
+        quiet(bosco.args(["build", "--color", "never"]).current_dir(fleet.path()))
+    };
     let push = || {
         let mut bosco = command(operator, &bosco);
         quiet(bosco.args(["apply", "--goal", "push", "--color", "never"]).current_dir(fleet.path()))
@@ -73,17 +77,17 @@ pub(crate) fn run() -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (round_trip, most) in [(0, 1.0), (50, 1.0 / 3.0)] {
         host.delay(Duration::from_millis(round_trip) / 2)?;
-        let (mut evaluations, mut pushes, mut copies, mut ng_copies, mut streams) =
+        let (mut builds, mut pushes, mut copies, mut ng_copies, mut streams) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for run in 1..=RUNS {
             eprintln!("transfer: {round_trip} ms, run {run} of {RUNS}");
-            evaluations.push(time(|| evaluate(operator, fleet.path()))?);
+            builds.push(time(make)?);
             streams.push(time(stream)?);
             pushes.push(load.bring(push)?);
             copies.push(load.bring(|| nix_copy("ssh"))?);
             ng_copies.push(load.bring(|| nix_copy("ssh-ng"))?);
         }
-        let push = median(pushes) - median(evaluations);
+        let push = median(pushes) - median(builds);
         let (copy, ng_copy, stream) = (median(copies), median(ng_copies), median(streams));
         let (best, scheme) = if copy <= ng_copy { (copy, "ssh") } else { (ng_copy, "ssh-ng") };
         let rate = |seconds: f64| load.megabytes / seconds;
