@@ -59,7 +59,10 @@ let
       builtins.any holds condition.any;
 in
 if condition != null && !holds condition then
-  { selected = null; }
+  {
+    selected = null;
+    inherit tags;
+  }
 else if system then
   {
     selected = {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bosco_model::{Goal, Selector};
+use bosco_model::{Goal, HostName, Selector};
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
@@ -17,7 +17,7 @@ Exit codes:
   1    bosco could not work at all: no Nix, no ssh, an answer of theirs that can't be read
   2    a mistake in the question: arguments, a selector without match, no fleet here
   3    a host could not be evaluated or built; apply delivered nothing to any
-  4    a host could not be deployed, refused, or did not let bosco in
+  4    a host could not be deployed, refused, or did not let bosco in; a command failed on it
   5    a host could not be reached; all others are done
   130  interrupted";
 
@@ -60,8 +60,8 @@ pub(crate) enum Command {
     /// Bring hosts to what the fleet says
     ///
     /// Evaluates and builds the selected hosts here, copies what each lacks, and activates it. Nothing is delivered if
-    /// one of them fails to evaluate, or one that answers fails to build. A host that already runs what it should is left alone; one that can't be
-    /// reached is skipped and said so.
+    /// one of them fails to evaluate, or one that answers fails to build. A host that already runs what it should is left
+    /// alone; one that can't be reached is skipped and said so.
     #[command(after_help = EXIT_CODES)]
     Apply(Apply),
     /// Build hosts here, touch none
@@ -75,6 +75,31 @@ pub(crate) enum Command {
     /// Compare what hosts run with what they should run
     #[command(after_help = EXIT_CODES)]
     Status(Selection),
+    /// Run a command on hosts, as root
+    ///
+    /// One word is a command line for the host's shell, several are a program with its arguments. What the hosts said is
+    /// shown at the end, once where many said the same. For example: `bosco exec @web -- systemctl is-active nginx`, or
+    /// `bosco exec '*' -- 'df -h / | tail -1'`.
+    #[command(after_help = EXIT_CODES)]
+    Exec {
+        /// Which hosts; `*` is all
+        #[arg(value_parser = Selector::parse)]
+        selector: Selector,
+        /// The command
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+    /// Log in to a host, or run a command there
+    ///
+    /// This is your own `ssh`, with the address, user, port and options that the fleet declares; it ends as `ssh` does.
+    Ssh {
+        /// The host
+        #[arg(value_parser = HostName::parse)]
+        host: HostName,
+        /// A command, as for `ssh`; a login shell without one
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
     /// Ask the fleet's configuration for something
     ///
     /// `nodes`, `lib` and `pkgs` are in scope, and a function gets them as its argument. For example:
@@ -134,8 +159,18 @@ pub(crate) struct Selection {
     /// Which hosts; all without it
     ///
     /// `web-*` by name, `@tag` by tag, `a,b` either, `@web & !@canary` both, `!` not, parentheses group.
-    #[arg(long, value_parser = Selector::parse, value_name = "SELECTOR")]
-    pub(crate) on: Option<Selector>,
+    #[arg(value_parser = Selector::parse)]
+    selector: Option<Selector>,
+    /// The same, as Colmena has it
+    #[arg(long, value_parser = Selector::parse, value_name = "SELECTOR", conflicts_with = "selector")]
+    on: Option<Selector>,
+}
+
+impl Selection {
+    /// The hosts that were asked for; all without one.
+    pub(crate) fn selector(&self) -> Option<&Selector> {
+        self.selector.as_ref().or(self.on.as_ref())
+    }
 }
 
 /// When output is coloured.

@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
+use bosco_model::HostName;
 use serde::Serialize;
+
+use crate::outcome::Outcome;
 
 /// How a command ended; `cli::EXIT_CODES` says what each means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +52,12 @@ pub(crate) struct Error {
 impl Error {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), hint: None }
+    }
+
+    /// What came of a host, where it is the only one.
+    pub(crate) fn of(host: &HostName, outcome: &Outcome) -> Self {
+        let message = format!("{host}: {}", outcome.words());
+        Self { exit: outcome.exit(), message, hint: outcome.hint().map(str::to_owned) }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

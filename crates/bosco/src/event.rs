@@ -18,6 +18,8 @@ pub(crate) enum Stage {
     Wait,
     Copy,
     Activate,
+    /// A command of the operator's.
+    Run,
 }
 
 impl Stage {
@@ -30,6 +32,7 @@ impl Stage {
             Self::Wait => "waiting for the others",
             Self::Copy => "copying",
             Self::Activate => "activating",
+            Self::Run => "running",
         }
     }
 }

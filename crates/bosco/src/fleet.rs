@@ -1,11 +1,12 @@
 //! The fleet that a command works on: found from the working directory, narrowed by a selector, evaluated host by host.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bosco_model::{Condition, Declaration, Host, HostName, Reach, Selector};
-use bosco_nix::{Fleet, LogLine, Nix, Source};
+use bosco_nix::{Evaluated, Fleet, LogLine, Nix, Source};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -13,6 +14,7 @@ use crate::cli::Place;
 use crate::error::{Error, Exit};
 use crate::event::{Event, Sink, Stage};
 use crate::outcome::Outcome;
+use crate::suggest::{first_of, instead_of, near};
 
 /// What one evaluation of a NixOS host may need, in bytes: so many are run side by side as have room.
 const MEMORY_PER_EVALUATION: u64 = 1024 * 1024 * 1024;
@@ -24,6 +26,8 @@ pub(crate) struct Context {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) events: Sink,
     evaluations: Arc<Semaphore>,
+    /// The tags of hosts that were evaluated and are not selected.
+    tags: Arc<Mutex<BTreeMap<HostName, Vec<String>>>>,
     started: Instant,
 }
 
@@ -43,14 +47,13 @@ impl Context {
         let fleet = nix.fleet(&source, &mut listen(&events, None)).await?;
         events(Event::Fleet { source: fleet.source.to_string(), form: fleet.form, hosts: fleet.hosts.len() });
         let evaluations = Arc::new(Semaphore::new(evaluations_side_by_side()));
-        Ok(Self { nix, fleet: Arc::new(fleet), events, evaluations, started })
+        Ok(Self { nix, fleet: Arc::new(fleet), events, evaluations, tags: Arc::default(), started })
     }
 
     /// The hosts that the selector may mean; all without one.
     pub(crate) fn choose(&self, selector: Option<&Selector>) -> Result<Vec<Chosen>, Error> {
-        let is_unknown = |name: &String| self.fleet.hosts.iter().all(|host| host.as_str() != name);
-        if let Some(name) = selector.map(Selector::names).unwrap_or_default().into_iter().find(is_unknown) {
-            return Err(Error::new(Exit::Usage, format!("no host is called `{name}`")).hint(self.names()));
+        for name in selector.map(Selector::names).unwrap_or_default() {
+            self.knows(&name)?;
         }
         let chosen: Vec<Chosen> = self
             .fleet
@@ -71,23 +74,46 @@ impl Context {
         Ok(chosen)
     }
 
+    /// That there is a host of that name.
+    pub(crate) fn knows(&self, name: &str) -> Result<(), Error> {
+        let names: Vec<&str> = self.fleet.hosts.iter().map(HostName::as_str).collect();
+        if names.contains(&name) {
+            return Ok(());
+        }
+        Err(Error::new(Exit::Usage, format!("no host is called `{name}`")).hint(instead_of(name, &names)))
+    }
+
     /// The error for a selector that selects nothing.
     pub(crate) fn no_match(&self, selector: Option<&Selector>) -> Error {
-        match selector {
-            Some(selector) if !self.fleet.hosts.is_empty() => {
-                Error::new(Exit::Usage, format!("no host matches `{selector}`")).hint(self.names())
+        let Some(selector) = selector.filter(|_| !self.fleet.hosts.is_empty()) else {
+            return Error::new(Exit::Usage, "the fleet declares no hosts");
+        };
+        let evaluated = self.tags.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Of hosts whose name settled it, the tags are not known.
+        let all = evaluated.len() == self.fleet.hosts.len();
+        let tags: BTreeSet<String> = evaluated.into_values().flatten().collect();
+        let is_unknown = |tag: &String| all && !tags.contains(tag);
+        let hint = match selector.tags().into_iter().find(is_unknown) {
+            Some(tag) if !tags.is_empty() => {
+                let near: Vec<String> =
+                    near(&tag, tags.iter().map(String::as_str)).map(|tag| format!("`@{tag}`")).collect();
+                let known: Vec<String> = tags.iter().map(|tag| format!("@{tag}")).collect();
+                if near.is_empty() {
+                    format!("no host has the tag `@{tag}`; there are {}", first_of(&known))
+                } else {
+                    format!("no host has the tag `@{tag}`; did you mean {}?", near.join(" or "))
+                }
             }
-            _ => Error::new(Exit::Usage, "the fleet declares no hosts"),
-        }
+            Some(tag) => format!("no host has the tag `@{tag}`, or any"),
+            None => self.names(),
+        };
+        Error::new(Exit::Usage, format!("no host matches `{selector}`")).hint(hint)
     }
 
     /// Which hosts there are, for a hint.
     fn names(&self) -> String {
-        const SHOWN: usize = 20;
-        let names: Vec<_> = self.fleet.hosts.iter().take(SHOWN).map(HostName::as_str).collect();
-        let more = self.fleet.hosts.len().saturating_sub(SHOWN);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("the fleet has {}{more}; `bosco hosts` lists them with their tags", names.join(", "))
+        let names: Vec<String> = self.fleet.hosts.iter().map(ToString::to_string).collect();
+        format!("the fleet has {}; `bosco hosts` lists them with their tags", first_of(&names))
     }
 
     /// Evaluates one host: how to deploy it and what it should run. `None` where its tags say that it is not selected.
@@ -97,8 +123,7 @@ impl Context {
         let condition = chosen.condition.as_ref();
         let answer = self.nix.declaration(&self.fleet, &chosen.name, condition, &mut listen).await;
         let declared = answer.map_err(|error| failed(Stage::Evaluate, &error))?;
-        self.look_at(chosen, declared.as_ref().map(|declared| &declared.host));
-        Ok(declared)
+        Ok(self.selected(chosen, declared, |declared| &declared.host))
     }
 
     /// Evaluates how to deploy one host.
@@ -107,20 +132,24 @@ impl Context {
         let _permit = self.evaluations.acquire().await;
         let answer = self.nix.host(&self.fleet, &chosen.name, chosen.condition.as_ref(), &mut listen).await;
         let host = answer.map_err(|error| failed(Stage::Evaluate, &error))?;
-        self.look_at(chosen, host.as_ref());
-        Ok(host)
+        Ok(self.selected(chosen, host, |host| host))
     }
 
-    /// Tells what an evaluation leaves to be told.
-    fn look_at(&self, chosen: &Chosen, host: Option<&Host>) {
-        match host {
-            None => (self.events)(Event::Done { host: chosen.name.clone() }),
-            Some(host) => {
-                for option in &host.ignored {
+    /// Parts the hosts that are selected from the others, and tells what an evaluation leaves to be told.
+    fn selected<T>(&self, chosen: &Chosen, evaluated: Evaluated<T>, host: fn(&T) -> &Host) -> Option<T> {
+        match evaluated {
+            Evaluated::Tagged(tags) => {
+                self.tags.lock().unwrap_or_else(PoisonError::into_inner).insert(chosen.name.clone(), tags);
+                (self.events)(Event::Done { host: chosen.name.clone() });
+                None
+            }
+            Evaluated::Selected(selected) => {
+                for option in &host(&selected).ignored {
                     let text =
                         format!("`{option}` is set; bosco does not do that yet, and goes on without it");
-                    (self.events)(Event::Warning { host: Some(host.name.clone()), text });
+                    (self.events)(Event::Warning { host: Some(chosen.name.clone()), text });
                 }
+                Some(selected)
             }
         }
     }

@@ -14,6 +14,7 @@ mod gate;
 mod outcome;
 mod push;
 mod show;
+mod suggest;
 
 use std::process::ExitCode;
 

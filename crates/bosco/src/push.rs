@@ -268,7 +268,7 @@ pub(crate) async fn connect(ssh: &Ssh, declared: &Declaration) -> Result<(Sessio
 }
 
 /// An error of a session as what came of the host.
-fn troubled(stage: Stage, error: &bosco_host::Error) -> Outcome {
+pub(crate) fn troubled(stage: Stage, error: &bosco_host::Error) -> Outcome {
     match error {
         bosco_host::Error::Wire(wire) if stage == Stage::Connect && wire.trouble.is_offline() => {
             Outcome::Offline { reason: error.to_string(), hint: error.hint() }

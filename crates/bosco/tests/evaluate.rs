@@ -170,12 +170,15 @@ fn a_selector_without_match_names_the_hosts_that_there_are() {
     bosco(&operator, &fleet, &["apply", "--on", "host1,host9"])
         .exits(2)
         .says("no host is called `host9`")
-        .says("host1, host2, laptop");
-    for selector in ["db-*", "@nowhere", "host1 & @canary"] {
-        bosco(&operator, &fleet, &["apply", "--on", selector])
-            .exits(2)
-            .says(&format!("no host matches `{selector}`"))
-            .says("host1, host2, laptop");
+        .says("did you mean `host1` or `host2`?");
+    for (selector, hint) in [
+        ("db-*", "the fleet has host1, host2, laptop"),
+        ("@nowhere", "no host has the tag `@nowhere`; there are @canary, @web"),
+        // Its own tags are all that was asked for.
+        ("host1 & @canary", "the fleet has host1, host2, laptop"),
+    ] {
+        let said = bosco(&operator, &fleet, &["apply", "--on", selector]).exits(2);
+        said.says(&format!("no host matches `{selector}`")).says(hint);
     }
 }
 

@@ -12,7 +12,9 @@ use tokio::time::Instant;
 
 use crate::answer::{self, Line};
 
+const PRELUDE: &str = include_str!("prelude.sh");
 const SESSION: &str = include_str!("session.sh");
+const EXEC: &str = include_str!("exec.sh");
 const ACTIVATE: &str = include_str!("activate.sh");
 
 /// What Nix and its database say where the disk is full.
@@ -27,6 +29,8 @@ const MAX_ANSWER: usize = 50_000;
 /// How many paths go into one question: few enough for a program's arguments, and for an answer that fits into the
 /// connection's buffers while the question is still being sent.
 const PATHS_AT_ONCE: usize = 5_000;
+/// How much is kept of what a command of the operator's says, in bytes.
+const MAX_OUTPUT: usize = 1024 * 1024;
 /// How much is kept of what programs on the host say, in bytes.
 const MAX_LOG: usize = 128 * 1024;
 
@@ -38,6 +42,8 @@ const ASK: Duration = Duration::from_secs(120);
 const SUBSTITUTE: Duration = Duration::from_secs(3600);
 /// How long the host may take to register what it was sent, after the last byte.
 const IMPORT: Duration = Duration::from_secs(600);
+/// How long a command of the operator's may take: longer than anybody waits.
+const RUN: Duration = Duration::from_secs(24 * 3600);
 /// How long an activation may take; the host ends it then.
 const ACTIVATION: Duration = Duration::from_secs(900);
 
@@ -100,7 +106,43 @@ impl Session {
     /// # Errors
     /// [`Error::Wire`] with what the trouble comes down to.
     pub async fn open(ssh: &Ssh, target: &Target, toplevel: &StorePath) -> Result<(Self, Observed), Error> {
-        let program = program(toplevel);
+        let mut session = Self::start(ssh, target, &program(toplevel)).await?;
+        let mut observed = Observed::default();
+        let mut user = None;
+        let mut observe = |key: &str, value: &str| {
+            if key == "user" {
+                user = Some(value.to_owned());
+            }
+            answer::observe(&mut observed, key, value);
+        };
+        session.answer(ASK, MAX_LOG, &mut observe).await?;
+        session.is_root(user.as_deref())?;
+        Ok((session, observed))
+    }
+
+    /// Runs a command line on a host, as root, and gives its exit code and what it said, on its output and its errors
+    /// alike; of what is longer than a megabyte, the beginning.
+    ///
+    /// # Errors
+    /// [`Error::Wire`] where it could not be run, or its end could not be seen.
+    pub async fn run(ssh: &Ssh, target: &Target, command: &str) -> Result<(i32, String), Error> {
+        let program = format!("command={}\n{PRELUDE}{EXEC}", quote(command));
+        let mut session = Self::start(ssh, target, &program).await?;
+        let mut user = None;
+        let mut take = |key: &str, value: &str| {
+            if key == "user" {
+                user = Some(value.to_owned());
+            }
+        };
+        let ran = session.answer(RUN, MAX_OUTPUT, &mut take).await;
+        session.is_root(user.as_deref())?;
+        let ran = ran?;
+        session.close().await;
+        Ok(ran)
+    }
+
+    /// Connects, and starts a program there.
+    async fn start(ssh: &Ssh, target: &Target, program: &str) -> Result<Self, Error> {
         let mut wire = ssh.connect(target, &bootstrap(target, program.len()))?;
         wire.send(program.as_bytes()).await;
         let deadline = Instant::now() + GREET;
@@ -112,21 +154,17 @@ impl Session {
                 return Err(wire.trouble(Trouble::Garbled, "it prints without end").into());
             }
         }
-        let mut session = Self { wire };
-        let mut observed = Observed::default();
-        let mut user = None;
-        let mut observe = |key: &str, value: &str| {
-            if key == "user" {
-                user = Some(value.to_owned());
+        Ok(Self { wire })
+    }
+
+    fn is_root(&self, user: Option<&str>) -> Result<(), Error> {
+        match user {
+            Some("0") => Ok(()),
+            user => {
+                let said = format!("it runs commands as user {}", user.unwrap_or_default());
+                Err(self.wire.trouble(Trouble::NoRoot, &said).into())
             }
-            answer::observe(&mut observed, key, value);
-        };
-        session.answer(ASK, &mut observe).await?;
-        if user.as_deref() != Some("0") {
-            let said = format!("it runs commands as user {}", user.unwrap_or_default());
-            return Err(session.wire.trouble(Trouble::NoRoot, &said).into());
         }
-        Ok((session, observed))
     }
 
     /// Which of these paths the host does not have, in their order.
@@ -162,7 +200,7 @@ impl Session {
                     named.insert(value.to_owned());
                 }
             };
-            match self.answer(limit, &mut take).await? {
+            match self.answer(limit, MAX_LOG, &mut take).await? {
                 // It gets what it was asked about and lacks, whatever else it names.
                 (0, _) => missing.extend(some.iter().filter(|path| named.contains(path.as_str())).cloned()),
                 (_, log) => return Err(Error::Import(why(&log))),
@@ -189,7 +227,7 @@ impl Session {
     /// # Errors
     /// [`Error::Import`] where it says no.
     pub async fn imported(&mut self) -> Result<(), Error> {
-        match self.answer(IMPORT, &mut |_, _| {}).await? {
+        match self.answer(IMPORT, MAX_LOG, &mut |_, _| {}).await? {
             (0, _) => Ok(()),
             (_, log) => Err(Error::Import(why(&log))),
         }
@@ -203,7 +241,7 @@ impl Session {
     pub async fn activate(&mut self, goal: Goal) -> Result<Activation, Error> {
         let words: Vec<_> = steps(goal).iter().map(|step| step.word()).collect();
         self.wire.send(format!("activate {}\n", words.join(" ")).as_bytes()).await;
-        let (code, log) = self.answer(ACTIVATION + ASK, &mut |_, _| {}).await?;
+        let (code, log) = self.answer(ACTIVATION + ASK, MAX_LOG, &mut |_, _| {}).await?;
         if code != 0 {
             return Err(Error::Start(why(&log)));
         }
@@ -211,7 +249,7 @@ impl Session {
         let mut unreadable = None;
         self.wire.send(b"results\n").await;
         let (_, said) = self
-            .answer(ASK, &mut |key, value| match (key, answer::result(value)) {
+            .answer(ASK, MAX_LOG, &mut |key, value| match (key, answer::result(value)) {
                 ("result", Ok(result)) => results.push(result),
                 ("result", Err(error)) => unreadable = Some(error),
                 _ => {}
@@ -232,6 +270,7 @@ impl Session {
     async fn answer(
         &mut self,
         limit: Duration,
+        most: usize,
         fact: &mut (dyn FnMut(&str, &str) + Send),
     ) -> Result<(i32, String), Error> {
         let deadline = Instant::now() + limit;
@@ -243,7 +282,7 @@ impl Session {
             }
             match answer::line(&text) {
                 Ok(Line::Done(code)) => return Ok((code, log)),
-                Ok(Line::Log(line)) if log.len() < MAX_LOG => {
+                Ok(Line::Log(line)) if log.len() < most => {
                     log.push_str(line);
                     log.push('\n');
                 }
@@ -272,7 +311,7 @@ fn why(log: &str) -> String {
 /// The host's side of the session.
 pub(crate) fn program(toplevel: &StorePath) -> String {
     let (toplevel, limit, activation) = (quote(toplevel.as_str()), ACTIVATION.as_secs(), quote(ACTIVATE));
-    format!("toplevel={toplevel}\nlimit={limit}\nactivation={activation}\n{SESSION}")
+    format!("toplevel={toplevel}\nlimit={limit}\nactivation={activation}\n{PRELUDE}{SESSION}")
 }
 
 /// The command that reads the program from the connection and runs it, as root. It is short, and means the same to all of

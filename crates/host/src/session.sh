@@ -1,21 +1,8 @@
-# The host's side of a push, in plain POSIX shell: nothing is needed there but Nix and sshd. It is read from the
-# connection, answers in lines of `KEY VALUE`, ends each answer with `done CODE`, and ends with the connection.
+# The host's side of a push. It answers what the host is before anything is asked, and ends with the connection.
 # The variables `toplevel`, `limit` and `activation` stand before it.
-set -u
-umask 022
-# A login shell's limit on idle input would end the session during a long build.
-unset TMOUT
-PATH=$PATH:/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin:/usr/bin:/bin:/usr/sbin:/sbin
-export PATH
-
 roots=/nix/var/nix/gcroots/bosco
 run=/run/bosco
 results=$run/results.$$
-
-# The newline in front is for a program that has not ended its last line.
-finish() { printf '\ndone %s\n' "$1"; }
-
-fact() { [ -z "$2" ] || printf '%s %s\n' "$1" "$2"; }
 
 # What only a boot can bring in, of the system $2. A container has none of it.
 kernel() {
@@ -32,7 +19,6 @@ activating() {
 }
 
 survey() {
-  fact user "$(id -u)"
   fact system "$(uname -m)-linux"
   if [ -e /etc/NIXOS ] || grep -qs '^ID="*nixos"*$' /etc/os-release; then fact nixos yes; fi
   if command -v nix-store >/dev/null; then fact nix yes; fi
@@ -51,15 +37,6 @@ survey() {
   kernel current-kernel /run/current-system
   fact free "$(df -kP /nix/store 2>/dev/null | sed -n '2s/^[^ ]* *[0-9]* *[0-9]* *\([0-9]*\) .*/\1/p')"
   finish 0
-}
-
-# Runs a command, gives each line that it says a key by the sed script $1, and ends the answer with its exit code.
-answer() {
-  keys=$1
-  shift
-  exec 3>&1
-  code=$({ { "$@" 2>&1 4>&-; echo "$?" >&4; } | sed "$keys" >&3; } 4>&1)
-  finish "$code"
 }
 
 root() { mkdir -p "$roots" && ln -sfn "$toplevel" "$roots/$1"; }
@@ -100,7 +77,6 @@ activate() {
   done
 }
 
-printf 'bosco 1\n'
 survey
 while read -r verb arguments; do
   case $verb in

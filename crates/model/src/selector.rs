@@ -111,8 +111,22 @@ impl Selector {
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let mut names = Vec::new();
-        self.0.names(&mut names);
+        self.0.collect(&mut names, |node| match node {
+            Node::Name(pattern) => Some(pattern),
+            _ => None,
+        });
         names
+    }
+
+    /// The tags that it names without a wildcard.
+    #[must_use]
+    pub fn tags(&self) -> Vec<String> {
+        let mut tags = Vec::new();
+        self.0.collect(&mut tags, |node| match node {
+            Node::Tag(pattern) => Some(pattern),
+            _ => None,
+        });
+        tags
     }
 
     /// What it says of a host of which only the name is known.
@@ -123,17 +137,14 @@ impl Selector {
 }
 
 impl Node {
-    fn names(&self, names: &mut Vec<String>) {
+    /// The patterns of one kind that have no wildcard.
+    fn collect(&self, words: &mut Vec<String>, kind: fn(&Self) -> Option<&WildMatch>) {
+        let word = kind(self).map(ToString::to_string);
+        words.extend(word.filter(|word| !word.contains(['*', '?'])));
         match self {
-            Self::Name(pattern) => {
-                let name = pattern.to_string();
-                if !name.contains(['*', '?']) {
-                    names.push(name);
-                }
-            }
-            Self::Tag(_) => {}
-            Self::Not(inner) => inner.names(names),
-            Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.names(names)),
+            Self::Name(_) | Self::Tag(_) => {}
+            Self::Not(inner) => inner.collect(words, kind),
+            Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.collect(words, kind)),
         }
     }
 
@@ -384,7 +395,7 @@ mod tests {
     #[test]
     fn the_names_without_a_wildcard_are_known() {
         let selector = Selector::parse("a, web-*, !(b & @c)").unwrap();
-        assert_eq!(selector.names(), ["a", "b"]);
+        assert_eq!((selector.names(), selector.tags()), (vec!["a".into(), "b".into()], vec!["c".into()]));
     }
 
     #[test]

@@ -79,6 +79,17 @@ struct FleetAnswer {
 #[derive(Deserialize)]
 struct HostAnswer<T> {
     selected: Option<T>,
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+/// What came of evaluating a host that a selector may mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Evaluated<T> {
+    /// It is selected.
+    Selected(T),
+    /// It is not: these are its tags.
+    Tagged(Vec<String>),
 }
 
 #[derive(Serialize)]
@@ -127,8 +138,8 @@ impl Nix {
         })
     }
 
-    /// Evaluates one host: how to deploy it and what it should run, in one pass. `None` where `condition` does not hold
-    /// for its tags; its toplevel is not evaluated then.
+    /// Evaluates one host: how to deploy it and what it should run, in one pass. Where `condition` does not hold for its
+    /// tags, its toplevel is not evaluated.
     ///
     /// # Errors
     /// [`Error::Failed`] with Nix's own words.
@@ -138,7 +149,7 @@ impl Nix {
         host: &HostName,
         condition: Option<&Condition>,
         listen: &mut (dyn FnMut(LogLine) + Send),
-    ) -> Result<Option<Declaration>, Error> {
+    ) -> Result<Evaluated<Declaration>, Error> {
         self.evaluate_host(fleet, &HostQuestion { host, condition, system: true }, listen).await
     }
 
@@ -152,7 +163,7 @@ impl Nix {
         host: &HostName,
         condition: Option<&Condition>,
         listen: &mut (dyn FnMut(LogLine) + Send),
-    ) -> Result<Option<Host>, Error> {
+    ) -> Result<Evaluated<Host>, Error> {
         self.evaluate_host(fleet, &HostQuestion { host, condition, system: false }, listen).await
     }
 
@@ -161,12 +172,12 @@ impl Nix {
         fleet: &Fleet,
         question: &HostQuestion<'_>,
         listen: &mut (dyn FnMut(LogLine) + Send),
-    ) -> Result<Option<T>, Error> {
+    ) -> Result<Evaluated<T>, Error> {
         let question = serde_json::to_string(question)
             .map_err(|error| Error::Answer { program: "nix eval".into(), why: error.to_string() })?;
         let expression = format!("({EVALUATE}) (builtins.fromJSON {})", nix_string(&question));
         let answer: HostAnswer<T> = self.evaluate(&fleet.source, &expression, listen).await?;
-        Ok(answer.selected)
+        Ok(answer.selected.map_or(Evaluated::Tagged(answer.tags), Evaluated::Selected))
     }
 
     /// Evaluates an expression with `nodes`, `lib` and `pkgs` of a source in scope, and gives its value in Nix's own

@@ -15,6 +15,6 @@ mod version;
 pub use build::Root;
 pub use closure::{Delivery, PathInfo, Store};
 pub use command::{Error, LogLine, Nix};
-pub use evaluate::{Fleet, Form};
+pub use evaluate::{Evaluated, Fleet, Form};
 pub use source::{NoSource, Source};
 pub use version::Version;

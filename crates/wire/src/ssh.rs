@@ -73,13 +73,23 @@ impl Ssh {
         }
     }
 
+    /// The `ssh` of a person who wants to be on a host, or to run a command there as `ssh` runs it.
+    #[must_use]
+    pub fn login(&self, target: &Target, command: &[String]) -> std::process::Command {
+        let mut ssh = std::process::Command::new("ssh");
+        ssh.args(self.of_the_fleet(target)).args(address(target)).args(command);
+        ssh
+    }
+
+    /// The options that come first: the operator's configuration, then those of the fleet.
+    fn of_the_fleet(&self, target: &Target) -> Vec<OsString> {
+        let config = self.config.iter().flat_map(|config| ["-F".into(), config.clone()]);
+        config.chain(target.ssh_options.iter().map(OsString::from)).collect()
+    }
+
     /// The arguments of `ssh` for a command on a host. What comes first wins: the fleet's own options over ours.
     fn arguments(&self, target: &Target, command: &str) -> Vec<OsString> {
-        let mut args: Vec<OsString> = Vec::new();
-        if let Some(config) = &self.config {
-            args.extend(["-F".into(), config.clone()]);
-        }
-        args.extend(target.ssh_options.iter().map(OsString::from));
+        let mut args = self.of_the_fleet(target);
         let ours = [
             format!("ConnectTimeout={}", CONNECT.as_secs()),
             format!("ServerAliveInterval={}", ALIVE_INTERVAL.as_secs()),
@@ -97,14 +107,8 @@ impl Ssh {
         }
         // No terminal, no agent and no display for the other side.
         args.extend(["-T".into(), "-a".into(), "-x".into()]);
-        if let Some(port) = target.port {
-            args.extend(["-p".into(), port.to_string().into()]);
-        }
-        if let Some(user) = &target.user {
-            args.extend(["-l".into(), user.into()]);
-        }
-        // `--`, so that no name is read as an option.
-        args.extend(["--".into(), target.host.clone().into(), command.into()]);
+        args.extend(address(target));
+        args.push(command.into());
         args
     }
 
@@ -143,6 +147,20 @@ impl Ssh {
             target: display,
         })
     }
+}
+
+/// Whom to reach.
+fn address(target: &Target) -> Vec<OsString> {
+    let mut args: Vec<OsString> = Vec::new();
+    if let Some(port) = target.port {
+        args.extend(["-p".into(), port.to_string().into()]);
+    }
+    if let Some(user) = &target.user {
+        args.extend(["-l".into(), user.into()]);
+    }
+    // `--`, so that no name is read as an option.
+    args.extend(["--".into(), target.host.clone().into()]);
+    args
 }
 
 /// Keeps what `ssh` says; its last words are what counts.

@@ -3,8 +3,10 @@
 mod apply;
 mod completions;
 mod eval;
+mod exec;
 mod hosts;
 mod man;
+mod ssh;
 mod status;
 
 use std::future::Future;
@@ -23,13 +25,17 @@ use crate::show::Show;
 /// Runs the command that was asked for.
 pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
     match &cli.command {
-        Command::Apply(args) => apply::run(cli, args.selection.on.as_ref(), &args.wish()).await,
+        Command::Apply(args) => apply::run(cli, args.selection.selector(), &args.wish()).await,
         Command::Build(selection) => {
             let wish = Wish { goal: Goal::Build, rule: Rule::Each };
-            apply::run(cli, selection.on.as_ref(), &wish).await
+            apply::run(cli, selection.selector(), &wish).await
         }
-        Command::Hosts(selection) => stoppable(hosts::run(cli, selection.on.as_ref())).await,
-        Command::Status(selection) => stoppable(status::run(cli, selection.on.as_ref())).await,
+        Command::Hosts(selection) => stoppable(hosts::run(cli, selection.selector())).await,
+        Command::Status(selection) => stoppable(status::run(cli, selection.selector())).await,
+        Command::Exec { selector, command } => {
+            until_stopped(exec::run(cli, selector, command), "what has begun on a host may go on there").await
+        }
+        Command::Ssh { host, command } => ssh::run(cli, host, command).await,
         Command::Eval { expression } => stoppable(eval::run(cli, expression)).await,
         Command::Completions { shell } => completions::run(*shell),
         Command::Man { directory } => man::run(directory),
@@ -59,9 +65,17 @@ async fn stopped() {
 
 /// Runs a command that changes nothing, until it is stopped.
 async fn stoppable(command: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
+    until_stopped(command, "nothing was changed").await
+}
+
+/// Runs a command until it is stopped, and says what that means.
+async fn until_stopped(
+    command: impl Future<Output = Result<Exit, Error>>,
+    meaning: &str,
+) -> Result<Exit, Error> {
     tokio::select! {
         biased;
-        () = stopped() => Err(Error::new(Exit::Interrupted, "interrupted; nothing was changed")),
+        () = stopped() => Err(Error::new(Exit::Interrupted, format!("interrupted; {meaning}"))),
         ended = command => ended,
     }
 }

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use bosco_model::HostName;
 use serde::Serialize;
 
-pub(crate) use self::style::{failure, state};
+pub(crate) use self::style::{block, failure, state};
 pub(crate) use self::table::Table;
 use crate::cli::Cli;
 use crate::error::Error;

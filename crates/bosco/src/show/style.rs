@@ -61,6 +61,17 @@ pub(super) fn names(hosts: &[&HostName]) -> String {
     if more > 0 { format!("{} and {more} more", named.join(", ")) } else { named.join(", ") }
 }
 
+/// What hosts said to a command, and how it ended there.
+pub(crate) fn block(hosts: &[&HostName], exit_code: i32, output: &str) {
+    let (style, ended) =
+        if exit_code == 0 { (GOOD, String::new()) } else { (BAD, format!(" (exit {exit_code})")) };
+    let hosts: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
+    out!("{style}{}{ended}:{style:#}", hosts.join(", "));
+    for line in output.lines() {
+        out!("  {line}");
+    }
+}
+
 /// What went wrong, at length; once for all hosts that have the same to say.
 pub(super) fn failures(outcomes: &[(HostName, Outcome)]) {
     let mut groups: Vec<(&Outcome, Vec<&HostName>)> = Vec::new();

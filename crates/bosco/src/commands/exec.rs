@@ -1,0 +1,135 @@
+//! `bosco exec`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bosco_host::Session;
+use bosco_model::{HostName, Selector};
+use bosco_wire::{Ssh, quote};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+use crate::cli::Cli;
+use crate::commands::watch;
+use crate::error::{Error, Exit};
+use crate::event::{Event, Stage};
+use crate::fleet::{Chosen, Context, each};
+use crate::outcome::Outcome;
+use crate::push::{CONNECTIONS, troubled};
+use crate::show;
+
+/// What a command came to on a host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ran {
+    exit_code: i32,
+    output: String,
+}
+
+pub(crate) async fn run(cli: &Cli, selector: &Selector, command: &[String]) -> Result<Exit, Error> {
+    let show = show::for_answer(cli);
+    let context = Context::find(&cli.place, watch(&show)).await?;
+    let ssh = Arc::new(Ssh::find().await?);
+    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    let command: Arc<str> = line(command).into();
+    let answers = each(context.choose(Some(selector))?, |chosen| {
+        let (context, ssh, connections) = (context.clone(), Arc::clone(&ssh), Arc::clone(&connections));
+        let command = Arc::clone(&command);
+        async move {
+            let ran = ran(&context, &ssh, &connections, &chosen, &command).await;
+            (context.events)(Event::Done { host: chosen.name.clone() });
+            Some((chosen.name, ran.transpose()?))
+        }
+    })
+    .await;
+    show.clear();
+
+    let answers: Vec<(HostName, Result<Ran, Outcome>)> = answers.into_iter().flatten().collect();
+    if answers.is_empty() {
+        return Err(context.no_match(Some(selector)));
+    }
+    if cli.json {
+        show::json(&answers.iter().map(|(host, answer)| Answer::of(host, answer)).collect::<Vec<_>>());
+    } else {
+        print(&answers);
+    }
+    let codes = answers.iter().map(|(_, answer)| match answer {
+        Ok(Ran { exit_code: 0, .. }) => Exit::Done,
+        Ok(_) => Exit::NotDeployed,
+        Err(outcome) => outcome.exit(),
+    });
+    Ok(codes.max().unwrap_or(Exit::Done))
+}
+
+/// One host's answer, in JSON.
+#[derive(Serialize)]
+struct Answer<'a> {
+    host: &'a HostName,
+    #[serde(flatten)]
+    ran: Option<&'a Ran>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl<'a> Answer<'a> {
+    fn of(host: &'a HostName, answer: &'a Result<Ran, Outcome>) -> Self {
+        Self { host, ran: answer.as_ref().ok(), error: answer.as_ref().err().map(Outcome::reason) }
+    }
+}
+
+/// A command as one line for a shell: one word is a line already.
+fn line(command: &[String]) -> String {
+    match command {
+        [line] => line.clone(),
+        words => words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// What the command came to. `None` where the host is not selected.
+async fn ran(
+    context: &Context,
+    ssh: &Ssh,
+    connections: &Semaphore,
+    chosen: &Chosen,
+    command: &str,
+) -> Result<Option<Ran>, Outcome> {
+    let Some(host) = context.host(chosen).await? else { return Ok(None) };
+    let Some(target) = &host.target else { return Err(Outcome::LocalOnly) };
+    let _permit = connections.acquire().await;
+    (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Run });
+    let answer = Session::run(ssh, target, command).await;
+    let (exit_code, output) = answer.map_err(|error| troubled(Stage::Connect, &error))?;
+    Ok(Some(Ran { exit_code, output }))
+}
+
+/// What the hosts said, once for all that said the same.
+fn print(answers: &[(HostName, Result<Ran, Outcome>)]) {
+    let mut groups: BTreeMap<&Ran, Vec<&HostName>> = BTreeMap::new();
+    for (host, answer) in answers {
+        if let Ok(ran) = answer {
+            groups.entry(ran).or_default().push(host);
+        }
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by(|(_, a), (_, b)| a.cmp(b));
+    for (ran, hosts) in groups {
+        show::block(&hosts, ran.exit_code, &ran.output);
+    }
+    for (host, answer) in answers {
+        if let Err(outcome) = answer {
+            show::failure(host, outcome);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_word_is_a_line_and_several_are_words() {
+        let of = |words: &[&str]| line(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(of(&["df -h | tail"]), "df -h | tail");
+        assert_eq!(of(&["echo", "a  b", "$(id)"]), "'echo' 'a  b' '$(id)'");
+    }
+}
