@@ -5,7 +5,7 @@
 //! evaluated or built (`gate`).
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bosco_activation::{Plan, judge, plan, shortage};
@@ -44,6 +44,9 @@ pub(crate) struct Wish {
     pub(crate) rule: Rule,
 }
 
+/// Hosts by name or address, and port.
+type Targets = HashMap<(String, Option<u16>), HostName>;
+
 /// What all hosts of a push share.
 #[derive(Clone)]
 struct Push {
@@ -54,6 +57,8 @@ struct Push {
     gate: Arc<Gate>,
     connections: Arc<Semaphore>,
     copies: Arc<Semaphore>,
+    /// Who is reached where.
+    targets: Arc<Mutex<Targets>>,
 }
 
 /// Brings the chosen hosts to the goal, and gives what came of each, in the order of their names.
@@ -73,6 +78,7 @@ pub(crate) async fn push(
         gate,
         connections: Arc::new(Semaphore::new(CONNECTIONS)),
         copies: Arc::new(Semaphore::new(COPIES)),
+        targets: Arc::default(),
     };
     let hosts = each(chosen, |chosen| {
         let push = push.clone();
@@ -100,6 +106,7 @@ impl Host {
     /// Source to report. `None` where the host is not selected; `Err` is how it ended before its end, not always badly.
     async fn bring(&mut self, chosen: &Chosen) -> Result<Option<Outcome>, Outcome> {
         let Some(declared) = self.push.context.declaration(chosen).await? else { return Ok(None) };
+        self.alone_at_its_target(&declared)?;
         if !self.push.goal.delivers() {
             self.build(&declared).await?;
             return Ok(Some(Outcome::Built { toplevel: declared.toplevel }));
@@ -153,6 +160,24 @@ impl Host {
             session.activate(self.push.goal).await.map_err(|error| troubled(Stage::Activate, &error))?;
         let ending = judge(self.push.goal, &activation.results, &activation.log);
         Ok(Outcome::of(self.push.goal, ending, activation.log))
+    }
+
+    /// That no other host is reached the same way: one machine can't be two hosts.
+    fn alone_at_its_target(&self, declared: &Declaration) -> Result<(), Outcome> {
+        let Some(target) = &declared.host.target else { return Ok(()) };
+        let place = (target.host.to_lowercase(), target.port);
+        let mut targets = self.push.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        match targets.get(&place) {
+            Some(other) => {
+                let reason = format!("it is reached at {}, the same as {other}", target.display());
+                let hint = "two hosts can't be one machine: set `deployment.targetHost` of one of them";
+                Err(Outcome::failed(Stage::Evaluate, reason, Some(hint.into())))
+            }
+            None => {
+                targets.insert(place, self.name.clone());
+                Ok(())
+            }
+        }
     }
 
     async fn build(&mut self, declared: &Declaration) -> Result<(), Outcome> {
