@@ -1,12 +1,16 @@
 //! Starting bosco as an operator does, and reading what it says.
 #![allow(dead_code, unreachable_pub)] // Each test binary uses its part.
 
+mod follow;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use testbed::Operator;
 use testbed::fleet::Fleet;
+
+pub use follow::Apply;
 
 /// The repository of bosco itself.
 pub fn repository() -> PathBuf {
