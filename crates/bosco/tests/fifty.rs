@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Apply, Said, bosco};
+use common::follow::Apply;
+use common::{Said, bosco};
 use testbed::fleet::{Fleet, create};
 use testbed::{Host, Lab, LabSpec, Operator, Unsynced};
 

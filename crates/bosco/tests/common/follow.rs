@@ -107,8 +107,16 @@ impl Apply {
 
     /// Waits for its end.
     #[track_caller]
-    pub fn ends(mut self) -> Came {
-        while self.next().is_some() {}
+    pub fn ends(self) -> Came {
+        self.follow(|_| {})
+    }
+
+    /// Waits for its end, and hands out each event on the way.
+    #[track_caller]
+    pub fn follow(mut self, mut each: impl FnMut(&Value)) -> Came {
+        while let Some(event) = self.next() {
+            each(&event);
+        }
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
         Came { code, events: std::mem::take(&mut self.events), took: self.started.elapsed() }
     }
