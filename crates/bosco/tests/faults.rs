@@ -32,9 +32,9 @@ fn payload(name: &str, bytes: usize) -> String {
 /// The store path of this name, where it really lies in the operator's store.
 fn in_store(operator: &Operator, name: &str) -> PathBuf {
     let store = operator.store().join("nix/store");
-    let found = fs::read_dir(&store).unwrap().map(|entry| entry.unwrap().path());
+    let mut found = fs::read_dir(&store).unwrap().map(|entry| entry.unwrap().path());
     let is_it = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().ends_with(&format!("-{name}"));
-    found.filter(is_it).next().unwrap_or_else(|| panic!("no {name} in {}", store.display()))
+    found.find(is_it).unwrap_or_else(|| panic!("no {name} in {}", store.display()))
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Many hosts at once: a change goes to all, and the few that can't take it are told apart from the rest.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
+#![allow(clippy::print_stderr)] // What each part takes, for who asks with `--nocapture`.
 
 mod common;
 
@@ -134,17 +135,18 @@ fn of_fifty_hosts_the_three_that_can_not_take_a_change_are_told_and_all_others_h
     lab.host(FULL).unwrap().fill_disk().unwrap();
     lab.host(OFF).unwrap().power_cut(Unsynced::Kept).unwrap();
     change(&fleet, "two");
-    let said = bosco(operator, &fleet, &["apply"])
+    let came = Apply::start(operator, &fleet, &[])
+        .ends()
         .exits(4)
-        .says("47 committed: ")
-        .says(&format!("1 skipped, could not be reached: {OFF}"))
-        .says(&format!("1 failed while copying: {FULL}"))
-        .says(&format!("1 failed while activating: {BROKEN}"))
-        .says(&format!("{OFF}: skipped: "))
-        .says(&format!("{FULL}: "))
-        .says(&format!("{BROKEN}: not committed: some units failed"))
-        .says("picky.service");
-    calm(&said, HOSTS);
+        .says(FULL, "nix-collect-garbage")
+        .says(BROKEN, "picky.service");
+    assert_eq!(came.outcome(OFF)["outcome"], "offline");
+    assert_eq!(came.outcome(FULL)["stage"], "copy", "{}", came.outcome(FULL));
+    assert_eq!(came.outcome(BROKEN)["stage"], "activate", "{}", came.outcome(BROKEN));
+    let hosts = came.summary()["hosts"].as_array().unwrap();
+    assert_eq!(hosts.len(), HOSTS);
+    let activated = hosts.iter().filter(|host| host["outcome"] == "activated").count();
+    assert_eq!(activated, 47, "{}", came.summary());
     clock.lap("the change");
 
     let others: Vec<_> =
@@ -157,19 +159,18 @@ fn of_fifty_hosts_the_three_that_can_not_take_a_change_are_told_and_all_others_h
     lab.host(FULL).unwrap().fill_disk().unwrap();
     clock.lap("asking the hosts");
 
-    let came = Apply::start(operator, &fleet, &[])
-        .ends()
+    // The same in words; for these and one that is well, as all the others would say nothing new.
+    bosco(operator, &fleet, &["apply", "--on", &format!("host1,{OFF},{FULL},{BROKEN}")])
         .exits(4)
-        .says(FULL, "nix-collect-garbage")
-        .says(BROKEN, "picky.service");
-    assert_eq!(came.outcome(OFF)["outcome"], "offline");
-    assert_eq!(came.outcome(FULL)["stage"], "copy");
-    assert_eq!(came.outcome(BROKEN)["stage"], "activate");
-    let hosts = came.summary()["hosts"].as_array().unwrap();
-    assert_eq!(hosts.len(), HOSTS);
-    let up_to_date = hosts.iter().filter(|host| host["outcome"] == "up-to-date").count();
-    assert_eq!(up_to_date, 47, "{}", came.summary());
-    clock.lap("the same again, as JSON");
+        .says("1 up to date: host1")
+        .says(&format!("1 skipped, could not be reached: {OFF}"))
+        .says(&format!("1 failed while copying: {FULL}"))
+        .says(&format!("1 failed while activating: {BROKEN}"))
+        .says(&format!("{OFF}: skipped: "))
+        .says(&format!("{FULL}: "))
+        .says(&format!("{BROKEN}: not committed: some units failed"))
+        .says("picky.service");
+    clock.lap("the three again, in words");
 
     lab.host(FULL).unwrap().free_disk().unwrap();
     lab.host(BROKEN).unwrap().ssh_ok("rm /root/in-the-way-of-two").unwrap();
