@@ -1,5 +1,6 @@
 //! A fleet that runs: described, booted side by side, and gone when it is dropped.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -36,7 +37,9 @@ pub enum Guest {
 #[derive(Debug, Clone)]
 pub struct LabSpec {
     names: Vec<String>,
+    /// For all hosts that are not named in `disks`.
     own_disk: Option<u64>,
+    disks: BTreeMap<String, u64>,
     guest: Guest,
     lasts: bool,
 }
@@ -52,7 +55,7 @@ impl LabSpec {
     #[must_use]
     pub fn named<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
-        Self { names, own_disk: None, guest: Guest::default(), lasts: false }
+        Self { names, own_disk: None, disks: BTreeMap::new(), guest: Guest::default(), lasts: false }
     }
 
     /// Gives every host a disk of its own, of so many MiB, for what it writes: it can be full, and can lose what was not
@@ -60,6 +63,17 @@ impl LabSpec {
     #[must_use]
     pub fn own_disk(self, mib: u64) -> Self {
         Self { own_disk: Some(mib), ..self }
+    }
+
+    /// As [`Self::own_disk`], for one host.
+    #[must_use]
+    pub fn disk_of(mut self, host: impl Into<String>, mib: u64) -> Self {
+        self.disks.insert(host.into(), mib);
+        self
+    }
+
+    fn disk(&self, host: &str) -> Option<u64> {
+        self.disks.get(host).copied().or(self.own_disk)
     }
 
     /// What runs on the hosts.
@@ -87,6 +101,9 @@ impl LabSpec {
             if !seen.insert(name) {
                 bail!("two hosts are named {name}");
             }
+        }
+        if let Some(host) = self.disks.keys().find(|host| !seen.contains(host)) {
+            bail!("a disk is meant for {host}, and the lab has no such host");
         }
         Ok(())
     }
@@ -141,7 +158,7 @@ impl Lab {
             .map(|(index, name)| HostRecord {
                 name: name.clone(),
                 index,
-                own_disk: spec.own_disk.is_some(),
+                own_disk: spec.disk(name).is_some(),
                 lower: lower.clone(),
                 init: init.clone(),
             })
@@ -260,7 +277,7 @@ impl Lab {
 fn install(host: &Host, spec: &LabSpec, lab: &str, operator_key: &str) -> Result<String> {
     let key = state::path(lab).join("keys").join(host.name());
     let public = key_pair(&key, host.name())?;
-    host.disk().create(spec.own_disk)?;
+    host.disk().create(spec.disk(host.name()))?;
     host.disk().mount()?;
     let root = host.root();
     write(root, "etc/hostname", &format!("{}\n", host.name()), 0o644)?;
@@ -320,5 +337,15 @@ mod tests {
             assert!(LabSpec::named([name]).check().is_err(), "{name:?}");
         }
         assert!(LabSpec::named(["a", "a"]).check().is_err());
+    }
+
+    #[test]
+    fn a_disk_is_for_all_hosts_or_for_one() {
+        let spec = LabSpec::named(["a", "b"]).disk_of("b", 64);
+        assert_eq!((spec.disk("a"), spec.disk("b")), (None, Some(64)));
+        let spec = spec.own_disk(128);
+        assert_eq!((spec.disk("a"), spec.disk("b")), (Some(128), Some(64)));
+        assert!(spec.check().is_ok());
+        assert!(spec.disk_of("c", 64).check().is_err(), "there is no c");
     }
 }

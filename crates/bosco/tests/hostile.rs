@@ -62,6 +62,26 @@ fn an_answer_without_end_is_given_up() {
 }
 
 #[test]
+#[ignore = "takes two minutes: that is how long a host may say nothing while its connection lives"]
+fn a_host_that_greets_and_then_says_nothing_is_given_up() {
+    // Nothing at all; its greeting; half of what it is. Each is a run of its own, at the same time.
+    let scripts = ["", "printf 'bosco 1\\n'; ", &format!("printf '{HONEST}'; ")];
+    std::thread::scope(|scope| {
+        for script in scripts {
+            scope.spawn(move || {
+                let started = Instant::now();
+                against(&format!("{script}exec sleep 1000"), &["apply"])
+                    .exits(4)
+                    .says("it is connected and says nothing")
+                    .says("hint: does `ssh");
+                let took = started.elapsed();
+                assert!(took < Duration::from_secs(150), "after `{script}` it was given up after {took:?}");
+            });
+        }
+    });
+}
+
+#[test]
 fn an_answer_that_means_nothing_is_told() {
     against(&format!("printf '{HONEST}\\ndone maybe\\n'; cat >/dev/null"), &["apply"])
         .exits(4)

@@ -1,6 +1,8 @@
 //! Starting bosco as an operator does, and reading what it says.
 #![allow(dead_code, unreachable_pub)] // Each test binary uses its part.
 
+pub mod follow;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -85,6 +87,13 @@ pub fn stands(host: &testbed::Host) -> String {
          entry=$(sed -n 's/^default *//p' /boot/loader/loader.conf); cat \"/boot/loader/entries/${entry%.conf}.conf\"",
     )
     .unwrap()
+}
+
+/// Fails unless a host's store is sound: every path that its database names is there, as it was made.
+pub fn is_sound(host: &testbed::Host) {
+    let output = host.ssh("nix-store --verify --check-contents").unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the store of {} is damaged:\n{said}", host.name());
 }
 
 /// Waits until an activation is under way on a host.
