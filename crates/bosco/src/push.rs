@@ -27,6 +27,8 @@ pub(crate) const CONNECTIONS: usize = 50;
 /// How long to wait before a connection that broke before the host spoke is tried again: a jump host that many pass at
 /// once drops some of them (sshd's `MaxStartups`).
 const TRY_AGAIN: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(4)];
+/// A connection that lasted longer was not dropped by somebody busy; its host has gone.
+const DROPPED: Duration = Duration::from_secs(5);
 /// How often the progress of a copy is told.
 const TELL: Duration = Duration::from_millis(250);
 /// How many hosts are copied to at once.
@@ -282,10 +284,11 @@ pub(crate) async fn connect(ssh: &Ssh, declared: &Declaration) -> Result<(Sessio
     let Some(target) = &declared.host.target else { return Err(Outcome::LocalOnly) };
     let mut waits = TRY_AGAIN.iter();
     loop {
+        let started = Instant::now();
         match Session::open(ssh, target, &declared.toplevel).await {
             Err(bosco_host::Error::Wire(error)) if error.trouble == Trouble::Lost => match waits.next() {
-                Some(wait) => tokio::time::sleep(*wait).await,
-                None => return Err(troubled(Stage::Connect, &error.into())),
+                Some(wait) if started.elapsed() < DROPPED => tokio::time::sleep(*wait).await,
+                _ => return Err(troubled(Stage::Connect, &error.into())),
             },
             answer => return answer.map_err(|error| troubled(Stage::Connect, &error)),
         }

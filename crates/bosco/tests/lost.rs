@@ -260,7 +260,6 @@ fn hosts_that_hang_are_given_up_in_time_and_the_others_go_on() {
 }
 
 #[test]
-#[ignore = "bosco tries such a host four times, 15 seconds each"]
 fn an_sshd_that_greets_and_then_says_nothing_is_given_up_in_time() {
     let lab = Lab::up(&LabSpec::named(["mute", "well"])).unwrap();
     let (operator, mute, well) = (lab.operator(), lab.host("mute").unwrap(), lab.host("well").unwrap());
