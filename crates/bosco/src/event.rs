@@ -47,6 +47,10 @@ pub(crate) enum Event {
     Stage { host: HostName, stage: Stage },
     /// Nix warns; of no host where all would say the same.
     Warning { host: Option<HostName>, text: String },
+    /// Nix begins to build, and to fetch what its caches have.
+    Work { derivations: usize, paths: usize, download: Option<String> },
+    /// Nix is at a derivation, or a path that it fetches.
+    At { building: Option<String>, fetching: Option<String> },
     /// A builder says something.
     Said { text: String },
     /// A host fetches from its own caches what they have of some paths, bytes in all.

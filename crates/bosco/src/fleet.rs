@@ -222,7 +222,12 @@ pub(crate) fn listen(events: &Sink, host: Option<&HostName>) -> impl FnMut(LogLi
         LogLine::Warning(text) if text.starts_with("Git tree ") && host.is_some() => {}
         LogLine::Warning(text) => events(Event::Warning { host: host.clone(), text }),
         // What an evaluation says is an error's trace, which the outcome tells better.
-        LogLine::Progress(_) if host.is_some() => {}
+        LogLine::Progress(_) | LogLine::Building(_) | LogLine::Fetching(_) if host.is_some() => {}
+        LogLine::ToBuild(_) | LogLine::ToFetch(..) if host.is_some() => {}
+        LogLine::ToBuild(derivations) => events(Event::Work { derivations, paths: 0, download: None }),
+        LogLine::ToFetch(paths, size) => events(Event::Work { derivations: 0, paths, download: Some(size) }),
+        LogLine::Building(name) => events(Event::At { building: Some(name), fetching: None }),
+        LogLine::Fetching(name) => events(Event::At { building: None, fetching: Some(name) }),
         LogLine::Progress(text) => events(Event::Said { text }),
     }
 }

@@ -95,6 +95,14 @@ impl Error {
 pub enum LogLine {
     /// A warning for the user.
     Warning(String),
+    /// So many derivations will be built.
+    ToBuild(usize),
+    /// So many paths will be fetched from caches, with the size of the download as Nix writes it.
+    ToFetch(usize, String),
+    /// The derivation of this name is being built.
+    Building(String),
+    /// The path of this name is being fetched.
+    Fetching(String),
     /// Anything else: what a builder prints, what is fetched.
     Progress(String),
 }

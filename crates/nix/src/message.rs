@@ -37,7 +37,34 @@ pub(crate) fn classify(line: &str) -> Option<LogLine> {
         let warning = warning.trim_end_matches(':').replace("'\"", "`").replace("\"'", "`");
         return Some(LogLine::Warning(warning));
     }
-    (!text.is_empty()).then(|| LogLine::Progress(text.to_owned()))
+    (!text.is_empty()).then(|| work(text).unwrap_or_else(|| LogLine::Progress(text.to_owned())))
+}
+
+/// What Nix says of its own work (`printMissing` in shared.cc, and its "activities" where no terminal is there).
+fn work(text: &str) -> Option<LogLine> {
+    let count = |text: &str| match text.split_once(' ')? {
+        ("this", rest) => Some((1, rest.to_owned())),
+        ("these", rest) => {
+            let (count, rest) = rest.split_once(' ')?;
+            Some((count.parse().ok()?, rest.to_owned()))
+        }
+        _ => None,
+    };
+    if let Some((count, what)) = count(text) {
+        return match what.split_once(" will be ")? {
+            (_, "built:") => Some(LogLine::ToBuild(count)),
+            (_, fetched) => {
+                let size = fetched.strip_prefix("fetched (")?.split_once(" download")?.0;
+                Some(LogLine::ToFetch(count, size.to_owned()))
+            }
+        };
+    }
+    let name = |path: &str| Some(path.split_once('\'')?.0.rsplit('/').next()?.get(33..)?.to_owned());
+    if let Some(path) = text.strip_prefix("building '") {
+        let name = name(path)?;
+        return Some(LogLine::Building(name.strip_suffix(".drv").unwrap_or(&name).to_owned()));
+    }
+    Some(LogLine::Fetching(name(text.strip_prefix("copying path '")?)?))
 }
 
 /// Nix's own error, cut to what matters: behind a trace, the error itself stands last, with what belongs to it.
@@ -261,6 +288,28 @@ mod tests {
     }
 
     #[test]
+    fn what_nix_says_of_its_own_work_is_known() {
+        let path = format!("/nix/store/{}-hello-2.12", "0".repeat(32));
+        for (said, work) in [
+            ("this derivation will be built:".into(), LogLine::ToBuild(1)),
+            ("these 12 derivations will be built:".into(), LogLine::ToBuild(12)),
+            (
+                "these 5 paths will be fetched (1.50 MiB download, 7.10 MiB unpacked):".into(),
+                LogLine::ToFetch(5, "1.50 MiB".into()),
+            ),
+            (format!("building '{path}.drv'..."), LogLine::Building("hello-2.12".into())),
+            (
+                format!("copying path '{path}' from 'https://cache'..."),
+                LogLine::Fetching("hello-2.12".into()),
+            ),
+            ("these are the times".into(), LogLine::Progress("these are the times".into())),
+            ("building 'x'".into(), LogLine::Progress("building 'x'".into())),
+        ] {
+            assert_eq!(classify(&said), Some(work), "{said}");
+        }
+    }
+
+    #[test]
     fn an_end_without_an_error_line_tells_the_last_lines() {
         assert_eq!(essence("a\n\nb\n"), "a\nb\n");
         assert_eq!(essence(""), "");
@@ -292,7 +341,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_reading_a_message_panic(text in "(error:|warning:|/nix/store/|-source/|-expression.nix|\\x1b\\[|\\PC|\n){0,80}") {
+        fn no_text_makes_reading_a_message_panic(text in "(error:|warning:|these |building '|copying path '| will be fetched \\(|/nix/store/|-source/|-expression.nix|\\x1b\\[|\\PC|\n){0,80}") {
             let _ = essence(&plain(&text));
             let _ = with_names_of_the_user(&text, &|_| true);
             let _ = with_place_in_expression(&text);

@@ -39,6 +39,15 @@ impl Show for Lines {
                     warning(host.as_ref(), text);
                 }
             }
+            Event::Work { derivations, paths, download } => {
+                err!("{}", work(*derivations, *paths, download.as_deref()));
+            }
+            Event::At { building, fetching } => {
+                if self.verbose {
+                    let (doing, name) = at(building.as_deref(), fetching.as_deref());
+                    err!("{DIM}|{DIM:#} {doing} {name}");
+                }
+            }
             Event::Said { text } => {
                 if self.verbose {
                     err!("{DIM}|{DIM:#} {text}");
@@ -77,6 +86,24 @@ impl Show for Warnings {
     fn summary(&self, _: &[(HostName, Outcome)]) {}
 
     fn clear(&self) {}
+}
+
+/// What Nix has to do.
+pub(super) fn work(derivations: usize, paths: usize, download: Option<&str>) -> String {
+    let many =
+        |count: usize, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
+    match download {
+        Some(download) => format!("fetching {}, {download}", many(paths, "path")),
+        None => format!("building {}", many(derivations, "derivation")),
+    }
+}
+
+/// What Nix is at.
+pub(super) fn at<'a>(building: Option<&'a str>, fetching: Option<&'a str>) -> (&'static str, &'a str) {
+    match (building, fetching) {
+        (Some(name), _) => ("building", name),
+        (None, name) => ("fetching", name.unwrap_or_default()),
+    }
 }
 
 pub(super) fn held_back(missing: &[HostName]) {

@@ -1,6 +1,6 @@
 //! For a person at a terminal: what each host is at and for how long, calm however many there are.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, Prog
 use crate::event::{Event, Stage};
 use crate::outcome::Outcome;
 use crate::show::Show;
-use crate::show::lines::{held_back, summary};
+use crate::show::lines::{at, held_back, summary, work};
 use crate::show::style::{DIM, failures, of_outcome, warning};
 
 /// How many hosts have a line of their own while they are at work.
@@ -29,7 +29,19 @@ struct Shown {
     known: HashSet<HostName>,
     done: usize,
     warned: HashSet<String>,
+    nix: Work,
     said: String,
+    /// How many bytes went to each host.
+    copied: HashMap<HostName, u64>,
+}
+
+/// What Nix has to build and to fetch, and how much of it has begun.
+#[derive(Default)]
+struct Work {
+    to_build: usize,
+    building: usize,
+    to_fetch: usize,
+    fetching: usize,
 }
 
 struct Working {
@@ -47,7 +59,9 @@ impl Progress {
             known: HashSet::new(),
             done: 0,
             warned: HashSet::new(),
+            nix: Work::default(),
             said: String::new(),
+            copied: HashMap::new(),
         };
         Self { verbose, bars, state: Mutex::new(state) }
     }
@@ -127,6 +141,16 @@ impl Shown {
         let parts: Vec<_> =
             stages.iter().map(|(stage, count)| format!("{count} {}", stage.doing())).collect();
         let said = if stages.contains_key(&Stage::Build) { self.said.as_str() } else { "" };
+        let nix = &self.nix;
+        let of = |done: usize, all: usize, what| {
+            if all > 0 { format!("  {what} {done}/{all}") } else { String::new() }
+        };
+        let said = if said.is_empty() {
+            String::new()
+        } else {
+            let built = of(nix.building, nix.to_build, "derivation");
+            format!("{built}{}  {said}", of(nix.fetching, nix.to_fetch, "path"))
+        };
         let (done, known) = (self.done, self.known.len());
         self.total.set_message(format!("{done} of {known} done  {}  {said}", parts.join(", ")));
     }
@@ -143,6 +167,18 @@ impl Show for Progress {
                     self.print(|| warning(host.as_ref(), text));
                 }
             }
+            Event::Work { derivations, paths, download } => {
+                state.nix.to_build += derivations;
+                state.nix.to_fetch += paths;
+                state.saying(&work(*derivations, *paths, download.as_deref()));
+            }
+            Event::At { building, fetching } => {
+                let nix = &mut state.nix;
+                nix.building = (nix.building + usize::from(building.is_some())).min(nix.to_build);
+                nix.fetching = (nix.fetching + usize::from(fetching.is_some())).min(nix.to_fetch);
+                let (doing, name) = at(building.as_deref(), fetching.as_deref());
+                state.saying(&format!("{doing} {name}"));
+            }
             Event::Said { text } => {
                 if self.verbose {
                     self.print(|| err!("{DIM}|{DIM:#} {text}"));
@@ -154,6 +190,7 @@ impl Show for Progress {
                 state.detail(host, &format!("{paths} paths from its caches, {}", HumanBytes(*of)));
             }
             Event::Copied { host, paths, bytes, of } => {
+                state.copied.insert(host.clone(), *bytes);
                 state.detail(
                     host,
                     &format!("{paths} paths, {} of {}", HumanBytes(*bytes.min(of)), HumanBytes(*of)),
@@ -163,8 +200,11 @@ impl Show for Progress {
                 state.end(host, true);
                 let style = of_outcome(outcome);
                 let kind = outcome.kind();
+                let copied = state.copied.remove(host);
+                let copied =
+                    copied.map(|bytes| format!("{} copied, ", HumanBytes(bytes))).unwrap_or_default();
                 self.print(|| {
-                    err!("{host:<20} {style}{kind}{style:#} {DIM}({seconds:.1} s){DIM:#}");
+                    err!("{host:<20} {style}{kind}{style:#} {DIM}({copied}{seconds:.1} s){DIM:#}");
                 });
             }
             Event::Done { host } => state.end(host, false),
