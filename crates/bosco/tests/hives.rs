@@ -45,3 +45,27 @@ fn a_hive_without_flakes_is_deployed_and_a_keys_unit_is_active_while_the_key_is_
     host.ssh_ok("rm /run/keys/token").unwrap();
     until(host, "token-key.service", "activating");
 }
+
+#[test]
+fn a_hives_machines_file_says_who_builds() {
+    let lab = Lab::up(&LabSpec::new(1)).unwrap();
+    let operator = lab.operator();
+    let fleet = create(operator, "builders").unwrap();
+    // Only the host has the feature: nobody else can build it.
+    let machine = format!("ssh://root@host1 x86_64-linux {} 1 1 bread\n", operator.ssh_key().display());
+    fleet.write("machines", &machine).unwrap();
+    let loaf = "environment.etc.loaf.source = pkgs.runCommand \"loaf\" { requiredSystemFeatures = [ \"bread\" ]; } \"echo baked > $out\";";
+    let hive = |machines: &str, loaf: &str| {
+        format!(
+            "{{ meta = {{ {machines} }}; host1 = {{ pkgs, ... }}: {{ services.openssh.enable = true; \
+             nix.settings.system-features = [ \"bread\" ]; system.stateVersion = \"26.05\"; {loaf} }}; }}"
+        )
+    };
+    fleet.write("hive.nix", &hive("", "")).unwrap();
+    bosco(operator, &fleet, &["apply"]).exits(0);
+    fleet.write("hive.nix", &hive("", loaf)).unwrap();
+    bosco(operator, &fleet, &["build"]).exits(3).says("bread");
+    fleet.write("hive.nix", &hive("machinesFile = ./machines;", loaf)).unwrap();
+    bosco(operator, &fleet, &["apply"]).exits(0).says("1 committed: host1");
+    assert_eq!(lab.host("host1").unwrap().ssh_ok("cat /etc/loaf").unwrap(), "baked\n");
+}

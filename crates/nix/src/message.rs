@@ -117,6 +117,8 @@ pub(crate) fn failed_derivations(log: &str) -> Vec<(String, String)> {
         let mut why: Vec<&str> = std::iter::once(said).chain(behind.map(|line| line.trim())).collect();
         let is_consequence = why.iter().any(|line| line.starts_with("Reason:") && line.contains("dependenc"));
         if !is_consequence && failed.iter().all(|(known, _)| known != derivation) {
+            let elsewhere = format!("error: build of '{derivation}' on '");
+            why.extend(lines.iter().filter(|line| line.starts_with(&elsewhere)));
             why.extend(last_words(derivation, &lines));
             failed.push((derivation.to_owned(), why.join("\n")));
         }
@@ -307,6 +309,13 @@ mod tests {
         ] {
             assert_eq!(classify(&said), Some(work), "{said}");
         }
+    }
+
+    #[test]
+    fn what_another_machine_said_of_a_build_stands_beside_its_failure() {
+        let log = "error: build of '/x.drv' on 'ssh://a' failed: error: no bread\nerror: builder for '/x.drv' failed with exit code 1\n";
+        let told = failed_derivations(log).remove(0).1;
+        assert!(told.ends_with("on 'ssh://a' failed: error: no bread"), "{told}");
     }
 
     #[test]
