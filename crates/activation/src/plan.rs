@@ -31,6 +31,9 @@ pub enum Refusal {
     /// Somebody else is at it.
     #[error("another activation is under way there")]
     Activating,
+    /// Somebody else was at it.
+    #[error("it was given another system while this one was made ready")]
+    Changed,
 }
 
 impl Refusal {
@@ -48,6 +51,7 @@ impl Refusal {
             Self::OtherSystem { .. } => {
                 "set `nixpkgs.hostPlatform` of this host, or its `deployment.targetHost`"
             }
+            Self::Changed => "somebody else deployed to it; apply again if yours is the one that should run",
             Self::Activating => {
                 "`systemctl status bosco-activation` there shows it, `journalctl -u bosco-activation -f` follows it; \
                  apply again when it has ended"

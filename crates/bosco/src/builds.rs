@@ -7,14 +7,16 @@ use bosco_model::Declaration;
 use bosco_nix::{Error, Root};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fleet::{Context, listen};
-use crate::gate::Gate;
+use crate::gate::{Gate, Rule};
 
 /// How long a host waits for others to be built by the same process: two that wait for the same derivation look only
 /// every second whether it is there.
 const GATHER: Duration = Duration::from_secs(2);
+/// How often a host that need not wait for others looks whether it is built.
+const LOOK: Duration = Duration::from_secs(2);
 /// How many processes build side by side, each with as many jobs as Nix is set to.
 const PROCESSES: usize = 4;
 
@@ -74,10 +76,14 @@ impl Builder {
                     }
                     waiting.push(request);
                 }
-                Some(_) = running.join_next() => {}
+                Some(ended) = running.join_next() => {
+                    if let Err(error) = ended {
+                        std::panic::resume_unwind(error.into_panic());
+                    }
+                }
                 () = gathered, if !waiting.is_empty() && running.len() < PROCESSES => {
                     let (context, root) = (self.context.clone(), Arc::clone(&self.root));
-                    running.spawn(build(context, root, std::mem::take(&mut waiting)));
+                    running.spawn(build(context, root, self.gate.rule(), std::mem::take(&mut waiting)));
                 }
                 else => return,
             }
@@ -85,14 +91,38 @@ impl Builder {
     }
 }
 
-/// Builds some hosts with one process.
-async fn build(context: Context, root: Arc<Root>, requests: Vec<Request>) {
-    let (declared, answers): (Vec<_>, Vec<_>) =
-        requests.into_iter().map(|request| (request.declared, request.answer)).unzip();
+/// Builds some hosts with one process. Where they need not wait for one another, each is told as soon as it is there.
+async fn build(context: Context, root: Arc<Root>, rule: Rule, requests: Vec<Request>) {
+    let declared: Vec<Declaration> = requests.iter().map(|request| request.declared.clone()).collect();
+    let mut waiting: Vec<Option<Request>> = requests.into_iter().map(Some).collect();
     let mut listen = listen(&context.events, None);
-    let results = context.nix.build(&context.fleet, &declared, &root, &mut listen).await;
-    for (answer, result) in answers.into_iter().zip(results) {
+    let work = context.nix.build(&context.fleet, &declared, &root, &mut listen);
+    tokio::pin!(work);
+    let results = loop {
+        tokio::select! {
+            results = &mut work => break results,
+            () = sleep(LOOK), if rule == Rule::Each && declared.len() > 1 => {
+                for slot in &mut waiting {
+                    if let Some(request) = slot
+                        && context.nix.keep(&request.declared, &root).await
+                        && let Some(request) = slot.take()
+                    {
+                        request.tell(Ok(()));
+                    }
+                }
+            }
+        }
+    };
+    for (request, result) in waiting.into_iter().zip(results) {
+        if let Some(request) = request {
+            request.tell(result);
+        }
+    }
+}
+
+impl Request {
+    fn tell(self, result: Result<(), Error>) {
         // Who does not wait any more needs no answer.
-        let _ = answer.send(result);
+        let _ = self.answer.send(result);
     }
 }

@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use crate::event::{Event, Sink};
 use crate::outcome::Outcome;
 
-/// How long hosts that are ready wait for the next one that does not answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long hosts that are ready wait for the next one that does not answer: longer than `push` waits before it tries a
+/// dropped connection again.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// When hosts may be delivered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub(crate) enum Rule {
 /// Where a host is, as far as the others have to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
+    /// It is evaluated, or waits for its turn to be asked.
     Evaluating,
     /// It was asked what it runs, and has not answered.
     Asked,
@@ -111,17 +113,20 @@ impl Gate {
         let holds_back = match self.rule {
             Rule::Each => false,
             Rule::AllBuilt => outcome.is_unbuilt(),
-            Rule::All => {
-                outcome.is_unbuilt()
-                    || matches!(
-                        outcome,
-                        Outcome::Offline { .. } | Outcome::Refused { .. } | Outcome::Failed { .. }
-                    )
-            }
+            Rule::All => !outcome.is_settled(),
         };
         if holds_back {
-            self.hosts.send_modify(|hosts| hosts.missing.push(host.clone()));
+            self.miss(host);
         }
+    }
+
+    /// A host is not ready, and holds back the others.
+    pub(crate) fn miss(&self, host: &HostName) {
+        self.hosts.send_modify(|hosts| hosts.missing.push(host.clone()));
+    }
+
+    pub(crate) fn rule(&self) -> Rule {
+        self.rule
     }
 
     /// Waits until no host is evaluated or asked any more: nobody is left who could still want to be built.
@@ -203,6 +208,24 @@ mod tests {
                 prop_assert!(matches!(verdict, Verdict::Open | Verdict::Held));
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_gate_opens_a_while_after_the_last_sign_of_those_that_do_not_answer() {
+        let gate = std::sync::Arc::new(Gate::new(Rule::AllBuilt, 3));
+        let events: Sink = std::sync::Arc::new(|_| {});
+        for to in [Place::Through, Place::Asked, Place::Asked] {
+            gate.go(Place::Evaluating, to);
+        }
+        let started = tokio::time::Instant::now();
+        let passing = tokio::spawn({
+            let gate = std::sync::Arc::clone(&gate);
+            async move { gate.pass(&events).await }
+        });
+        tokio::time::sleep(PATIENCE / 2).await;
+        gate.go(Place::Asked, Place::Through);
+        assert!(passing.await.unwrap());
+        assert_eq!(started.elapsed(), PATIENCE / 2 + PATIENCE);
     }
 
     #[tokio::test]

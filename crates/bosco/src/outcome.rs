@@ -118,6 +118,22 @@ impl Outcome {
         matches!(self, Failed { stage, .. } | Interrupted { stage } if matches!(stage, Stage::Evaluate | Stage::Build))
     }
 
+    /// Whether it is where it was to be without being delivered to, or never was to be delivered to from here.
+    pub(crate) fn is_settled(&self) -> bool {
+        match self {
+            Self::UpToDate { .. }
+            | Self::LocalOnly
+            | Self::Built { .. }
+            | Self::Pushed
+            | Self::Activated { .. } => true,
+            Self::Offline { .. }
+            | Self::HeldBack
+            | Self::Refused { .. }
+            | Self::Failed { .. }
+            | Self::Interrupted { .. } => false,
+        }
+    }
+
     /// The exit code that it asks for.
     pub(crate) fn exit(&self) -> Exit {
         match self {

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bosco_activation::{Plan, judge, plan, shortage};
+use bosco_activation::{Plan, Refusal, judge, plan, shortage};
 use bosco_host::Session;
 use bosco_model::{Declaration, Goal, HostName, Observed, StorePath};
 use bosco_nix::{PathInfo, Root};
@@ -29,6 +29,8 @@ pub(crate) const CONNECTIONS: usize = 50;
 const TRY_AGAIN: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(4)];
 /// A connection that lasted longer was not dropped by somebody busy; its host has gone.
 const DROPPED: Duration = Duration::from_secs(5);
+/// How old what a host said of itself may be before it is asked again.
+const FRESH: Duration = Duration::from_secs(10);
 /// How often the progress of a copy is told.
 const TELL: Duration = Duration::from_millis(250);
 /// How many hosts are copied to at once.
@@ -46,8 +48,8 @@ pub(crate) struct Wish {
     pub(crate) rule: Rule,
 }
 
-/// Hosts by name or address, and port.
-type Targets = HashMap<(String, Option<u16>), HostName>;
+/// Hosts by name or address, port, and options of ssh: the same address can be another machine behind another jump host.
+type Targets = HashMap<(String, Option<u16>, Vec<String>), HostName>;
 
 /// What all hosts of a push share.
 #[derive(Clone)]
@@ -113,10 +115,10 @@ impl Host {
             self.build(&declared).await?;
             return Ok(Some(Outcome::Built { toplevel: declared.toplevel }));
         }
-        self.go(Place::Asked);
-        self.enter(Stage::Connect);
         let (mut session, observed) = {
-            let _permit = self.push.connections.acquire().await;
+            let _permit = Arc::clone(&self.push.connections).acquire_owned().await;
+            self.go(Place::Asked);
+            self.enter(Stage::Connect);
             connect(&self.push.ssh, &declared).await?
         };
         let outcome = self.deliver(&declared, &observed, &mut session).await;
@@ -131,16 +133,8 @@ impl Host {
         observed: &Observed,
         session: &mut Session,
     ) -> Result<Outcome, Outcome> {
-        match plan(self.push.goal, declared, observed) {
-            Plan::Deliver => {}
-            Plan::Nothing => return Err(Outcome::UpToDate { goal: self.push.goal }),
-            Plan::Refuse(refusal) => {
-                return Err(Outcome::Refused {
-                    reason: refusal.to_string(),
-                    hint: refusal.hint().to_owned(),
-                });
-            }
-        }
+        let asked = Instant::now();
+        self.plan(declared, observed)?;
         if !observed.has_toplevel {
             self.build(declared).await?;
         }
@@ -149,9 +143,16 @@ impl Host {
         if !self.push.gate.pass(&self.push.context.events).await {
             return Err(Outcome::HeldBack);
         }
-        {
-            let _permit = self.push.copies.acquire().await;
-            self.enter(Stage::Copy);
+        self.enter(Stage::Copy);
+        // It may have waited long for the others.
+        if asked.elapsed() > FRESH {
+            let now = session.observe().await.map_err(|error| troubled(Stage::Copy, &error))?;
+            if now.current != observed.current {
+                return Err(refused(&Refusal::Changed));
+            }
+            self.plan(declared, &now)?;
+            self.copy(declared, &now, session).await?;
+        } else {
             self.copy(declared, observed, session).await?;
         }
         if self.push.goal == Goal::Push {
@@ -164,10 +165,19 @@ impl Host {
         Ok(Outcome::of(self.push.goal, ending, activation.log))
     }
 
+    /// Whether anything is to be done for it.
+    fn plan(&self, declared: &Declaration, observed: &Observed) -> Result<(), Outcome> {
+        match plan(self.push.goal, declared, observed) {
+            Plan::Deliver => Ok(()),
+            Plan::Nothing => Err(Outcome::UpToDate { goal: self.push.goal }),
+            Plan::Refuse(refusal) => Err(refused(&refusal)),
+        }
+    }
+
     /// That no other host is reached the same way: one machine can't be two hosts.
     fn alone_at_its_target(&self, declared: &Declaration) -> Result<(), Outcome> {
         let Some(target) = &declared.host.target else { return Ok(()) };
-        let place = (target.host.to_lowercase(), target.port);
+        let place = (target.host.to_lowercase(), target.port, target.ssh_options.clone());
         let mut targets = self.push.targets.lock().unwrap_or_else(PoisonError::into_inner);
         match targets.get(&place) {
             Some(other) => {
@@ -198,10 +208,16 @@ impl Host {
         let nix_says = |error: bosco_nix::Error| failed(Stage::Copy, &error);
         let host_says = |error: bosco_host::Error| troubled(Stage::Copy, &error);
         if observed.has_toplevel {
-            // What the host had already was not built, and need not be here. It is rooted by the question.
-            session.missing(std::slice::from_ref(&declared.toplevel)).await.map_err(host_says)?;
-            return Ok(());
+            // It is rooted by the question.
+            let missing =
+                session.missing(std::slice::from_ref(&declared.toplevel)).await.map_err(host_says)?;
+            if missing.is_empty() {
+                return Ok(());
+            }
+            // It was collected meanwhile, and so was not built here.
+            self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
         }
+        let permit = self.push.copies.acquire().await;
         let store = self.push.context.nix.store_here().map_err(nix_says)?;
         let (store, closure) = store.closure(&declared.toplevel).await.map_err(nix_says)?;
         let paths: Vec<StorePath> = closure.iter().map(|info| info.path.clone()).collect();
@@ -214,6 +230,7 @@ impl Host {
             let hint = "`nix-collect-garbage --delete-older-than 30d` there frees what old generations need";
             return Err(Outcome::failed(Stage::Copy, shortage.to_string(), Some(hint.into())));
         }
+        drop(permit);
         let is_signed = |path: &StorePath| known.get(path).is_some_and(|info| !info.signatures.is_empty());
         let (signed, mut left): (Vec<_>, Vec<_>) = missing.into_iter().partition(is_signed);
         if of(&signed) < SUBSTITUTE {
@@ -221,11 +238,12 @@ impl Host {
         } else {
             let (host, paths, of) = (self.name.clone(), signed.len(), of(&signed));
             (self.push.context.events)(Event::Fetching { host, paths, of });
-            left.extend(session.substitute(&signed).await.map_err(host_says)?);
+            left.extend(session.substitute(&signed, of).await.map_err(host_says)?);
         }
         if left.is_empty() {
             return Ok(());
         }
+        let _permit = self.push.copies.acquire().await;
         let (paths, of) = (left.len(), of(&left));
         let tell = |bytes: u64| {
             let host = self.name.clone();
@@ -275,6 +293,9 @@ impl Host {
 impl Drop for Host {
     /// Nobody waits for a host that is through, however it ended.
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.push.gate.miss(&self.name);
+        }
         self.go(Place::Through);
     }
 }
@@ -282,10 +303,18 @@ impl Drop for Host {
 /// Connects to a host and brings back what it says of itself.
 pub(crate) async fn connect(ssh: &Ssh, declared: &Declaration) -> Result<(Session, Observed), Outcome> {
     let Some(target) = &declared.host.target else { return Err(Outcome::LocalOnly) };
+    persistently(|| Session::open(ssh, target, &declared.toplevel)).await
+}
+
+/// Tries again what was dropped before the host spoke.
+pub(crate) async fn persistently<T, F>(connect: impl Fn() -> F) -> Result<T, Outcome>
+where
+    F: Future<Output = Result<T, bosco_host::Error>>,
+{
     let mut waits = TRY_AGAIN.iter();
     loop {
         let started = Instant::now();
-        match Session::open(ssh, target, &declared.toplevel).await {
+        match connect().await {
             Err(bosco_host::Error::Wire(error)) if error.trouble == Trouble::Lost => match waits.next() {
                 Some(wait) if started.elapsed() < DROPPED => tokio::time::sleep(*wait).await,
                 _ => return Err(troubled(Stage::Connect, &error.into())),
@@ -293,6 +322,10 @@ pub(crate) async fn connect(ssh: &Ssh, declared: &Declaration) -> Result<(Sessio
             answer => return answer.map_err(|error| troubled(Stage::Connect, &error)),
         }
     }
+}
+
+fn refused(refusal: &Refusal) -> Outcome {
+    Outcome::Refused { reason: refusal.to_string(), hint: refusal.hint().to_owned() }
 }
 
 /// An error of a session as what came of the host.

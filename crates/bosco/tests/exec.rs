@@ -22,6 +22,8 @@ fn a_command_runs_on_each_host_and_what_they_say_alike_is_shown_once() {
     assert_eq!(said.out, "host1:\n  a  b|$(id)|it's|\n");
     // It can't read what belongs to bosco, and need not end its last line.
     exec(&["host1", "--", "cat; printf end"]).exits(0).says("  end\n");
+    // It may say much.
+    exec(&["host1", "--", "seq 70000; exit 3"]).exits(4).says("host1 (exit 3):").says("  70000\n");
 }
 
 #[test]
@@ -34,6 +36,7 @@ fn a_command_that_fails_and_a_host_that_is_away_are_in_the_exit_code() {
         .exits(4)
         .says("host2 (exit 7):\n  no\n");
     exec(&["no-such", "--", "true"]).exits(2).says("no host is called `no-such`");
+    bosco(operator, &sample(operator, "hive").unwrap(), &["exec", "laptop", "--", "true"]).exits(5).says("itself only");
     exec(&["host1"]).exits(2).says("-- <COMMAND>");
 
     lab.host("host2").unwrap().cut().unwrap();

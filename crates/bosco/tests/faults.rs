@@ -91,6 +91,10 @@ fn a_user_who_would_need_a_password_to_become_root_is_told() {
             .says(told)
             .says("deployment.privilegeEscalationCommand");
     }
+    bosco(operator, &fleet, &["exec", "host1", "--", "touch /tmp/ran"])
+        .exits(4)
+        .says("this user can't become root there");
+    host.ssh_ok("! [ -e /tmp/ran ]").unwrap();
     assert_eq!(stands(host), start, "a user who is not root has changed what runs or boots");
 }
 

@@ -22,4 +22,9 @@ answer() {
 }
 
 printf 'bosco 1\n'
-fact user "$(id -u)"
+user=$(id -u)
+fact user "$user"
+[ "$user" = 0 ] || {
+  finish 1
+  exit 1
+}

@@ -25,12 +25,10 @@ const GREETING: &str = "bosco 1";
 /// How much a login script may print.
 const MAX_CHATTER: usize = 1000;
 /// How many lines one answer may have: every path that one question names, with room for a log.
-const MAX_ANSWER: usize = 50_000;
+const MAX_LINES: usize = 50_000;
 /// How many paths go into one question: few enough for a program's arguments, and for an answer that fits into the
 /// connection's buffers while the question is still being sent.
 const PATHS_AT_ONCE: usize = 5_000;
-/// How much is kept of what a command of the operator's says, in bytes.
-const MAX_OUTPUT: usize = 1024 * 1024;
 /// How much is kept of what programs on the host say, in bytes.
 const MAX_LOG: usize = 128 * 1024;
 
@@ -38,14 +36,32 @@ const MAX_LOG: usize = 128 * 1024;
 const GREET: Duration = Duration::from_secs(120);
 /// How long a question to Nix's database may take on a slow machine.
 const ASK: Duration = Duration::from_secs(120);
-/// How long a host may take to fetch from its own caches. What they have not sent by then comes from here next time.
-const SUBSTITUTE: Duration = Duration::from_secs(3600);
+/// How long a host may take to find out that its caches have nothing.
+const SUBSTITUTE: Duration = Duration::from_secs(60);
+/// How many bytes a second a host's caches have to send, or the rest comes from here.
+const LEAST_RATE: u64 = 256 * 1024;
 /// How long the host may take to register what it was sent, after the last byte.
 const IMPORT: Duration = Duration::from_secs(600);
-/// How long a command of the operator's may take: longer than anybody waits.
-const RUN: Duration = Duration::from_secs(24 * 3600);
 /// How long an activation may take; the host ends it then.
 const ACTIVATION: Duration = Duration::from_secs(900);
+
+/// How much an answer may be.
+struct Limit {
+    time: Duration,
+    /// How many lines are read.
+    lines: usize,
+    /// How much is kept of what programs on the host say, in bytes.
+    log: usize,
+}
+
+impl Limit {
+    const fn of(time: Duration) -> Self {
+        Self { time, lines: MAX_LINES, log: MAX_LOG }
+    }
+}
+
+/// A command of the operator's may take longer than anybody waits, and say what it likes; a megabyte of it is kept.
+const RUN: Limit = Limit { time: Duration::from_secs(24 * 3600), lines: usize::MAX, log: 1024 * 1024 };
 
 /// Why a session could not go on.
 #[derive(Debug, Error)]
@@ -107,37 +123,45 @@ impl Session {
     /// [`Error::Wire`] with what the trouble comes down to.
     pub async fn open(ssh: &Ssh, target: &Target, toplevel: &StorePath) -> Result<(Self, Observed), Error> {
         let mut session = Self::start(ssh, target, &program(toplevel)).await?;
-        let mut observed = Observed::default();
-        let mut user = None;
-        let mut observe = |key: &str, value: &str| {
-            if key == "user" {
-                user = Some(value.to_owned());
-            }
-            answer::observe(&mut observed, key, value);
-        };
-        session.answer(ASK, MAX_LOG, &mut observe).await?;
-        session.is_root(user.as_deref())?;
+        let observed = session.survey().await?;
         Ok((session, observed))
     }
 
-    /// Runs a command line on a host, as root, and gives its exit code and what it said, on its output and its errors
-    /// alike; of what is longer than a megabyte, the beginning.
+    /// What the host says of itself now.
     ///
     /// # Errors
-    /// [`Error::Wire`] where it could not be run, or its end could not be seen.
-    pub async fn run(ssh: &Ssh, target: &Target, command: &str) -> Result<(i32, String), Error> {
+    /// [`Error::Wire`] where it does not say.
+    pub async fn observe(&mut self) -> Result<Observed, Error> {
+        self.wire.send(b"survey\n").await;
+        self.survey().await
+    }
+
+    async fn survey(&mut self) -> Result<Observed, Error> {
+        let mut observed = Observed::default();
+        self.answer(&Limit::of(ASK), &mut |key, value| answer::observe(&mut observed, key, value)).await?;
+        Ok(observed)
+    }
+
+    /// Connects to run a command line, as root. Nothing is run yet.
+    ///
+    /// # Errors
+    /// [`Error::Wire`] with what the trouble comes down to.
+    pub async fn prepare(ssh: &Ssh, target: &Target, command: &str) -> Result<Self, Error> {
         let program = format!("command={}\n{PRELUDE}{EXEC}", quote(command));
         let mut session = Self::start(ssh, target, &program).await?;
-        let mut user = None;
-        let mut take = |key: &str, value: &str| {
-            if key == "user" {
-                user = Some(value.to_owned());
-            }
-        };
-        let ran = session.answer(RUN, MAX_OUTPUT, &mut take).await;
-        session.is_root(user.as_deref())?;
-        let ran = ran?;
-        session.close().await;
+        session.answer(&Limit::of(ASK), &mut |_, _| {}).await?;
+        Ok(session)
+    }
+
+    /// Runs the command line that was [prepared](Self::prepare), and gives its exit code and what it said, on its output
+    /// and its errors alike; of what is longer than a megabyte, the beginning.
+    ///
+    /// # Errors
+    /// [`Error::Wire`] where its end could not be seen.
+    pub async fn run(mut self) -> Result<(i32, String), Error> {
+        self.wire.send(b"run\n").await;
+        let ran = self.answer(&RUN, &mut |_, _| {}).await?;
+        self.close().await;
         Ok(ran)
     }
 
@@ -154,16 +178,12 @@ impl Session {
                 return Err(wire.trouble(Trouble::Garbled, "it prints without end").into());
             }
         }
-        Ok(Self { wire })
-    }
-
-    fn is_root(&self, user: Option<&str>) -> Result<(), Error> {
-        match user {
-            Some("0") => Ok(()),
-            user => {
-                let said = format!("it runs commands as user {}", user.unwrap_or_default());
-                Err(self.wire.trouble(Trouble::NoRoot, &said).into())
+        match wire.line(deadline).await?.strip_prefix("user ") {
+            Some("0") => Ok(Self { wire }),
+            Some(user) => {
+                Err(wire.trouble(Trouble::NoRoot, &format!("it runs commands as user {user}")).into())
             }
+            None => Err(wire.trouble(Trouble::Garbled, "it does not say who it is").into()),
         }
     }
 
@@ -175,13 +195,14 @@ impl Session {
         self.which_are_missing("missing", paths, ASK).await
     }
 
-    /// Lets the host fetch these paths from its own caches, as far as they have them, and says which it still does not
-    /// have, in their order.
+    /// Lets the host fetch these paths, so many bytes, from its own caches, as far as they have them in good time, and says
+    /// which it still does not have, in their order.
     ///
     /// # Errors
     /// [`Error::Import`] where it can't say.
-    pub async fn substitute(&mut self, paths: &[StorePath]) -> Result<Vec<StorePath>, Error> {
-        self.which_are_missing("substitute", paths, SUBSTITUTE).await
+    pub async fn substitute(&mut self, paths: &[StorePath], bytes: u64) -> Result<Vec<StorePath>, Error> {
+        let limit = SUBSTITUTE + Duration::from_secs(bytes / LEAST_RATE);
+        self.which_are_missing(&format!("substitute {}", limit.as_secs()), paths, limit + ASK).await
     }
 
     async fn which_are_missing(
@@ -200,7 +221,7 @@ impl Session {
                     named.insert(value.to_owned());
                 }
             };
-            match self.answer(limit, MAX_LOG, &mut take).await? {
+            match self.answer(&Limit::of(limit), &mut take).await? {
                 // It gets what it was asked about and lacks, whatever else it names.
                 (0, _) => missing.extend(some.iter().filter(|path| named.contains(path.as_str())).cloned()),
                 (_, log) => return Err(Error::Import(why(&log))),
@@ -212,6 +233,7 @@ impl Session {
     /// Begins to hand over paths: what is [passed](Self::pass) then is the input of a `nix-store --serve --write`, with a
     /// command that it does not know at its end. `answer` is how many bytes it answers where it has taken all.
     pub async fn import(&mut self, answer: u64) {
+        self.wire.widen();
         self.wire.send(format!("import {answer}\n").as_bytes()).await;
     }
 
@@ -227,7 +249,7 @@ impl Session {
     /// # Errors
     /// [`Error::Import`] where it says no.
     pub async fn imported(&mut self) -> Result<(), Error> {
-        match self.answer(IMPORT, MAX_LOG, &mut |_, _| {}).await? {
+        match self.answer(&Limit::of(IMPORT), &mut |_, _| {}).await? {
             (0, _) => Ok(()),
             (_, log) => Err(Error::Import(why(&log))),
         }
@@ -241,7 +263,7 @@ impl Session {
     pub async fn activate(&mut self, goal: Goal) -> Result<Activation, Error> {
         let words: Vec<_> = steps(goal).iter().map(|step| step.word()).collect();
         self.wire.send(format!("activate {}\n", words.join(" ")).as_bytes()).await;
-        let (code, log) = self.answer(ACTIVATION + ASK, MAX_LOG, &mut |_, _| {}).await?;
+        let (code, log) = self.answer(&Limit::of(ACTIVATION + ASK), &mut |_, _| {}).await?;
         if code != 0 {
             return Err(Error::Start(why(&log)));
         }
@@ -249,7 +271,7 @@ impl Session {
         let mut unreadable = None;
         self.wire.send(b"results\n").await;
         let (_, said) = self
-            .answer(ASK, MAX_LOG, &mut |key, value| match (key, answer::result(value)) {
+            .answer(&Limit::of(ASK), &mut |key, value| match (key, answer::result(value)) {
                 ("result", Ok(result)) => results.push(result),
                 ("result", Err(error)) => unreadable = Some(error),
                 _ => {}
@@ -269,20 +291,19 @@ impl Session {
     /// Reads one answer to its end: hands out its facts, gives its exit code and what was said.
     async fn answer(
         &mut self,
-        limit: Duration,
-        most: usize,
+        limit: &Limit,
         fact: &mut (dyn FnMut(&str, &str) + Send),
     ) -> Result<(i32, String), Error> {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + limit.time;
         let mut log = String::new();
-        for _ in 0..MAX_ANSWER {
+        for _ in 0..limit.lines {
             let text = self.wire.line(deadline).await?;
             if text.is_empty() {
                 continue;
             }
             match answer::line(&text) {
                 Ok(Line::Done(code)) => return Ok((code, log)),
-                Ok(Line::Log(line)) if log.len() < most => {
+                Ok(Line::Log(line)) if log.len() < limit.log => {
                     log.push_str(line);
                     log.push('\n');
                 }
@@ -385,9 +406,9 @@ mod tests {
     }
 
     #[test]
-    fn both_programs_are_shell_that_can_be_read() {
+    fn all_programs_are_shell_that_can_be_read() {
         let toplevel = StorePath::parse(&format!("/nix/store/{}-x", "0".repeat(32))).unwrap();
-        for text in [program(&toplevel), ACTIVATE.to_owned()] {
+        for text in [program(&toplevel), ACTIVATE.to_owned(), format!("{PRELUDE}{EXEC}")] {
             let mut child = Command::new("sh").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
             child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
             assert!(child.wait().unwrap().success());

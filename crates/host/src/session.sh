@@ -44,12 +44,12 @@ root() { mkdir -p "$roots" && ln -sfn "$toplevel" "$roots/$1"; }
 # From here on the toplevel is kept, there or not yet.
 missing() { root pushed && head -n "$1" | xargs nix-store --check-validity --print-invalid; }
 
-# What its own caches have of the paths, it fetches from there; then as above. A cache that is slow to answer is left alone.
+# What its own caches have of $2 paths, it fetches from there, in at most $1 seconds; then as above.
 substitute() {
-  paths=$(head -n "$1")
-  printf '%s\n' "$paths" | xargs nix-store --realise --ignore-unknown --keep-going --option connect-timeout 5 \
+  paths=$(head -n "$2")
+  printf '%s\n' "$paths" | timeout "$1" xargs nix-store --realise --ignore-unknown --keep-going --option connect-timeout 5 \
     --option stalled-download-timeout 30 --option download-attempts 2 >/dev/null 2>&1
-  printf '%s\n' "$paths" | missing "$1"
+  printf '%s\n' "$paths" | missing "$2"
 }
 
 # Takes paths, in Nix's serve protocol. The end is a command that it does not know: it ends with an error then, having
@@ -80,7 +80,12 @@ activate() {
 survey
 while read -r verb arguments; do
   case $verb in
-  missing | substitute) answer 's#^/nix/store/#path &#;t;s/^/log /' "$verb" "$arguments" ;;
+  survey) survey ;;
+  missing) answer 's#^/nix/store/#path &#;t;s/^/log /' missing "$arguments" ;;
+  substitute)
+    # shellcheck disable=SC2086 # Two numbers.
+    answer 's#^/nix/store/#path &#;t;s/^/log /' substitute $arguments
+    ;;
   import)
     answer 's/^/log /' import "$arguments"
     # What a broken import has left unread must never be taken for a verb.

@@ -97,7 +97,7 @@ impl Nix {
         let causes = message::failed_derivations(log);
         let mut results = Vec::with_capacity(declared.len());
         for one in declared {
-            results.push(if self.is_valid(one).await {
+            results.push(if self.keep(one, root).await {
                 Ok(())
             } else {
                 Err(self.cause(one, &causes, &error).await)
@@ -106,9 +106,16 @@ impl Nix {
         results
     }
 
-    async fn is_valid(&self, declared: &Declaration) -> bool {
-        let query = self.store(["--check-validity", declared.toplevel.as_str()]);
-        run(query, None, &mut |_| {}).await.is_ok()
+    /// Roots a toplevel that is there; false where it is not.
+    pub async fn keep(&self, declared: &Declaration, root: &Root) -> bool {
+        let toplevel = declared.toplevel.as_str();
+        let query = self.store(["--check-validity", toplevel]);
+        if run(query, None, &mut |_| {}).await.is_err() {
+            return false;
+        }
+        let mut realise = self.store(["--realise", toplevel, "--add-root"]);
+        realise.arg(root.next());
+        run(realise, None, &mut |_| {}).await.is_ok()
     }
 
     /// Of all that failed, what this toplevel needs.

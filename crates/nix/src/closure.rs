@@ -79,9 +79,6 @@ impl Nix {
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Error::Process { program: PROGRAM.into(), why: "it has no input or output".into() });
         };
-        // As in `wire`, for the same reason.
-        #[cfg(target_os = "linux")]
-        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE);
         let stderr = child.stderr.take();
         let log = tokio::spawn(async move { read_log(stderr, &mut |_| {}).await });
         let stdout = BufReader::with_capacity(64 * 1024, stdout);
@@ -129,6 +126,9 @@ impl Store {
     #[must_use]
     pub fn deliver(self, paths: Vec<PathInfo>) -> Delivery {
         let Self { mut stdin, server } = self;
+        // Its ends wait for each other less often. Where that is not allowed, it works all the same.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::pipe::fcntl_setpipe_size(server.stdout.get_ref(), PIPE);
         let dump = |info: &PathInfo| Message::default().verb(Verb::DumpStorePath).text(info.path.as_str());
         let requests: Vec<Message> = paths.iter().map(dump).collect();
         tokio::spawn(async move {

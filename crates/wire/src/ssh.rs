@@ -31,7 +31,7 @@ const MAX_SAID: usize = 64 * 1024;
 const PIPE: usize = 1024 * 1024;
 /// The signal of a Ctrl-C.
 const SIGINT: i32 = 2;
-/// How long the other side may take nothing of what it is sent: Nix writes one path to a slow disk before it reads the next.
+/// How long the other side may take for what it is sent at once: Nix writes one path to a slow disk before it reads the next.
 const STALL: Duration = Duration::from_secs(600);
 /// How long after `ssh` bosco may hear of a Ctrl-C.
 const INTERRUPT: Duration = Duration::from_millis(200);
@@ -133,9 +133,6 @@ impl Ssh {
         else {
             return Err(Error::new(Trouble::Other, &display, "it has no input or output"));
         };
-        // Those at its ends wait for each other less often. Where that is not allowed, it works all the same.
-        #[cfg(target_os = "linux")]
-        let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE);
         let said = Arc::new(Mutex::new(Vec::new()));
         let listener = tokio::spawn(listen(stderr, Arc::clone(&said)));
         Ok(Wire {
@@ -177,12 +174,22 @@ async fn listen(mut stderr: impl AsyncRead + Unpin, said: Arc<Mutex<Vec<u8>>>) {
 }
 
 impl Wire {
+    /// Makes the pipe to `ssh` hold more, for much to be sent: those at its ends wait for each other less often.
+    pub fn widen(&self) {
+        // Where that is not allowed, it works all the same.
+        #[cfg(target_os = "linux")]
+        if let Some(stdin) = &self.stdin {
+            let _ = rustix::pipe::fcntl_setpipe_size(stdin, PIPE);
+        }
+    }
+
     /// Sends bytes. A connection that is gone, or takes nothing any more, is told by the next [`line`](Self::line), which
     /// knows why.
     pub async fn send(&mut self, mut bytes: &[u8]) {
+        let deadline = Instant::now() + STALL;
         while !bytes.is_empty() {
             let Some(stdin) = &mut self.stdin else { return };
-            match timeout(STALL, stdin.write(bytes)).await {
+            match timeout_at(deadline, stdin.write(bytes)).await {
                 Ok(Ok(written @ 1..)) => bytes = bytes.get(written..).unwrap_or_default(),
                 _ => self.stdin = None,
             }

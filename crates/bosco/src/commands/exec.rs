@@ -15,7 +15,7 @@ use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, each};
 use crate::outcome::Outcome;
-use crate::push::{CONNECTIONS, troubled};
+use crate::push::{CONNECTIONS, persistently};
 use crate::show;
 
 /// What a command came to on a host.
@@ -56,7 +56,8 @@ pub(crate) async fn run(cli: &Cli, selector: &Selector, command: &[String]) -> R
     let codes = answers.iter().map(|(_, answer)| match answer {
         Ok(Ran { exit_code: 0, .. }) => Exit::Done,
         Ok(_) => Exit::NotDeployed,
-        Err(outcome) => outcome.exit(),
+        // Nothing was run there, whatever the reason.
+        Err(outcome) => outcome.exit().max(Exit::Unreachable),
     });
     Ok(codes.max().unwrap_or(Exit::Done))
 }
@@ -97,8 +98,12 @@ async fn ran(
     let Some(target) = &host.target else { return Err(Outcome::LocalOnly) };
     let _permit = connections.acquire().await;
     (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Run });
-    let answer = Session::run(ssh, target, command).await;
-    let (exit_code, output) = answer.map_err(|error| troubled(Stage::Connect, &error))?;
+    let session = persistently(|| Session::prepare(ssh, target, command)).await?;
+    let ran = session.run().await.map_err(|error| {
+        let hint = "the command has begun there, and may go on";
+        Outcome::failed(Stage::Run, error.to_string(), Some(hint.into()))
+    });
+    let (exit_code, output) = ran?;
     Ok(Some(Ran { exit_code, output }))
 }
 

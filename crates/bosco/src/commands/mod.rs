@@ -36,7 +36,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
             until_stopped(exec::run(cli, selector, command), "what has begun on a host may go on there").await
         }
         Command::Ssh { host, command } => ssh::run(cli, host, command).await,
-        Command::Eval { expression } => stoppable(eval::run(cli, expression)).await,
+        Command::Eval { expression } => eval::run(cli, expression).await,
         Command::Completions { shell } => completions::run(*shell),
         Command::Man { directory } => man::run(directory),
     }
