@@ -16,7 +16,7 @@ Exit codes:
   0    done
   1    bosco could not work at all: no Nix, no ssh, an answer of theirs that can't be read
   2    a mistake in the question: arguments, a selector without match, no fleet here
-  3    a host could not be evaluated or built; apply delivered nothing to any
+  3    the fleet, or a host of it, could not be evaluated or built
   4    a host could not be deployed, refused, or did not let bosco in; a command failed on it
   5    a host could not be reached; all others are done
   130  interrupted";
@@ -42,6 +42,9 @@ pub(crate) struct Cli {
     /// Show what builders say
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
+    /// Where something does not evaluate, show all of Nix's trace
+    #[arg(long, global = true)]
+    pub(crate) show_trace: bool,
 }
 
 /// Where the fleet is.
@@ -80,11 +83,13 @@ pub(crate) enum Command {
     /// One word is a command line for the host's shell, several are a program with its arguments. What the hosts said is
     /// shown at the end, once where many said the same. For example: `bosco exec @web -- systemctl is-active nginx`, or
     /// `bosco exec '*' -- 'df -h / | tail -1'`.
-    #[command(after_help = EXIT_CODES)]
+    #[command(
+        after_help = EXIT_CODES,
+        override_usage = "bosco exec [OPTIONS] <SELECTOR>... -- <COMMAND>..."
+    )]
     Exec {
-        /// Which hosts; `*` is all
-        #[arg(value_parser = Selector::parse)]
-        selector: Selector,
+        #[command(flatten)]
+        selection: Selection,
         /// The command
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<String>,
@@ -92,6 +97,7 @@ pub(crate) enum Command {
     /// Log in to a host, or run a command there
     ///
     /// This is your own `ssh`, with the address, user, port and options that the fleet declares; it ends as `ssh` does.
+    #[command(override_usage = "bosco ssh [OPTIONS] <HOST> [-- <COMMAND>...]")]
     Ssh {
         /// The host
         #[arg(value_parser = HostName::parse)]
@@ -158,18 +164,19 @@ impl Apply {
 pub(crate) struct Selection {
     /// Which hosts; all without it
     ///
-    /// `web-*` by name, `@tag` by tag, `a,b` either, `@web & !@canary` both, `!` not, parentheses group.
-    #[arg(value_parser = Selector::parse)]
-    selector: Option<Selector>,
+    /// `web-*` by name, `@tag` by tag, `a,b` or `a b` either, `@web & !@canary` both, `!` not, parentheses group. Quote
+    /// what means something to your shell.
+    #[arg(value_parser = Selector::parse, value_name = "SELECTOR")]
+    selectors: Vec<Selector>,
     /// The same, as Colmena has it
-    #[arg(long, value_parser = Selector::parse, value_name = "SELECTOR", conflicts_with = "selector")]
-    on: Option<Selector>,
+    #[arg(long, value_parser = Selector::parse, value_name = "SELECTOR", conflicts_with = "selectors")]
+    on: Vec<Selector>,
 }
 
 impl Selection {
     /// The hosts that were asked for; all without one.
-    pub(crate) fn selector(&self) -> Option<&Selector> {
-        self.selector.as_ref().or(self.on.as_ref())
+    pub(crate) fn selector(&self) -> Option<Selector> {
+        Selector::any([self.selectors.as_slice(), &self.on].concat())
     }
 }
 

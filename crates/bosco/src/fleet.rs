@@ -10,7 +10,7 @@ use bosco_nix::{Evaluated, Fleet, LogLine, Nix, Source};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::cli::Place;
+use crate::cli::{Cli, Place};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Sink, Stage};
 use crate::outcome::Outcome;
@@ -40,10 +40,10 @@ pub(crate) struct Chosen {
 
 impl Context {
     /// Finds Nix and the fleet.
-    pub(crate) async fn find(place: &Place, events: Sink) -> Result<Self, Error> {
+    pub(crate) async fn find(cli: &Cli, events: Sink) -> Result<Self, Error> {
         let started = Instant::now();
-        let source = source(place)?;
-        let nix = Nix::find().await?;
+        let source = source(&cli.place)?;
+        let nix = Nix::find(cli.show_trace).await?;
         let fleet = nix.fleet(&source, &mut listen(&events, None)).await?;
         events(Event::Fleet { source: fleet.source.to_string(), form: fleet.form, hosts: fleet.hosts.len() });
         let evaluations = Arc::new(Semaphore::new(evaluations_side_by_side()));
@@ -104,7 +104,7 @@ impl Context {
                     format!("no host has the tag `@{tag}`; did you mean {}?", near.join(" or "))
                 }
             }
-            Some(tag) => format!("no host has the tag `@{tag}`, or any"),
+            Some(_) => "no host has a tag".into(),
             None => self.names(),
         };
         Error::new(Exit::Usage, format!("no host matches `{selector}`")).hint(hint)

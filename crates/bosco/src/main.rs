@@ -21,13 +21,20 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::Cli;
+use crate::error::{Error, Exit};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.color.write_global();
     raise_limit_of_open_files();
-    match commands::run(&cli).await {
+    let ended = match commands::run(&cli).await {
+        Ok(Exit::Done) if !show::is_written() => {
+            Err(Error::new(Exit::Unable, "the answer could not be written; is the disk full?"))
+        }
+        ended => ended,
+    };
+    match ended {
         Ok(exit) => exit.into(),
         Err(error) => {
             show::error(&error, cli.json);

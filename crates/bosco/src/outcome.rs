@@ -183,9 +183,12 @@ fn advice(fault: &Fault) -> String {
     }
 }
 
-/// The exit code of a command whose hosts came to this: the worst of them.
-pub(crate) fn exit<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Exit {
-    outcomes.into_iter().map(Outcome::exit).max().unwrap_or(Exit::Done)
+/// The exit code of a command whose hosts came to this: the worst of them. That some are deployed on themselves only is
+/// well, unless nothing else was asked for.
+pub(crate) fn exit<'a>(outcomes: impl IntoIterator<Item = &'a Outcome> + Clone) -> Exit {
+    let nothing = outcomes.clone().into_iter().all(|outcome| *outcome == Outcome::LocalOnly);
+    let worst = outcomes.into_iter().map(Outcome::exit).max();
+    worst.map_or(Exit::Done, |worst| if nothing { Exit::Unreachable } else { worst })
 }
 
 #[cfg(test)]
@@ -203,6 +206,7 @@ mod tests {
         for (outcomes, code) in [
             (&[][..], 0),
             (&[UP_TO_DATE, Outcome::LocalOnly], 0),
+            (&[Outcome::LocalOnly], 5),
             (&[UP_TO_DATE, offline.clone()], 5),
             (&[offline, failed.clone()], 4),
             (&[failed, unbuilt.clone(), Outcome::HeldBack], 3),

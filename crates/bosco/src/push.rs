@@ -4,7 +4,7 @@
 //! two places: what is to be built goes to Nix together (`builds`), and nothing is delivered where one could not be
 //! evaluated or built (`gate`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,7 @@ pub(crate) struct Wish {
 }
 
 /// Hosts by name or address, port, and options of ssh: the same address can be another machine behind another jump host.
-type Targets = HashMap<(String, Option<u16>, Vec<String>), HostName>;
+type Targets = HashMap<(String, Option<u16>, Vec<String>), BTreeSet<HostName>>;
 
 /// What all hosts of a push share.
 #[derive(Clone)]
@@ -110,11 +110,14 @@ impl Host {
     /// Source to report. `None` where the host is not selected; `Err` is how it ended before its end, not always badly.
     async fn bring(&mut self, chosen: &Chosen) -> Result<Option<Outcome>, Outcome> {
         let Some(declared) = self.push.context.declaration(chosen).await? else { return Ok(None) };
-        self.alone_at_its_target(&declared)?;
         if !self.push.goal.delivers() {
             self.build(&declared).await?;
             return Ok(Some(Outcome::Built { toplevel: declared.toplevel }));
         }
+        if declared.host.target.is_none() {
+            return Err(Outcome::LocalOnly);
+        }
+        self.alone_at_its_target(&declared)?;
         let (mut session, observed) = {
             let _permit = Arc::clone(&self.push.connections).acquire_owned().await;
             self.go(Place::Asked);
@@ -141,6 +144,7 @@ impl Host {
         self.go(Place::Through);
         self.enter(Stage::Wait);
         if !self.push.gate.pass(&self.push.context.events).await {
+            self.alone_at_its_target(declared)?;
             return Err(Outcome::HeldBack);
         }
         self.enter(Stage::Copy);
@@ -179,17 +183,16 @@ impl Host {
         let Some(target) = &declared.host.target else { return Ok(()) };
         let place = (target.host.to_lowercase(), target.port, target.ssh_options.clone());
         let mut targets = self.push.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        match targets.get(&place) {
-            Some(other) => {
-                let reason = format!("it is reached at {}, the same as {other}", target.display());
-                let hint = "two hosts can't be one machine: set `deployment.targetHost` of one of them";
-                Err(Outcome::failed(Stage::Evaluate, reason, Some(hint.into())))
-            }
-            None => {
-                targets.insert(place, self.name.clone());
-                Ok(())
-            }
+        let here = targets.entry(place).or_default();
+        here.insert(self.name.clone());
+        let others: Vec<&str> =
+            here.iter().filter(|name| **name != self.name).map(HostName::as_str).collect();
+        if others.is_empty() {
+            return Ok(());
         }
+        let reason = format!("it is reached at {}, the same as {}", target.display(), others.join(", "));
+        let hint = "two hosts can't be one machine: set `deployment.targetHost` of one of them";
+        Err(Outcome::failed(Stage::Evaluate, reason, Some(hint.into())))
     }
 
     async fn build(&mut self, declared: &Declaration) -> Result<(), Outcome> {

@@ -129,6 +129,36 @@ fn an_option_that_does_not_exist_is_told_with_its_file() {
 }
 
 #[test]
+fn an_error_that_does_not_say_where_it_is_is_told_with_its_option_and_file() {
+    let operator = Operator::alone().unwrap();
+    let fleet = sample(&operator, "plain").unwrap();
+    fleet.write("host1.nix", "{ environment.etc.y.text = throw \"y is not there\"; }").unwrap();
+    let build = |more: &[&str]| bosco(&operator, &fleet, &[&["build", "host1"], more].concat()).exits(3);
+    build(&[])
+        .says("host1: y is not there")
+        .says("environment.etc.y.text")
+        .says("./host1.nix")
+        .does_not_say("while evaluating attribute");
+    build(&["--show-trace"]).says("while evaluating attribute").says("y is not there");
+}
+
+#[test]
+fn a_host_that_is_deployed_on_itself_only_is_no_success_where_nothing_else_was_asked_for() {
+    let operator = Operator::alone().unwrap();
+    let fleet = sample(&operator, "hive").unwrap();
+    bosco(&operator, &fleet, &["apply", "laptop"]).exits(5).says("itself only").does_not_say("connecting");
+}
+
+#[test]
+fn an_answer_that_can_not_be_written_is_no_success() {
+    let operator = Operator::alone().unwrap();
+    let fleet = sample(&operator, "plain").unwrap();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = command(&operator, &fleet, &["hosts"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn a_failed_assertion_is_told() {
     let operator = Operator::alone().unwrap();
     let fleet = sample(&operator, "plain").unwrap();

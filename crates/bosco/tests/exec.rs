@@ -36,7 +36,9 @@ fn a_command_that_fails_and_a_host_that_is_away_are_in_the_exit_code() {
         .exits(4)
         .says("host2 (exit 7):\n  no\n");
     exec(&["no-such", "--", "true"]).exits(2).says("no host is called `no-such`");
-    bosco(operator, &sample(operator, "hive").unwrap(), &["exec", "laptop", "--", "true"]).exits(5).says("itself only");
+    bosco(operator, &sample(operator, "hive").unwrap(), &["exec", "laptop", "--", "true"])
+        .exits(5)
+        .says("itself only");
     exec(&["host1"]).exits(2).says("-- <COMMAND>");
 
     lab.host("host2").unwrap().cut().unwrap();

@@ -144,7 +144,7 @@ fn a_hive_without_flakes_may_be_a_function_and_pin_its_nixpkgs_in_any_way() {
 }
 
 #[test]
-fn keys_in_a_raw_hive_make_the_system_that_make_hive_makes() {
+fn a_raw_hives_keys_make_the_system_that_the_stand_in_for_colmena_makes() {
     let operator = Operator::alone().unwrap();
     let fleet = sample(&operator, "colmena").unwrap();
     let keys = r#"{
@@ -355,9 +355,15 @@ fn a_hive_that_is_not_to_be_applied_as_a_whole_is_not() {
     let fleet = create(&operator, "careful").unwrap();
     let meta = "meta = { allowApplyAll = false; nixpkgs = ";
     fleet.write("hive.nix", &format!("{{ {meta} <nixpkgs>; }}; a = {{ }}; }}")).unwrap();
-    bosco(&operator, &fleet, &["apply"]).exits(2).says("not to be applied as a whole").says("--on");
+    bosco(&operator, &fleet, &["apply"])
+        .exits(2)
+        .says("not to be applied as a whole")
+        .says("say which hosts");
     fleet.write("flake.nix", &raw(&format!("{{ {meta} pkgs; }}; a = {{ }}; }}"))).unwrap();
-    bosco(&operator, &fleet, &["apply"]).exits(2).says("not to be applied as a whole").says("--on");
+    bosco(&operator, &fleet, &["apply"])
+        .exits(2)
+        .says("not to be applied as a whole")
+        .says("say which hosts");
     bosco(&operator, &fleet, &["hosts"]).exits(0);
 }
 

@@ -89,7 +89,7 @@ fn a_path_that_no_cache_of_the_host_has_comes_from_here_with_its_signature() {
     let large = build_and_sign(operator, &fleet, &secret_key(operator, "somebody-1"));
     bosco(operator, &fleet, &["apply", "--on", "host1"])
         .exits(0)
-        .says("fetching 1 paths from its caches")
+        .says("fetching 1 path from its caches")
         .says("committed");
     let signed = host
         .ssh_ok(&format!("nix --extra-experimental-features nix-command path-info --sigs {large}"))

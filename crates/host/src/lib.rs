@@ -9,4 +9,4 @@ mod programs;
 mod session;
 
 pub use answer::Unreadable;
-pub use session::{Activation, Error, Session};
+pub use session::{Activation, Error, Ran, Session};

@@ -110,6 +110,17 @@ pub struct Activation {
     pub log: String,
 }
 
+/// What came of a command of the operator's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// How it ended.
+    pub exit_code: i32,
+    /// What it said; of what is longer than a megabyte, the beginning.
+    pub output: String,
+    /// Whether it said more.
+    pub cut: bool,
+}
+
 /// An open session with a host.
 #[derive(Debug)]
 pub struct Session {
@@ -154,15 +165,16 @@ impl Session {
     }
 
     /// Runs the command line that was [prepared](Self::prepare), and gives its exit code and what it said, on its output
-    /// and its errors alike; of what is longer than a megabyte, the beginning.
+    /// and its errors alike.
     ///
     /// # Errors
     /// [`Error::Wire`] where its end could not be seen.
-    pub async fn run(mut self) -> Result<(i32, String), Error> {
+    pub async fn run(mut self) -> Result<Ran, Error> {
         self.wire.send(b"run\n").await;
-        let ran = self.answer(&RUN, &mut |_, _| {}).await?;
+        let (exit_code, output) = self.answer(&RUN, &mut |_, _| {}).await?;
         self.close().await;
-        Ok(ran)
+        let cut = output.len() >= RUN.log;
+        Ok(Ran { exit_code, output, cut })
     }
 
     /// Connects, and starts a program there.

@@ -107,6 +107,15 @@ impl Selector {
         }
     }
 
+    /// What any of several select; `None` without one.
+    #[must_use]
+    pub fn any(mut selectors: Vec<Self>) -> Option<Self> {
+        match selectors.len() {
+            0 | 1 => selectors.pop(),
+            _ => Some(Self(Node::Any(selectors.into_iter().map(|selector| selector.0).collect()))),
+        }
+    }
+
     /// The hosts that it names without a wildcard: each has to be there, or it was misspelled.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
@@ -390,6 +399,15 @@ mod tests {
         ] {
             assert_eq!(selects(selector, name, tags), expected, "{selector} on {name} {tags:?}");
         }
+    }
+
+    #[test]
+    fn several_selectors_select_what_any_of_them_does() {
+        let several =
+            |texts: &[&str]| Selector::any(texts.iter().map(|text| Selector::parse(text).unwrap()).collect());
+        assert_eq!(several(&[]), None);
+        assert_eq!(several(&["a"]).unwrap().to_string(), "a");
+        assert_eq!(several(&["a & @x", "b,c"]).unwrap().to_string(), "a & @x,(b,c)");
     }
 
     #[test]

@@ -109,14 +109,17 @@ pub enum LogLine {
 
 /// Proof that there is a Nix that is new enough, and the one way to start its processes.
 #[derive(Debug, Clone, Copy)]
-pub struct Nix(());
+pub struct Nix {
+    /// Whether errors come with all of their trace.
+    pub(crate) trace: bool,
+}
 
 impl Nix {
-    /// Looks for Nix in PATH.
+    /// Looks for Nix in PATH. With `trace`, errors of evaluations come with all of their trace.
     ///
     /// # Errors
     /// [`Error::Missing`] or [`Error::TooOld`].
-    pub async fn find() -> Result<Self, Error> {
+    pub async fn find(trace: bool) -> Result<Self, Error> {
         let mut command = Command::new("nix");
         command.arg("--version");
         let answer = run(command, None, &mut |_| {}).await?;
@@ -130,7 +133,7 @@ impl Nix {
         if version < Version::OLDEST {
             return Err(Error::TooOld { found: version });
         }
-        Ok(Self(()))
+        Ok(Self { trace })
     }
 
     /// `nix VERB …` in `dir`, with flakes on whatever the user's nix.conf says.
@@ -198,7 +201,11 @@ pub(crate) fn finish(
     let message = match message::essence(log) {
         text if text.is_empty() => format!("`{program}` ended with {status} and said nothing"),
         text => {
-            message::with_names_of_the_user(&text, &|file| dir.is_some_and(|dir| dir.join(file).exists()))
+            let is_ours = |file: &str| dir.is_some_and(|dir| dir.join(file).exists());
+            let text = message::with_names_of_the_user(&text, &is_ours);
+            let mut said = message::surroundings(&text, log, &is_ours);
+            said.insert(0, text);
+            said.join("\n")
         }
     };
     Err(Error::Failed { message, log: log.to_owned() })

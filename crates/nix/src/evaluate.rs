@@ -240,7 +240,16 @@ impl Nix {
                 command.args(["--impure", "--expr", &format!("({function}) ({} ({file}))", reader("hive"))])
             }
         };
-        run(command, source.copied(), listen).await
+        if self.trace {
+            command.arg("--show-trace");
+        }
+        run(command, source.copied(), listen).await.map_err(|error| match error {
+            Error::Failed { log, .. } if self.trace => {
+                let from = log.find("error:").unwrap_or_default();
+                Error::Failed { message: log[from..].trim().to_owned(), log }
+            }
+            other => other,
+        })
     }
 }
 

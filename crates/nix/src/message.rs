@@ -103,6 +103,29 @@ pub(crate) fn essence(log: &str) -> String {
     essence.strip_prefix("error:").unwrap_or(essence).trim().to_owned()
 }
 
+/// What Nix was at when an error came up, as far as its trace says it in the user's own words: the option, and the last of
+/// the user's files. Nothing where the error says so itself.
+pub(crate) fn surroundings(essence: &str, log: &str, is_ours: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let ours = with_names_of_the_user(log, is_ours);
+    let behind = |line: &str, words: &str| {
+        line.trim_start().strip_prefix(words).map(|rest| rest.trim_end_matches(':').to_owned())
+    };
+    let option = ours.lines().filter_map(|line| behind(line, "… while evaluating the option ")).next_back();
+    let is_file = |place: &String| place.starts_with("./") || place.starts_with("`./");
+    let mut places = ours.lines().filter_map(|line| {
+        behind(line, "at ").or_else(|| behind(line, "… while evaluating definitions from "))
+    });
+    let place = places.rfind(is_file);
+    let mut said = Vec::new();
+    if let Some(option) = option.filter(|_| !essence.contains("The option `")) {
+        said.push(format!("in the option {option}"));
+    }
+    if let Some(place) = place.filter(|_| !essence.contains("./")) {
+        said.push(format!("at {}", place.trim_matches(['`', '\''])));
+    }
+    said
+}
+
 /// The derivations whose own builders failed, each with what Nix says of it. `builder for 'X' failed` until Nix 2.29,
 /// `Cannot build 'X'` with a reason since.
 pub(crate) fn failed_derivations(log: &str) -> Vec<(String, String)> {
@@ -319,6 +342,17 @@ mod tests {
     }
 
     #[test]
+    fn an_error_that_does_not_say_where_it_is_gets_the_option_and_the_file() {
+        let hash = "0".repeat(32);
+        let log = format!(
+            "error:\n       … while evaluating the option `system.path':\n       … while evaluating the option `environment.etc.y.text':\n       … while evaluating definitions from `/nix/store/{hash}-source/web.nix':\n       … while calling 'throw'\n         at /nix/store/{hash}-source/lib/x.nix:3:1:\n\n       error: y is not there\n"
+        );
+        let said = surroundings("y is not there", &log, &|file| file == "web.nix");
+        assert_eq!(said, ["in the option `environment.etc.y.text'", "at ./web.nix"]);
+        assert!(surroundings("The option `x' does not exist. In `./web.nix'", &log, &|_| true).is_empty());
+    }
+
+    #[test]
     fn an_end_without_an_error_line_tells_the_last_lines() {
         assert_eq!(essence("a\n\nb\n"), "a\nb\n");
         assert_eq!(essence(""), "");
@@ -354,6 +388,7 @@ mod tests {
             let _ = essence(&plain(&text));
             let _ = with_names_of_the_user(&text, &|_| true);
             let _ = with_place_in_expression(&text);
+            let _ = surroundings("", &text, &|_| true);
             let _ = classify(&text);
             let _ = failed_derivations(&text);
         }

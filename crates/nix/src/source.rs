@@ -47,6 +47,14 @@ pub enum NoSource {
         /// The reference as given.
         reference: String,
     },
+    /// A flake reference names a directory that is not there, or names one that is there by something else.
+    #[error("there is no flake `{reference}`")]
+    NoFlake {
+        /// The reference as given.
+        reference: String,
+        /// Whether there is a directory of that name.
+        is_directory: bool,
+    },
     /// The file with the hive is not there.
     #[error("there is no file {}", file.display())]
     NoHive {
@@ -69,6 +77,10 @@ impl NoSource {
                 let host = part.rsplit('.').find(|part| !part.is_empty()).unwrap_or("HOST");
                 format!("a host is named by the selector: `--flake {flake} --on {host}`")
             }
+            Self::NoFlake { reference, is_directory: true } => {
+                format!("the directory is `--flake ./{reference}`; without the dot it is a name in Nix's registry")
+            }
+            Self::NoFlake { .. } => "is the path right? It is relative to the working directory".into(),
             Self::NoHive { .. } => format!("`--hive` takes a hive's file, or the directory where its {HIVE} is"),
         }
     }
@@ -102,7 +114,13 @@ impl Source {
         if reference.contains('#') {
             return Err(NoSource::Part { reference: reference.to_owned() });
         }
-        let dir = local(reference).map(|path| from.join(path)).filter(|dir| dir.is_dir());
+        let dir = local(reference).map(|path| from.join(path));
+        let is_missing = dir.as_ref().is_some_and(|dir| !dir.exists());
+        let is_directory = dir.is_none() && from.join(reference).join(FLAKE).is_file();
+        if is_missing || is_directory {
+            return Err(NoSource::NoFlake { reference: reference.to_owned(), is_directory });
+        }
+        let dir = dir.filter(|dir| dir.is_dir());
         Ok(Self {
             dir: dir.map_or_else(|| from.to_owned(), |dir| dir.canonicalize().unwrap_or(dir)),
             from: from.to_owned(),

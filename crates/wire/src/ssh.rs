@@ -77,7 +77,12 @@ impl Ssh {
     #[must_use]
     pub fn login(&self, target: &Target, command: &[String]) -> std::process::Command {
         let mut ssh = std::process::Command::new("ssh");
-        ssh.args(self.of_the_fleet(target)).args(address(target)).args(command);
+        ssh.args(self.of_the_fleet(target));
+        // Without a command it has one anyway.
+        if !command.is_empty() && io::stdin().is_terminal() && io::stdout().is_terminal() {
+            ssh.arg("-t");
+        }
+        ssh.args(address(target)).args(command);
         ssh
     }
 
@@ -268,6 +273,9 @@ async fn read_line(stream: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>)
         let used = end.map_or(available.len(), |end| end + 1);
         stream.consume(used);
         if end.is_some() {
+            if line.len() == MAX_LINE {
+                line.extend_from_slice("…".as_bytes());
+            }
             return Ok(true);
         }
     }
@@ -308,7 +316,7 @@ mod tests {
         let mut stream = BufReader::new(text.as_bytes());
         let (mut long, mut next, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         assert!(read_line(&mut stream, &mut long).await.unwrap());
-        assert_eq!(long.len(), MAX_LINE);
+        assert_eq!(long.len(), MAX_LINE + "…".len(), "what is cut is marked");
         assert!(read_line(&mut stream, &mut next).await.unwrap());
         assert_eq!(next, b"next");
         assert!(!read_line(&mut stream, &mut rest).await.unwrap(), "a line that is not ended is none");

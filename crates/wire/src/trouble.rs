@@ -138,7 +138,7 @@ impl Error {
                 )
             }
             Trouble::NoAnswer | Trouble::NoRoute => {
-                "is it switched on, and reachable from here? It is left as it is; apply again when it is back"
+                "is it switched on, and reachable from here? It is left as it is; try again when it is back"
                     .into()
             }
             Trouble::Refused => "is sshd running there, and is `deployment.targetPort` right?".into(),
@@ -156,7 +156,7 @@ impl Error {
                  `deployment.privilegeEscalationCommand` names another command"
                 .into(),
             Trouble::Lost | Trouble::Stopped => {
-                "`bosco status` says where the host stands; apply again to go on".into()
+                "`bosco status` says where the host stands; try again to go on".into()
             }
             Trouble::Silent => format!(
                 "does `ssh {target} true` end? It may be overloaded, or ask for a password where nobody sees it"

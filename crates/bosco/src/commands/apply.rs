@@ -14,7 +14,7 @@ use crate::outcome;
 use crate::push::{Wish, push};
 use crate::show;
 
-pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>, wish: &Wish) -> Result<Exit, Error> {
+pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, wish: &Wish) -> Result<Exit, Error> {
     let show = show::for_work(cli);
     let ledger = Arc::new(Ledger::default());
     let events: Sink = {
@@ -26,18 +26,18 @@ pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>, wish: &Wish) -> 
         })
     };
     let work = async {
-        let context = Context::find(&cli.place, events).await?;
+        let context = Context::find(cli, events).await?;
         if selector.is_none() && wish.goal.delivers() && !context.fleet.allow_apply_all {
             return Err(Error::new(Exit::Usage, "this fleet is not to be applied as a whole")
-                .hint("say which hosts with `--on`; the hive has `meta.allowApplyAll = false`"));
+                .hint("say which hosts; the hive has `meta.allowApplyAll = false`"));
         }
-        let chosen = context.choose(selector)?;
+        let chosen = context.choose(selector.as_ref())?;
         let root = Root::new().map_err(|error| {
             Error::new(Exit::Unable, format!("no temporary directory can be made: {error}"))
         })?;
         let outcomes = push(context.clone(), wish, root, chosen).await?;
         if outcomes.is_empty() {
-            return Err(context.no_match(selector));
+            return Err(context.no_match(selector.as_ref()));
         }
         Ok(outcomes)
     };

@@ -17,20 +17,18 @@ const MAX_EXPRESSION: u64 = 32 * 1024;
 pub(crate) async fn run(cli: &Cli, expression: &str) -> Result<Exit, Error> {
     // Before anything listens to signals: whoever types it must be able to stop.
     let expression = if expression == "-" { read()? } else { expression.to_owned() };
-    stoppable(ask(cli, &expression)).await
-}
-
-async fn ask(cli: &Cli, expression: &str) -> Result<Exit, Error> {
     let show = show::for_answer(cli);
     let source = source(&cli.place)?;
     if expression.len() as u64 > MAX_EXPRESSION {
         return Err(Error::new(Exit::Usage, format!("the expression is longer than {MAX_EXPRESSION} bytes"))
             .hint("put it into a file of the fleet"));
     }
-    let nix = Nix::find().await?;
-    let answer = nix.eval(&source, expression, cli.json, &mut listen(&watch(&show), None)).await;
-    show.clear();
-    show::text(&answer?);
+    let work = async {
+        let nix = Nix::find(cli.show_trace).await?;
+        let answer = nix.eval(&source, &expression, cli.json, &mut listen(&watch(&show), None)).await;
+        answer.map_err(Error::from)
+    };
+    show::text(&stoppable(&show, work).await?);
     Ok(Exit::Done)
 }
 

@@ -1,7 +1,7 @@
 //! `bosco exec`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bosco_host::Session;
 use bosco_model::{HostName, Selector};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use crate::cli::Cli;
-use crate::commands::watch;
+use crate::commands::{stoppable, watch};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, each};
@@ -24,36 +24,60 @@ use crate::show;
 struct Ran {
     exit_code: i32,
     output: String,
+    /// It said more than is kept.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    cut: bool,
 }
 
-pub(crate) async fn run(cli: &Cli, selector: &Selector, command: &[String]) -> Result<Exit, Error> {
-    let show = show::for_answer(cli);
-    let context = Context::find(&cli.place, watch(&show)).await?;
-    let ssh = Arc::new(Ssh::find().await?);
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
-    let command: Arc<str> = line(command).into();
-    let answers = each(context.choose(Some(selector))?, |chosen| {
-        let (context, ssh, connections) = (context.clone(), Arc::clone(&ssh), Arc::clone(&connections));
-        let command = Arc::clone(&command);
-        async move {
-            let ran = ran(&context, &ssh, &connections, &chosen, &command).await;
-            (context.events)(Event::Done { host: chosen.name.clone() });
-            Some((chosen.name, ran.transpose()?))
-        }
-    })
-    .await;
-    show.clear();
+/// What is known so far.
+type Answers = BTreeMap<HostName, Result<Ran, Outcome>>;
 
-    let answers: Vec<(HostName, Result<Ran, Outcome>)> = answers.into_iter().flatten().collect();
-    if answers.is_empty() {
-        return Err(context.no_match(Some(selector)));
+pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, command: &[String]) -> Result<Exit, Error> {
+    let Some(selector) = selector else {
+        return Err(Error::new(Exit::Usage, "which hosts?").hint("`'*'` is all of them"));
+    };
+    let show = show::for_answer(cli);
+    let answers: Arc<Mutex<Answers>> = Arc::default();
+    let work = async {
+        let context = Context::find(cli, watch(&show)).await?;
+        let ssh = Arc::new(Ssh::find().await?);
+        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        let command: Arc<str> = line(command).into();
+        let chosen = context.choose(Some(&selector))?;
+        each(chosen, |chosen| {
+            let (context, ssh, connections) = (context.clone(), Arc::clone(&ssh), Arc::clone(&connections));
+            let (command, answers) = (Arc::clone(&command), Arc::clone(&answers));
+            async move {
+                let ran = ran(&context, &ssh, &connections, &chosen, &command).await;
+                (context.events)(Event::Done { host: chosen.name.clone() });
+                if let Some(ran) = ran.transpose() {
+                    answers.lock().unwrap_or_else(PoisonError::into_inner).insert(chosen.name, ran);
+                }
+            }
+        })
+        .await;
+        let nobody = answers.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if nobody { Err(context.no_match(Some(&selector))) } else { Ok(()) }
+    };
+    let ended = stoppable(&show, work).await;
+    // Of hosts that were through before it was stopped, what they said is told all the same.
+    let answers = std::mem::take(&mut *answers.lock().unwrap_or_else(PoisonError::into_inner));
+    match ended {
+        Err(error) if error.exit != Exit::Interrupted || answers.is_empty() => return Err(error),
+        _ => {}
     }
     if cli.json {
         show::json(&answers.iter().map(|(host, answer)| Answer::of(host, answer)).collect::<Vec<_>>());
     } else {
         print(&answers);
     }
-    let codes = answers.iter().map(|(_, answer)| match answer {
+    if let Err(error) = ended {
+        return Err(Error {
+            message: "interrupted; what has begun on other hosts may go on there".into(),
+            ..error
+        });
+    }
+    let codes = answers.values().map(|answer| match answer {
         Ok(Ran { exit_code: 0, .. }) => Exit::Done,
         Ok(_) => Exit::NotDeployed,
         // Nothing was run there, whatever the reason.
@@ -103,12 +127,12 @@ async fn ran(
         let hint = "the command has begun there, and may go on";
         Outcome::failed(Stage::Run, error.to_string(), Some(hint.into()))
     });
-    let (exit_code, output) = ran?;
-    Ok(Some(Ran { exit_code, output }))
+    let bosco_host::Ran { exit_code, output, cut } = ran?;
+    Ok(Some(Ran { exit_code, output, cut }))
 }
 
 /// What the hosts said, once for all that said the same.
-fn print(answers: &[(HostName, Result<Ran, Outcome>)]) {
+fn print(answers: &Answers) {
     let mut groups: BTreeMap<&Ran, Vec<&HostName>> = BTreeMap::new();
     for (host, answer) in answers {
         if let Ok(ran) = answer {
@@ -118,7 +142,7 @@ fn print(answers: &[(HostName, Result<Ran, Outcome>)]) {
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by(|(_, a), (_, b)| a.cmp(b));
     for (ran, hosts) in groups {
-        show::block(&hosts, ran.exit_code, &ran.output);
+        show::block(&hosts, ran.exit_code, &ran.output, ran.cut);
     }
     for (host, answer) in answers {
         if let Err(outcome) = answer {

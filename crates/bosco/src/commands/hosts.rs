@@ -4,31 +4,33 @@ use bosco_model::{Host, HostName, Selector};
 use serde::Serialize;
 
 use crate::cli::Cli;
-use crate::commands::watch;
+use crate::commands::{stoppable, watch};
 use crate::error::{Error, Exit};
 use crate::event::Event;
 use crate::fleet::{Context, each};
 use crate::outcome::{self, Outcome};
 use crate::show::{self, Table};
 
-pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>) -> Result<Exit, Error> {
+pub(crate) async fn run(cli: &Cli, selector: Option<Selector>) -> Result<Exit, Error> {
     let show = show::for_answer(cli);
-    let context = Context::find(&cli.place, watch(&show)).await?;
-    let evaluated = each(context.choose(selector)?, |chosen| {
-        let context = context.clone();
-        async move {
-            let answer = context.host(&chosen).await;
-            (context.events)(Event::Done { host: chosen.name.clone() });
-            answer.map_err(|outcome| (chosen.name, outcome))
-        }
-    })
-    .await;
-    show.clear();
+    let work = async {
+        let context = Context::find(cli, watch(&show)).await?;
+        let evaluated = each(context.choose(selector.as_ref())?, |chosen| {
+            let context = context.clone();
+            async move {
+                let answer = context.host(&chosen).await;
+                (context.events)(Event::Done { host: chosen.name.clone() });
+                answer.map_err(|outcome| (chosen.name, outcome))
+            }
+        });
+        Ok((evaluated.await, context))
+    };
+    let (evaluated, context) = stoppable(&show, work).await?;
 
     let failed: Vec<_> = evaluated.iter().filter_map(|host| host.as_ref().err()).collect();
     let hosts: Vec<&Host> = evaluated.iter().filter_map(|host| host.as_ref().ok()?.as_ref()).collect();
     if hosts.is_empty() && failed.is_empty() {
-        return Err(context.no_match(selector));
+        return Err(context.no_match(selector.as_ref()));
     }
     if cli.json {
         let listed = evaluated.iter().filter_map(|host| match host {

@@ -30,11 +30,9 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
             let wish = Wish { goal: Goal::Build, rule: Rule::Each };
             apply::run(cli, selection.selector(), &wish).await
         }
-        Command::Hosts(selection) => stoppable(hosts::run(cli, selection.selector())).await,
-        Command::Status(selection) => stoppable(status::run(cli, selection.selector())).await,
-        Command::Exec { selector, command } => {
-            until_stopped(exec::run(cli, selector, command), "what has begun on a host may go on there").await
-        }
+        Command::Hosts(selection) => hosts::run(cli, selection.selector()).await,
+        Command::Status(selection) => status::run(cli, selection.selector()).await,
+        Command::Exec { selection, command } => exec::run(cli, selection.selector(), command).await,
         Command::Ssh { host, command } => ssh::run(cli, host, command).await,
         Command::Eval { expression } => eval::run(cli, expression).await,
         Command::Completions { shell } => completions::run(*shell),
@@ -63,19 +61,16 @@ async fn stopped() {
     }
 }
 
-/// Runs a command that changes nothing, until it is stopped.
-async fn stoppable(command: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
-    until_stopped(command, "nothing was changed").await
-}
-
-/// Runs a command until it is stopped, and says what that means.
-async fn until_stopped(
-    command: impl Future<Output = Result<Exit, Error>>,
-    meaning: &str,
-) -> Result<Exit, Error> {
-    tokio::select! {
+/// Does what changes nothing, until it is stopped, and takes away what is shown meanwhile.
+async fn stoppable<T>(
+    show: &Arc<dyn Show>,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let ended = tokio::select! {
         biased;
-        () = stopped() => Err(Error::new(Exit::Interrupted, format!("interrupted; {meaning}"))),
-        ended = command => ended,
-    }
+        () = stopped() => Err(Error::new(Exit::Interrupted, "interrupted; nothing was changed")),
+        ended = work => ended,
+    };
+    show.clear();
+    ended
 }

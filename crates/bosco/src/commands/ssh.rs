@@ -13,9 +13,8 @@ use crate::show;
 
 pub(crate) async fn run(cli: &Cli, host: &HostName, command: &[String]) -> Result<Exit, Error> {
     let show = show::for_answer(cli);
-    let mut ssh = None;
-    let asked = async {
-        let context = Context::find(&cli.place, watch(&show)).await?;
+    let work = async {
+        let context = Context::find(cli, watch(&show)).await?;
         context.knows(host.as_str())?;
         let answer = context.host(&Chosen { name: host.clone(), condition: None }).await;
         let declared = answer.map_err(|outcome| Error::of(host, &outcome))?;
@@ -23,15 +22,9 @@ pub(crate) async fn run(cli: &Cli, host: &HostName, command: &[String]) -> Resul
             return Err(Error::new(Exit::Usage, format!("{host} is deployed on itself only"))
                 .hint("its `deployment.targetHost` is null: the fleet does not say how to reach it"));
         };
-        ssh = Some(Ssh::find().await?.login(&target, command));
-        Ok(Exit::Done)
+        Ok(Ssh::find().await?.login(&target, command))
     };
-    let asked = stoppable(asked).await;
-    show.clear();
-    asked?;
-    match ssh {
-        // It takes the place of this process, and so ends as it ends.
-        Some(mut ssh) => Err(Error::new(Exit::Unable, format!("`ssh` could not be started: {}", ssh.exec()))),
-        None => Ok(Exit::Done),
-    }
+    let mut ssh = stoppable(&show, work).await?;
+    // It takes the place of this process, and so ends as it ends.
+    Err(Error::new(Exit::Unable, format!("`ssh` could not be started: {}", ssh.exec())))
 }

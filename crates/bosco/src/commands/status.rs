@@ -7,7 +7,7 @@ use bosco_wire::Ssh;
 use tokio::sync::Semaphore;
 
 use crate::cli::Cli;
-use crate::commands::watch;
+use crate::commands::{stoppable, watch};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, each};
@@ -15,26 +15,28 @@ use crate::outcome::{self, Outcome};
 use crate::push::{self, CONNECTIONS};
 use crate::show::{self, Table};
 
-pub(crate) async fn run(cli: &Cli, selector: Option<&Selector>) -> Result<Exit, Error> {
+pub(crate) async fn run(cli: &Cli, selector: Option<Selector>) -> Result<Exit, Error> {
     let show = show::for_answer(cli);
-    let context = Context::find(&cli.place, watch(&show)).await?;
-    let ssh = Arc::new(Ssh::find().await?);
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
-    let answers = each(context.choose(selector)?, |chosen| {
-        let (context, ssh, connections) = (context.clone(), Arc::clone(&ssh), Arc::clone(&connections));
-        async move {
-            let name = chosen.name.clone();
-            let answer = ask(&context, &ssh, &connections, chosen).await;
-            (context.events)(Event::Done { host: name });
-            answer
-        }
-    })
-    .await;
-    show.clear();
+    let work = async {
+        let context = Context::find(cli, watch(&show)).await?;
+        let ssh = Arc::new(Ssh::find().await?);
+        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        let answers = each(context.choose(selector.as_ref())?, |chosen| {
+            let (context, ssh, connections) = (context.clone(), Arc::clone(&ssh), Arc::clone(&connections));
+            async move {
+                let name = chosen.name.clone();
+                let answer = ask(&context, &ssh, &connections, chosen).await;
+                (context.events)(Event::Done { host: name });
+                answer
+            }
+        });
+        Ok((answers.await, context))
+    };
+    let (answers, context) = stoppable(&show, work).await?;
 
     let answers: Vec<Answer> = answers.into_iter().flatten().collect();
     if answers.is_empty() {
-        return Err(context.no_match(selector));
+        return Err(context.no_match(selector.as_ref()));
     }
     let statuses: Vec<&Status> = answers.iter().map(|answer| &answer.status).collect();
     if cli.json {

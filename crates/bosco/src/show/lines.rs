@@ -54,10 +54,14 @@ impl Show for Lines {
                 }
             }
             Event::Fetching { host, paths, of } => {
-                err!("{host}: fetching {paths} paths from its caches, {}", indicatif::HumanBytes(*of));
+                err!(
+                    "{host}: fetching {} from its caches, {}",
+                    many(*paths, "path"),
+                    indicatif::HumanBytes(*of)
+                );
             }
             Event::Copied { host, paths, bytes: 0, of } => {
-                err!("{host}: copying {paths} paths, {}", indicatif::HumanBytes(*of));
+                err!("{host}: copying {}, {}", many(*paths, "path"), indicatif::HumanBytes(*of));
             }
             Event::Copied { .. } | Event::Done { .. } => {}
             Event::Ended { host, seconds, outcome } => {
@@ -86,6 +90,11 @@ impl Show for Warnings {
     fn summary(&self, _: &[(HostName, Outcome)]) {}
 
     fn clear(&self) {}
+}
+
+/// So many of something.
+pub(super) fn many(count: usize, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }
 
 /// What Nix has to do.

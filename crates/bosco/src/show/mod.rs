@@ -1,11 +1,13 @@
 //! How a person or a script sees what happens. Progress goes to the standard error stream, answers to the standard
 //! output; nothing else in this program writes to either.
 
-/// Prints a line of an answer. Who has closed the pipe, or filled the disk, gets no more, and that is all.
+/// Prints a line of an answer. Who has closed the pipe gets no more, and that is all.
 macro_rules! out {
     ($($text:tt)*) => {{
         use std::io::Write;
-        let _ = writeln!(anstream::stdout(), $($text)*);
+        if let Err(error) = writeln!(anstream::stdout(), $($text)*) {
+            crate::show::unwritten(&error);
+        }
     }};
 }
 
@@ -23,8 +25,9 @@ mod progress;
 mod style;
 mod table;
 
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, stderr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bosco_model::HostName;
 use serde::Serialize;
@@ -35,6 +38,20 @@ use crate::cli::Cli;
 use crate::error::Error;
 use crate::event::Event;
 use crate::outcome::Outcome;
+
+/// Whether a part of the answer could not be written.
+static UNWRITTEN: AtomicBool = AtomicBool::new(false);
+
+fn unwritten(error: &io::Error) {
+    if error.kind() != io::ErrorKind::BrokenPipe {
+        UNWRITTEN.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether all of the answer was written, as far as anybody wanted it.
+pub(crate) fn is_written() -> bool {
+    !UNWRITTEN.load(Ordering::Relaxed)
+}
 
 /// A way to show what happens.
 pub(crate) trait Show: Send + Sync {

@@ -10,7 +10,7 @@ use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, Prog
 use crate::event::{Event, Stage};
 use crate::outcome::Outcome;
 use crate::show::Show;
-use crate::show::lines::{at, held_back, summary, work};
+use crate::show::lines::{at, held_back, many, summary, work};
 use crate::show::style::{DIM, failures, of_outcome, warning};
 
 /// How many hosts have a line of their own while they are at work.
@@ -187,13 +187,18 @@ impl Show for Progress {
                 }
             }
             Event::Fetching { host, paths, of } => {
-                state.detail(host, &format!("{paths} paths from its caches, {}", HumanBytes(*of)));
+                state.detail(host, &format!("{} from its caches, {}", many(*paths, "path"), HumanBytes(*of)));
             }
             Event::Copied { host, paths, bytes, of } => {
                 state.copied.insert(host.clone(), *bytes);
                 state.detail(
                     host,
-                    &format!("{paths} paths, {} of {}", HumanBytes(*bytes.min(of)), HumanBytes(*of)),
+                    &format!(
+                        "{}, {} of {}",
+                        many(*paths, "path"),
+                        HumanBytes(*bytes.min(of)),
+                        HumanBytes(*of)
+                    ),
                 );
             }
             Event::Ended { host, seconds, outcome } => {

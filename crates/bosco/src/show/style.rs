@@ -62,13 +62,16 @@ pub(super) fn names(hosts: &[&HostName]) -> String {
 }
 
 /// What hosts said to a command, and how it ended there.
-pub(crate) fn block(hosts: &[&HostName], exit_code: i32, output: &str) {
+pub(crate) fn block(hosts: &[&HostName], exit_code: i32, output: &str, cut: bool) {
     let (style, ended) =
         if exit_code == 0 { (GOOD, String::new()) } else { (BAD, format!(" (exit {exit_code})")) };
     let hosts: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
     out!("{style}{}{ended}:{style:#}", hosts.join(", "));
     for line in output.lines() {
         out!("  {line}");
+    }
+    if cut {
+        out!("  {ODD}… it said more, which was not kept{ODD:#}");
     }
 }
 
