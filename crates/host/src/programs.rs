@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use bosco_model::StorePath;
 
-use crate::session::program;
+use crate::session::{one_command, program};
 
 /// The shells that a host can have as /bin/sh, as far as they are here.
 fn shells() -> impl Iterator<Item = &'static [&'static str]> {
@@ -47,6 +47,11 @@ fn session(shell: &[&str], stubs: &Path, state: &Path, questions: &[&str]) -> St
     let program = program(&toplevel)
         .replace("roots=/nix/var/nix/gcroots/bosco", &format!("roots={}/roots", state.display()))
         .replace("run=/run/bosco", &format!("run={}/run", state.display()));
+    converse(shell, stubs, &program, questions)
+}
+
+/// What a program says to `questions`.
+fn converse(shell: &[&str], stubs: &Path, program: &str, questions: &[&str]) -> String {
     let mut child = Command::new(shell[0])
         .args(&shell[1..])
         .args(["-c", &format!("eval \"$(head -c {})\"", program.len())])
@@ -132,5 +137,29 @@ fn an_import_that_breaks_ends_the_session_so_that_what_is_left_of_it_means_nothi
         let said = session(shell, &stubs.0, &stubs.0.join("state"), &[&import, "activate switch\n"]);
         assert!(said.contains("nix yes\n") && said.contains("log error: bad archive\n"), "{shell:?}: {said}");
         assert!(said.ends_with("done 1\n"), "{shell:?}: it went on: {said}");
+    }
+}
+
+#[test]
+fn a_command_is_run_once_it_is_asked_for_and_not_before() {
+    let stubs = Stubs::new("exec", &[]);
+    for shell in shells() {
+        let ran = stubs.0.join("ran");
+        let program = one_command(&format!("touch {}; printf 'a\\nb'; cat; exit 3", ran.display()));
+        let said = converse(shell, &stubs.0, &program, &[]);
+        assert!(!ran.exists(), "{shell:?} ran it: {said}");
+        let said = converse(shell, &stubs.0, &program, &["run\n"]);
+        assert!(said.ends_with("log a\nlog b\ndone 3\n"), "{shell:?}: {said}");
+        std::fs::remove_file(&ran).unwrap();
+    }
+}
+
+#[test]
+fn who_is_not_root_runs_nothing() {
+    let stubs = Stubs::new("user", &[("id", "echo 1000")]);
+    // busybox has an `id` of its own.
+    for shell in shells().filter(|shell| shell[0] != "busybox") {
+        let said = converse(shell, &stubs.0, &one_command("echo ran"), &["run\n"]);
+        assert_eq!(said, "bosco 1\nuser 1000\n\ndone 1\n", "{shell:?}");
     }
 }

@@ -158,8 +158,7 @@ impl Session {
     /// # Errors
     /// [`Error::Wire`] with what the trouble comes down to.
     pub async fn prepare(ssh: &Ssh, target: &Target, command: &str) -> Result<Self, Error> {
-        let program = format!("command={}\n{PRELUDE}{EXEC}", quote(command));
-        let mut session = Self::start(ssh, target, &program).await?;
+        let mut session = Self::start(ssh, target, &one_command(command)).await?;
         session.answer(&Limit::of(ASK), &mut |_, _| {}).await?;
         Ok(session)
     }
@@ -347,6 +346,11 @@ pub(crate) fn program(toplevel: &StorePath) -> String {
     format!("toplevel={toplevel}\nlimit={limit}\nactivation={activation}\n{PRELUDE}{SESSION}")
 }
 
+/// The host's side of one command.
+pub(crate) fn one_command(command: &str) -> String {
+    format!("command={}\n{PRELUDE}{EXEC}", quote(command))
+}
+
 /// The command that reads the program from the connection and runs it, as root. It is short, and means the same to all of
 /// POSIX's shells and to fish, as long as no word of `privilege` has a quote in it.
 fn bootstrap(target: &Target, length: usize) -> String {
@@ -420,7 +424,7 @@ mod tests {
     #[test]
     fn all_programs_are_shell_that_can_be_read() {
         let toplevel = StorePath::parse(&format!("/nix/store/{}-x", "0".repeat(32))).unwrap();
-        for text in [program(&toplevel), ACTIVATE.to_owned(), format!("{PRELUDE}{EXEC}")] {
+        for text in [program(&toplevel), ACTIVATE.to_owned(), one_command("it's")] {
             let mut child = Command::new("sh").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
             child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
             assert!(child.wait().unwrap().success());
