@@ -10,7 +10,7 @@ use crate::outcome::Outcome;
 
 /// How long hosts that are ready wait for the next one that does not answer: longer than `push` waits before it tries a
 /// dropped connection again.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// When hosts may be delivered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,7 +26,7 @@ use crate::outcome::Outcome;
 pub(crate) const CONNECTIONS: usize = 50;
 /// How long to wait before a connection that broke before the host spoke is tried again: a jump host that many pass at
 /// once drops some of them (sshd's `MaxStartups`).
-const TRY_AGAIN: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(4)];
+const TRY_AGAIN: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 /// A connection that lasted longer was not dropped by somebody busy; its host has gone.
 const DROPPED: Duration = Duration::from_secs(5);
 /// How old what a host said of itself may be before it is asked again.
@@ -306,7 +306,7 @@ impl Drop for Host {
 /// Connects to a host and brings back what it says of itself.
 pub(crate) async fn connect(ssh: &Ssh, declared: &Declaration) -> Result<(Session, Observed), Outcome> {
     let Some(target) = &declared.host.target else { return Err(Outcome::LocalOnly) };
-    persistently(|| Session::open(ssh, target, &declared.toplevel)).await
+    persistently(|| Session::open(ssh, target, Some(&declared.toplevel))).await
 }
 
 /// Tries again what was dropped before the host spoke.
@@ -327,7 +327,7 @@ where
     }
 }
 
-fn refused(refusal: &Refusal) -> Outcome {
+pub(crate) fn refused(refusal: &Refusal) -> Outcome {
     Outcome::Refused { reason: refusal.to_string(), hint: refusal.hint().to_owned() }
 }
 

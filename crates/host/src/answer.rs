@@ -1,7 +1,7 @@
 //! Reading what a host answers. Pure, and distrustful: the other side may be broken or hostile.
 
 use bosco_activation::{Step, StepResult};
-use bosco_model::{Kernel, Observed, StorePath};
+use bosco_model::{Generation, Kernel, Observed, StorePath};
 use thiserror::Error;
 
 /// An answer that does not say what it should.
@@ -49,6 +49,16 @@ pub(crate) fn observe(observed: &mut Observed, key: &str, value: &str) {
         "free" => observed.free = value.parse::<u64>().ok().and_then(|kib| kib.checked_mul(1024)),
         _ => {}
     }
+}
+
+/// One generation: `NUMBER TIME TOPLEVEL VERSION`. What can't be read is none that anybody could go back to.
+pub(crate) fn generation(value: &str) -> Option<Generation> {
+    let mut words = value.splitn(4, ' ');
+    let number = words.next()?.parse().ok()?;
+    let made = words.next()?.parse().ok()?;
+    let toplevel = StorePath::parse(words.next()?).ok()?;
+    let version = words.next().map(str::trim).filter(|version| !version.is_empty()).map(str::to_owned);
+    Some(Generation { number, made, toplevel, version })
 }
 
 /// What `uname -m` calls a machine, in Nix's words.

@@ -44,7 +44,7 @@ impl Drop for Stubs {
 /// What the session says to `questions`, with `stubs` before everything else in PATH, and its state below `state`.
 fn session(shell: &[&str], stubs: &Path, state: &Path, questions: &[&str]) -> String {
     let toplevel = StorePath::parse(&format!("/nix/store/{}-x", "0".repeat(32))).unwrap();
-    let program = program(&toplevel)
+    let program = program(Some(&toplevel))
         .replace("roots=/nix/var/nix/gcroots/bosco", &format!("roots={}/roots", state.display()))
         .replace("run=/run/bosco", &format!("run={}/run", state.display()));
     converse(shell, stubs, &program, questions)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bosco_activation::{StepResult, steps};
-use bosco_model::{Goal, Observed, StorePath, Target};
+use bosco_model::{Generation, Generations, Goal, Observed, StorePath, Target};
 use bosco_wire::{Ssh, Trouble, Wire, quote};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -128,11 +128,16 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects, and brings back what the host says of itself: one connection, and one round trip beyond it.
+    /// Connects, and brings back what the host says of itself: one connection, and one round trip beyond it. `toplevel` is
+    /// what it is to get, where that is known.
     ///
     /// # Errors
     /// [`Error::Wire`] with what the trouble comes down to.
-    pub async fn open(ssh: &Ssh, target: &Target, toplevel: &StorePath) -> Result<(Self, Observed), Error> {
+    pub async fn open(
+        ssh: &Ssh,
+        target: &Target,
+        toplevel: Option<&StorePath>,
+    ) -> Result<(Self, Observed), Error> {
         let mut session = Self::start(ssh, target, &program(toplevel)).await?;
         let observed = session.survey().await?;
         Ok((session, observed))
@@ -241,6 +246,32 @@ impl Session {
         Ok(missing)
     }
 
+    /// The generations that the host could go back to.
+    ///
+    /// # Errors
+    /// [`Error::Wire`] where it does not say.
+    pub async fn generations(&mut self) -> Result<Generations, Error> {
+        self.wire.send(b"generations\n").await;
+        let (mut all, mut present) = (Vec::new(), None);
+        let mut take = |key: &str, value: &str| match key {
+            "present" => present = value.parse().ok(),
+            "generation" => all.extend(answer::generation(value)),
+            _ => {}
+        };
+        self.answer(&Limit::of(ASK), &mut take).await?;
+        Ok(Generations::new(all, present))
+    }
+
+    /// Makes what is activated next a generation that is there.
+    ///
+    /// # Errors
+    /// [`Error::Wire`] where the host does not take it.
+    pub async fn choose(&mut self, generation: &Generation) -> Result<(), Error> {
+        let choose = format!("choose {} {}\n", generation.number, generation.toplevel);
+        self.wire.send(choose.as_bytes()).await;
+        self.answer(&Limit::of(ASK), &mut |_, _| {}).await.map(drop)
+    }
+
     /// Begins to hand over paths: what is [passed](Self::pass) then is the input of a `nix-store --serve --write`, with a
     /// command that it does not know at its end. `answer` is how many bytes it answers where it has taken all.
     pub async fn import(&mut self, answer: u64) {
@@ -341,8 +372,9 @@ fn why(log: &str) -> String {
 }
 
 /// The host's side of the session.
-pub(crate) fn program(toplevel: &StorePath) -> String {
-    let (toplevel, limit, activation) = (quote(toplevel.as_str()), ACTIVATION.as_secs(), quote(ACTIVATE));
+pub(crate) fn program(toplevel: Option<&StorePath>) -> String {
+    let toplevel = quote(toplevel.map_or("", StorePath::as_str));
+    let (limit, activation) = (ACTIVATION.as_secs(), quote(ACTIVATE));
     format!("toplevel={toplevel}\nlimit={limit}\nactivation={activation}\n{PRELUDE}{SESSION}")
 }
 
@@ -424,7 +456,7 @@ mod tests {
     #[test]
     fn all_programs_are_shell_that_can_be_read() {
         let toplevel = StorePath::parse(&format!("/nix/store/{}-x", "0".repeat(32))).unwrap();
-        for text in [program(&toplevel), ACTIVATE.to_owned(), one_command("it's")] {
+        for text in [program(Some(&toplevel)), ACTIVATE.to_owned(), one_command("it's")] {
             let mut child = Command::new("sh").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
             child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
             assert!(child.wait().unwrap().success());

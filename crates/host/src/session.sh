@@ -3,6 +3,8 @@
 roots=/nix/var/nix/gcroots/bosco
 run=/run/bosco
 results=$run/results.$$
+# Where it is a generation that is there already.
+generation=
 
 # What only a boot can bring in, of the system $2. A container has none of it.
 kernel() {
@@ -39,6 +41,18 @@ survey() {
   finish 0
 }
 
+generations() {
+  present=$(readlink /nix/var/nix/profiles/system)
+  present=${present#system-}
+  fact present "${present%-link}"
+  for link in /nix/var/nix/profiles/system-*-link; do
+    [ -L "$link" ] || continue
+    number=${link#/nix/var/nix/profiles/system-}
+    fact generation "${number%-link} $(stat -c %Y "$link") $(readlink "$link") $(cat "$link/nixos-version" 2>/dev/null)"
+  done
+  finish 0
+}
+
 root() { mkdir -p "$roots" && ln -sfn "$toplevel" "$roots/$1"; }
 
 # From here on the toplevel is kept, there or not yet.
@@ -65,7 +79,7 @@ activate() {
   mkdir -p "$run" && rm -f "$results" || return
   systemd-run --unit=bosco-activation --description='bosco: activation' --collect --wait --quiet \
     --service-type=exec --property=RuntimeMaxSec="$limit" --setenv=PATH="$PATH" --setenv=HOME=/root \
-    /bin/sh -c "$activation" bosco-activation "$toplevel" "$run" "$roots" "$results" "$@" && return
+    /bin/sh -c "$activation" bosco-activation "$toplevel" "$run" "$roots" "$results" "$generation" "$@" && return
   code=$?
   # Without results it has not begun: another one is under way, perhaps.
   [ -e "$results" ] || return "$code"
@@ -81,6 +95,13 @@ survey
 while read -r verb arguments; do
   case $verb in
   survey) survey ;;
+  generations) generations ;;
+  choose)
+    # What is activated is this generation, which is kept by the profile.
+    generation=${arguments%% *}
+    toplevel=${arguments#* }
+    finish 0
+    ;;
   missing) answer 's#^/nix/store/#path &#;t;s/^/log /' missing "$arguments" ;;
   substitute)
     # shellcheck disable=SC2086 # Two numbers.

@@ -1,0 +1,137 @@
+//! `bosco generations`.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bosco_host::Session;
+use bosco_model::{Generation, Generations, HostName, Observed, Selector};
+use bosco_wire::Ssh;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+use crate::cli::Cli;
+use crate::commands::{stoppable, watch};
+use crate::error::{Error, Exit};
+use crate::event::{Event, Stage};
+use crate::fleet::{Chosen, Context, each};
+use crate::outcome::{self, Outcome};
+use crate::push::{CONNECTIONS, persistently, troubled};
+use crate::show::{self, Table};
+
+/// What a host has.
+struct Has {
+    observed: Observed,
+    generations: Generations,
+}
+
+pub(crate) async fn run(cli: &Cli, selector: Option<Selector>) -> Result<Exit, Error> {
+    let show = show::for_answer(cli);
+    let work = async {
+        let context = Context::find(cli, watch(&show)).await?;
+        let ssh = Arc::new(Ssh::find().await?);
+        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        let answers = each(context.choose(selector.as_ref())?, |chosen| {
+            let (context, ssh, connections) = (context.clone(), Arc::clone(&ssh), Arc::clone(&connections));
+            async move {
+                let answer = ask(&context, &ssh, &connections, &chosen).await;
+                (context.events)(Event::Done { host: chosen.name.clone() });
+                Some((chosen.name, answer.transpose()?))
+            }
+        });
+        let answers: Vec<_> = answers.await.into_iter().flatten().collect();
+        if answers.is_empty() { Err(context.no_match(selector.as_ref())) } else { Ok(answers) }
+    };
+    let answers = stoppable(&show, work).await?;
+    if cli.json {
+        show::json(&answers.iter().map(|(host, answer)| Answer::of(host, answer)).collect::<Vec<_>>());
+    } else {
+        print(&answers);
+    }
+    let troubles = answers.iter().filter_map(|(host, answer)| Some((host, answer.as_ref().err()?)));
+    for (host, outcome) in troubles.clone().filter(|_| !cli.json) {
+        show::failure(host, outcome);
+    }
+    Ok(outcome::exit(troubles.map(|(_, outcome)| outcome)))
+}
+
+/// What a host has. `None` where it is not selected.
+async fn ask(
+    context: &Context,
+    ssh: &Ssh,
+    connections: &Semaphore,
+    chosen: &Chosen,
+) -> Result<Option<Has>, Outcome> {
+    let Some(host) = context.host(chosen).await? else { return Ok(None) };
+    let Some(target) = &host.target else { return Err(Outcome::LocalOnly) };
+    let _permit = connections.acquire().await;
+    (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Connect });
+    let (mut session, observed) = persistently(|| Session::open(ssh, target, None)).await?;
+    let generations = session.generations().await.map_err(|error| troubled(Stage::Connect, &error))?;
+    session.close().await;
+    Ok(Some(Has { observed, generations }))
+}
+
+/// One host in the JSON answer.
+#[derive(Serialize)]
+struct Answer<'a> {
+    host: &'a HostName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generations: Option<Vec<Listed<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    generation: &'a Generation,
+    is: Vec<&'static str>,
+}
+
+impl<'a> Answer<'a> {
+    fn of(host: &'a HostName, answer: &'a Result<Has, Outcome>) -> Self {
+        let listed = |has: &'a Has| {
+            let all = has.generations.all().iter();
+            all.map(|generation| Listed { generation, is: is(generation, has) }).collect()
+        };
+        let error = answer.as_ref().err().map(Outcome::reason);
+        Self { host, generations: answer.as_ref().ok().map(listed), error }
+    }
+}
+
+/// What a generation is to its host.
+fn is(generation: &Generation, has: &Has) -> Vec<&'static str> {
+    let is = |path: &Option<_>| path.as_ref() == Some(&generation.toplevel);
+    [
+        (has.generations.is_present(generation), "default"),
+        (is(&has.observed.current), "runs"),
+        (is(&has.observed.booted), "booted"),
+    ]
+    .into_iter()
+    .filter_map(|(is, word)| is.then_some(word))
+    .collect()
+}
+
+fn print(answers: &[(HostName, Result<Has, Outcome>)]) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut table = Table::new(["HOST", "GENERATION", "MADE", "VERSION", "IS"]);
+    let mut rows = 0;
+    for (host, answer) in answers {
+        let Ok(has) = answer else { continue };
+        // The newest is what people look for.
+        for generation in has.generations.all().iter().rev() {
+            let age = now.saturating_sub(Duration::from_secs(generation.made));
+            table.row([
+                host.to_string(),
+                generation.number.to_string(),
+                format!("{} ago", indicatif::HumanDuration(age)),
+                generation.version.clone().unwrap_or_else(|| generation.toplevel.short()),
+                is(generation, has).join(", "),
+            ]);
+            rows += 1;
+        }
+    }
+    if rows > 0 {
+        table.print();
+    }
+}
