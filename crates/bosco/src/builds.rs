@@ -1,9 +1,11 @@
 //! What is to be built, handed to Nix as soon as it is known, in as few processes as that allows.
 
+use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bosco_model::Declaration;
+use bosco_model::{Declaration, StorePath};
 use bosco_nix::{Error, Root};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -92,32 +94,39 @@ impl Builder {
 }
 
 /// Builds some hosts with one process. Where they need not wait for one another, each is told as soon as it is there.
-async fn build(context: Context, root: Arc<Root>, rule: Rule, requests: Vec<Request>) {
+async fn build(context: Context, root: Arc<Root>, rule: Rule, mut requests: Vec<Request>) {
     let declared: Vec<Declaration> = requests.iter().map(|request| request.declared.clone()).collect();
-    let mut waiting: Vec<Option<Request>> = requests.into_iter().map(Some).collect();
     let mut listen = listen(&context.events, None);
-    let work = context.nix.build(&context.fleet, &declared, &root, &mut listen);
-    tokio::pin!(work);
+    let mut work = pin!(context.nix.build(&context.fleet, &declared, &root, &mut listen));
     let results = loop {
+        let early = rule == Rule::Each && requests.len() > 1;
+        let waiting = requests.iter().map(|request| request.declared.toplevel.clone()).collect();
         tokio::select! {
             results = &mut work => break results,
-            () = sleep(LOOK), if rule == Rule::Each && declared.len() > 1 => {
-                for slot in &mut waiting {
-                    if let Some(request) = slot
-                        && context.nix.keep(&request.declared, &root).await
-                        && let Some(request) = slot.take()
-                    {
-                        request.tell(Ok(()));
-                    }
+            there = look(&context, &root, waiting), if early => {
+                for request in requests.extract_if(.., |request| there.contains(&request.declared.toplevel)) {
+                    request.tell(Ok(()));
                 }
             }
         }
     };
-    for (request, result) in waiting.into_iter().zip(results) {
-        if let Some(request) = request {
-            request.tell(result);
+    let results: HashMap<&StorePath, _> = declared.iter().map(|one| &one.toplevel).zip(results).collect();
+    for request in requests {
+        let result = results.get(&request.declared.toplevel).cloned();
+        request.tell(result.unwrap_or(Err(Error::Stopped)));
+    }
+}
+
+/// Which of some toplevels are there after a while, rooted.
+async fn look(context: &Context, root: &Root, waiting: Vec<StorePath>) -> Vec<StorePath> {
+    sleep(LOOK).await;
+    let mut kept = Vec::new();
+    for path in context.nix.is_there(&waiting).await {
+        if context.nix.root(&path, root).await {
+            kept.push(path);
         }
     }
+    kept
 }
 
 impl Request {

@@ -78,25 +78,9 @@ pub(crate) enum Command {
     /// Compare what hosts run with what they should run
     #[command(after_help = EXIT_CODES)]
     Status(Selection),
-    /// List the systems that hosts could go back to
+    /// List the systems that are still on hosts
     #[command(after_help = EXIT_CODES)]
     Generations(Selection),
-    /// Bring hosts back to an earlier generation
-    ///
-    /// It is activated as any other system: it runs, then it is the default of the next boot. Nothing is evaluated but how
-    /// to reach the hosts. The next `apply` brings them forward again, unless the fleet says something else by then.
-    #[command(
-        after_help = EXIT_CODES,
-        override_usage = "bosco rollback [OPTIONS] <SELECTOR>..."
-    )]
-    Rollback {
-        #[command(flatten)]
-        selection: Selection,
-        /// To which one, as `bosco generations` numbers them; without it, the last one before the present that is another
-        /// system
-        #[arg(long, value_name = "GENERATION")]
-        to: Option<u32>,
-    },
     /// Run a command on hosts, as root
     ///
     /// One word is a command line for the host's shell, several are a program with its arguments. What the hosts said is

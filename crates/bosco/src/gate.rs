@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use crate::event::{Event, Sink};
 use crate::outcome::Outcome;
 
-/// How long hosts that are ready wait for the next one that does not answer: longer than `push` waits before it tries a
-/// dropped connection again.
+/// How long hosts that are ready wait for the next one that does not answer: longer than `push` waits each time before it
+/// tries a dropped connection again.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// When hosts may be delivered to.
@@ -226,6 +226,33 @@ mod tests {
         gate.go(Place::Asked, Place::Through);
         assert!(passing.await.unwrap());
         assert_eq!(started.elapsed(), PATIENCE / 2 + PATIENCE);
+    }
+
+    #[tokio::test]
+    async fn where_all_are_required_whoever_is_not_ready_holds_back_all() {
+        use crate::event::Stage;
+        let web = HostName::parse("web").unwrap();
+        let events: Sink = std::sync::Arc::new(|_| {});
+        let offline = Outcome::Offline { reason: String::new(), hint: None };
+        let refused = Outcome::Refused { reason: String::new(), hint: String::new() };
+        let interrupted = Outcome::Interrupted { stage: Stage::Connect };
+        let up_to_date = Outcome::UpToDate { goal: bosco_model::Goal::Switch };
+        for (outcome, all_built, all) in [
+            (offline, true, false),
+            (refused, true, false),
+            (interrupted, true, false),
+            (Outcome::failed(Stage::Connect, "", None), true, false),
+            (Outcome::failed(Stage::Build, "", None), false, false),
+            (Outcome::LocalOnly, true, true),
+            (up_to_date, true, true),
+        ] {
+            for (rule, opens) in [(Rule::Each, true), (Rule::AllBuilt, all_built), (Rule::All, all)] {
+                let gate = Gate::new(rule, 1);
+                gate.ended(&web, &outcome);
+                gate.go(Place::Evaluating, Place::Through);
+                assert_eq!(gate.pass(&events).await, opens, "{rule:?}: {outcome:?}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -185,10 +185,21 @@ fn advice(fault: &Fault) -> String {
 
 /// The exit code of a command whose hosts came to this: the worst of them. That some are deployed on themselves only is
 /// well, unless nothing else was asked for.
-pub(crate) fn exit<'a>(outcomes: impl IntoIterator<Item = &'a Outcome> + Clone) -> Exit {
-    let nothing = outcomes.clone().into_iter().all(|outcome| *outcome == Outcome::LocalOnly);
-    let worst = outcomes.into_iter().map(Outcome::exit).max();
-    worst.map_or(Exit::Done, |worst| if nothing { Exit::Unreachable } else { worst })
+pub(crate) fn exit<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Exit {
+    exit_of(outcomes.into_iter().map(|outcome| (outcome.exit(), *outcome == Outcome::LocalOnly)))
+}
+
+/// The same, of each host's own code and whether it is one that is deployed on itself only.
+pub(crate) fn exit_of(hosts: impl IntoIterator<Item = (Exit, bool)>) -> Exit {
+    let all = |(worst, passed_over): (Exit, bool), (exit, itself_only)| {
+        (worst.max(exit), passed_over && itself_only)
+    };
+    let mut hosts = hosts.into_iter();
+    match hosts.next().map(|first| hosts.fold(first, all)) {
+        None => Exit::Done,
+        Some((worst, true)) => worst.max(Exit::Unreachable),
+        Some((worst, false)) => worst,
+    }
 }
 
 #[cfg(test)]

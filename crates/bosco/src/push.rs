@@ -151,14 +151,12 @@ impl Host {
         // It may have waited long for the others.
         if asked.elapsed() > FRESH {
             let now = session.observe().await.map_err(|error| troubled(Stage::Copy, &error))?;
-            if now.current != observed.current {
+            self.plan(declared, &now)?;
+            if (&now.current, &now.profile) != (&observed.current, &observed.profile) {
                 return Err(refused(&Refusal::Changed));
             }
-            self.plan(declared, &now)?;
-            self.copy(declared, &now, session).await?;
-        } else {
-            self.copy(declared, observed, session).await?;
         }
+        self.copy(declared, observed, session).await?;
         if self.push.goal == Goal::Push {
             return Ok(Outcome::Pushed);
         }

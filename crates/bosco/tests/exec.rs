@@ -22,6 +22,10 @@ fn a_command_runs_on_each_host_and_what_they_say_alike_is_shown_once() {
     assert_eq!(said.out, "host1:\n  a  b|$(id)|it's|\n");
     // It can't read what belongs to bosco, and need not end its last line.
     exec(&["host1", "--", "cat; printf end"]).exits(0).says("  end\n");
+    // What it leaves behind, with its output put elsewhere, holds nobody up.
+    let started = std::time::Instant::now();
+    exec(&["host1", "--", "sleep 60 >/dev/null 2>&1 & echo left"]).exits(0).says("  left\n");
+    assert!(started.elapsed().as_secs() < 5, "it was waited for: {:?}", started.elapsed());
     // It may say much.
     exec(&["host1", "--", "seq 70000; exit 3"]).exits(4).says("host1 (exit 3):").says("  70000\n");
 }

@@ -116,6 +116,20 @@ fn by_default_one_host_that_fails_holds_back_all_and_keep_going_lets_the_others_
 }
 
 #[test]
+fn with_keep_going_a_host_that_is_built_does_not_wait_for_the_build_of_another() {
+    let lab = Lab::up(&LabSpec::new(2)).unwrap();
+    let fleet = sample(lab.operator(), "plain").unwrap();
+    let slow = "{ pkgs, ... }: { networking.hostName = \"host1\"; environment.etc.x.source = pkgs.runCommand \"x\" { } \
+                \"${pkgs.busybox}/bin/sleep 15; echo > $out\"; }";
+    fleet.write("host1.nix", slow).unwrap();
+    let said = bosco(lab.operator(), &fleet, &["apply", "--keep-going", "--json"]).exits(0);
+    let ended = events(&said, "ended");
+    assert_eq!((&ended[0]["host"], &ended[1]["host"]), (&"host2".into(), &"host1".into()), "{ended:?}");
+    let apart = ended[1]["seconds"].as_f64().unwrap() - ended[0]["seconds"].as_f64().unwrap();
+    assert!(apart > 4.0, "host2 waited for the build of host1: it was through {apart} s before");
+}
+
+#[test]
 fn require_all_delivers_to_none_where_one_is_away() {
     let lab = Lab::up(&LabSpec::new(2)).unwrap();
     let fleet = sample(lab.operator(), "plain").unwrap();

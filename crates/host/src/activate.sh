@@ -1,8 +1,8 @@
 # An activation, in its own unit: the steps in their order until one fails, with their exit codes in a file.
 # Which steps, and what the codes mean, is decided elsewhere.
 set -u
-toplevel=$1 run=$2 roots=$3 results=$4 generation=$5
-shift 5
+toplevel=$1 run=$2 roots=$3 results=$4
+shift 4
 exec >"$run/activation.log" 2>&1 </dev/null
 : >"$results" || exit 1
 cd / || exit 1
@@ -13,10 +13,7 @@ step() {
     # Neither Nix nor its daemon syncs what it writes: without this, a power cut can leave the profile pointing at
     # paths whose files are empty.
     mkdir -p "$roots" && ln -sfn "$toplevel" "$roots/candidate" && sync &&
-      case $generation in
-      '') nix-env --profile /nix/var/nix/profiles/system --set "$toplevel" ;;
-      *) nix-env --profile /nix/var/nix/profiles/system --switch-generation "$generation" ;;
-      esac && sync
+      nix-env --profile /nix/var/nix/profiles/system --set "$toplevel" && sync
     ;;
   boot) "$toplevel/bin/switch-to-configuration" boot && sync ;;
   *) "$toplevel/bin/switch-to-configuration" "$1" ;;

@@ -17,7 +17,7 @@ answer() {
   keys=$1
   shift
   exec 3>&1
-  code=$({ { "$@" 2>&1 4>&-; echo "$?" >&4; } | sed "$keys" >&3; } 4>&1)
+  code=$({ { "$@" 2>&1 3>&- 4>&-; echo "$?" >&4; } | sed "$keys" >&3; } 4>&1)
   finish "$code"
 }
 

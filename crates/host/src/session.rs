@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bosco_activation::{StepResult, steps};
-use bosco_model::{Generation, Generations, Goal, Observed, StorePath, Target};
+use bosco_model::{Generations, Goal, Observed, StorePath, Target};
 use bosco_wire::{Ssh, Trouble, Wire, quote};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -260,16 +260,6 @@ impl Session {
         };
         self.answer(&Limit::of(ASK), &mut take).await?;
         Ok(Generations::new(all, present))
-    }
-
-    /// Makes what is activated next a generation that is there.
-    ///
-    /// # Errors
-    /// [`Error::Wire`] where the host does not take it.
-    pub async fn choose(&mut self, generation: &Generation) -> Result<(), Error> {
-        let choose = format!("choose {} {}\n", generation.number, generation.toplevel);
-        self.wire.send(choose.as_bytes()).await;
-        self.answer(&Limit::of(ASK), &mut |_, _| {}).await.map(drop)
     }
 
     /// Begins to hand over paths: what is [passed](Self::pass) then is the input of a `nix-store --serve --write`, with a

@@ -3,8 +3,6 @@
 roots=/nix/var/nix/gcroots/bosco
 run=/run/bosco
 results=$run/results.$$
-# Where it is a generation that is there already.
-generation=
 
 # What only a boot can bring in, of the system $2. A container has none of it.
 kernel() {
@@ -61,7 +59,7 @@ missing() { root pushed && head -n "$1" | xargs nix-store --check-validity --pri
 # What its own caches have of $2 paths, it fetches from there, in at most $1 seconds; then as above.
 substitute() {
   paths=$(head -n "$2")
-  printf '%s\n' "$paths" | timeout "$1" xargs nix-store --realise --ignore-unknown --keep-going --option connect-timeout 5 \
+  printf '%s\n' "$paths" | timeout -k 10 "$1" xargs nix-store --realise --ignore-unknown --keep-going --option connect-timeout 5 \
     --option stalled-download-timeout 30 --option download-attempts 2 >/dev/null 2>&1
   printf '%s\n' "$paths" | missing "$2"
 }
@@ -79,7 +77,7 @@ activate() {
   mkdir -p "$run" && rm -f "$results" || return
   systemd-run --unit=bosco-activation --description='bosco: activation' --collect --wait --quiet \
     --service-type=exec --property=RuntimeMaxSec="$limit" --setenv=PATH="$PATH" --setenv=HOME=/root \
-    /bin/sh -c "$activation" bosco-activation "$toplevel" "$run" "$roots" "$results" "$generation" "$@" && return
+    /bin/sh -c "$activation" bosco-activation "$toplevel" "$run" "$roots" "$results" "$@" && return
   code=$?
   # Without results it has not begun: another one is under way, perhaps.
   [ -e "$results" ] || return "$code"
@@ -96,12 +94,6 @@ while read -r verb arguments; do
   case $verb in
   survey) survey ;;
   generations) generations ;;
-  choose)
-    # What is activated is this generation, which is kept by the profile.
-    generation=${arguments%% *}
-    toplevel=${arguments#* }
-    finish 0
-    ;;
   missing) answer 's#^/nix/store/#path &#;t;s/^/log /' missing "$arguments" ;;
   substitute)
     # shellcheck disable=SC2086 # Two numbers.

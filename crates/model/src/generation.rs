@@ -1,7 +1,6 @@
 //! The systems that a host could go back to.
 
 use serde::Serialize;
-use thiserror::Error;
 
 use crate::StorePath;
 
@@ -26,17 +25,6 @@ pub struct Generations {
     present: Option<u32>,
 }
 
-/// There is no such generation.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum NoGeneration {
-    /// The one that was asked for is not there, or not any more.
-    #[error("it has no generation {0}")]
-    Numbered(u32),
-    /// None is older than the present one.
-    #[error("it has no generation before the present one")]
-    Before,
-}
-
 impl Generations {
     /// Generations as a host lists them, in any order.
     #[must_use]
@@ -56,57 +44,19 @@ impl Generations {
     pub fn is_present(&self, generation: &Generation) -> bool {
         self.present == Some(generation.number)
     }
-
-    /// The one to go back to: the one of that number, or else the last one before the present one that is another system.
-    ///
-    /// # Errors
-    /// [`NoGeneration`] where there is none.
-    pub fn back(&self, to: Option<u32>) -> Result<&Generation, NoGeneration> {
-        let numbered = |number| self.all.iter().find(|generation| generation.number == number);
-        if let Some(number) = to {
-            return numbered(number).ok_or(NoGeneration::Numbered(number));
-        }
-        let present = self.present.and_then(numbered).ok_or(NoGeneration::Before)?;
-        let is_before =
-            |other: &&Generation| other.number < present.number && other.toplevel != present.toplevel;
-        self.all.iter().rev().find(is_before).ok_or(NoGeneration::Before)
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
-    fn generation(number: u32, system: u32) -> Generation {
-        let toplevel = StorePath::parse(&format!("/nix/store/{system:032}-nixos")).unwrap();
-        Generation { number, made: 0, toplevel, version: None }
-    }
-
     #[test]
-    fn going_back_twice_goes_back_further() {
-        let all = || vec![generation(7, 3), generation(4, 1), generation(5, 2), generation(6, 3)];
-        let back = |present| Generations::new(all(), Some(present)).back(None).map(|to| to.number);
-        assert_eq!((back(7), back(5), back(4)), (Ok(5), Ok(4), Err(NoGeneration::Before)));
-        assert_eq!(back(9), Err(NoGeneration::Before));
-    }
-
-    proptest! {
-        #[test]
-        fn where_it_goes_back_to_is_there_and_older_and_another_system(
-            systems in prop::collection::vec(0_u32..4, 0..8), present in 0_u32..8, to in prop::option::of(0_u32..8),
-        ) {
-            let all = systems.iter().zip(0..).map(|(system, number)| generation(number, *system)).collect();
-            let generations = Generations::new(all, Some(present));
-            if let Ok(back) = generations.back(to) {
-                prop_assert!(generations.all().contains(back));
-                prop_assert!(to.is_none_or(|to| back.number == to));
-                if to.is_none() {
-                    prop_assert!(back.number < present);
-                    prop_assert_ne!(systems[back.number as usize], systems[present as usize]);
-                }
-            }
-        }
+    fn generations_are_in_the_order_of_their_numbers_and_the_present_one_is_known() {
+        let toplevel = StorePath::parse(&format!("/nix/store/{}-nixos", "0".repeat(32))).unwrap();
+        let of = |number| Generation { number, made: 0, toplevel: toplevel.clone(), version: None };
+        let generations = Generations::new(vec![of(10), of(9), of(7)], Some(9));
+        let listed: Vec<_> =
+            generations.all().iter().map(|one| (one.number, generations.is_present(one))).collect();
+        assert_eq!(listed, [(7, false), (9, true), (10, false)]);
     }
 }

@@ -12,7 +12,7 @@ mod selector;
 mod status;
 mod store_path;
 
-pub use generation::{Generation, Generations, NoGeneration};
+pub use generation::{Generation, Generations};
 pub use goal::Goal;
 pub use host::{Declaration, Host, Privilege, Target};
 pub use name::{HostName, InvalidName, Tag};

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bosco_model::Declaration;
+use bosco_model::{Declaration, StorePath};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
@@ -107,13 +107,27 @@ impl Nix {
     }
 
     /// Roots a toplevel that is there; false where it is not.
-    pub async fn keep(&self, declared: &Declaration, root: &Root) -> bool {
-        let toplevel = declared.toplevel.as_str();
-        let query = self.store(["--check-validity", toplevel]);
-        if run(query, None, &mut |_| {}).await.is_err() {
+    async fn keep(&self, declared: &Declaration, root: &Root) -> bool {
+        let toplevel = &declared.toplevel;
+        if !self.is_there(std::slice::from_ref(toplevel)).await.contains(toplevel) {
             return false;
         }
-        let mut realise = self.store(["--realise", toplevel, "--add-root"]);
+        self.root(toplevel, root).await
+    }
+
+    /// Which of these paths are in the store here.
+    pub async fn is_there(&self, paths: &[StorePath]) -> Vec<StorePath> {
+        let words =
+            ["--check-validity", "--print-invalid"].into_iter().chain(paths.iter().map(StorePath::as_str));
+        let Ok(invalid) = run(self.store(words), None, &mut |_| {}).await else { return Vec::new() };
+        let invalid = String::from_utf8_lossy(&invalid);
+        let is_there = |path: &&StorePath| invalid.lines().all(|line| line != path.as_str());
+        paths.iter().filter(is_there).cloned().collect()
+    }
+
+    /// Roots a path that is there; false where it is gone.
+    pub async fn root(&self, path: &StorePath, root: &Root) -> bool {
+        let mut realise = self.store(["--realise", path.as_str(), "--add-root"]);
         realise.arg(root.next());
         run(realise, None, &mut |_| {}).await.is_ok()
     }

@@ -14,7 +14,7 @@ use crate::commands::{stoppable, watch};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, each};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, exit_of};
 use crate::push::{CONNECTIONS, persistently};
 use crate::show;
 
@@ -77,13 +77,11 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, command: &[String
             ..error
         });
     }
-    let codes = answers.values().map(|answer| match answer {
-        Ok(Ran { exit_code: 0, .. }) => Exit::Done,
-        Ok(_) => Exit::NotDeployed,
-        // Nothing was run there, whatever the reason.
-        Err(outcome) => outcome.exit().max(Exit::Unreachable),
-    });
-    Ok(codes.max().unwrap_or(Exit::Done))
+    Ok(exit_of(answers.values().map(|answer| match answer {
+        Ok(Ran { exit_code: 0, .. }) => (Exit::Done, false),
+        Ok(_) => (Exit::NotDeployed, false),
+        Err(outcome) => (outcome.exit(), *outcome == Outcome::LocalOnly),
+    })))
 }
 
 /// One host's answer, in JSON.
@@ -120,9 +118,12 @@ async fn ran(
 ) -> Result<Option<Ran>, Outcome> {
     let Some(host) = context.host(chosen).await? else { return Ok(None) };
     let Some(target) = &host.target else { return Err(Outcome::LocalOnly) };
-    let _permit = connections.acquire().await;
+    let session = {
+        let _permit = connections.acquire().await;
+        (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Connect });
+        persistently(|| Session::prepare(ssh, target, command)).await?
+    };
     (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Run });
-    let session = persistently(|| Session::prepare(ssh, target, command)).await?;
     let ran = session.run().await.map_err(|error| {
         let hint = "the command has begun there, and may go on";
         Outcome::failed(Stage::Run, error.to_string(), Some(hint.into()))

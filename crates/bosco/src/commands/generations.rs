@@ -14,8 +14,8 @@ use crate::commands::{stoppable, watch};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, each};
-use crate::outcome::{self, Outcome};
-use crate::push::{CONNECTIONS, persistently, troubled};
+use crate::outcome::{Outcome, exit_of};
+use crate::push::{CONNECTIONS, persistently, refused, troubled};
 use crate::show::{self, Table};
 
 /// What a host has.
@@ -48,10 +48,13 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>) -> Result<Exit, E
         print(&answers);
     }
     let troubles = answers.iter().filter_map(|(host, answer)| Some((host, answer.as_ref().err()?)));
-    for (host, outcome) in troubles.clone().filter(|_| !cli.json) {
+    for (host, outcome) in troubles.filter(|_| !cli.json) {
         show::failure(host, outcome);
     }
-    Ok(outcome::exit(troubles.map(|(_, outcome)| outcome)))
+    Ok(exit_of(answers.iter().map(|(_, answer)| match answer {
+        Ok(_) => (Exit::Done, false),
+        Err(outcome) => (outcome.exit(), *outcome == Outcome::LocalOnly),
+    })))
 }
 
 /// What a host has. `None` where it is not selected.
@@ -66,6 +69,10 @@ async fn ask(
     let _permit = connections.acquire().await;
     (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Connect });
     let (mut session, observed) = persistently(|| Session::open(ssh, target, None)).await?;
+    if let Some(unfit) = observed.unfit() {
+        session.close().await;
+        return Err(refused(&unfit.into()));
+    }
     let generations = session.generations().await.map_err(|error| troubled(Stage::Connect, &error))?;
     session.close().await;
     Ok(Some(Has { observed, generations }))

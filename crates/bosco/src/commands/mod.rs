@@ -7,23 +7,21 @@ mod exec;
 mod generations;
 mod hosts;
 mod man;
-mod rollback;
 mod ssh;
 mod status;
 
 use std::future::Future;
 use std::sync::Arc;
 
-use bosco_model::{Goal, HostName};
+use bosco_model::Goal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Cli, Command};
 use crate::error::{Error, Exit};
-use crate::event::{Event, Ledger, Sink};
+use crate::event::Sink;
 use crate::gate::Rule;
-use crate::outcome::{self, Outcome};
 use crate::push::Wish;
-use crate::show::{self, Show};
+use crate::show::Show;
 
 /// Runs the command that was asked for.
 pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
@@ -36,7 +34,6 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Hosts(selection) => hosts::run(cli, selection.selector()).await,
         Command::Status(selection) => status::run(cli, selection.selector()).await,
         Command::Generations(selection) => generations::run(cli, selection.selector()).await,
-        Command::Rollback { selection, to } => rollback::run(cli, selection.selector(), *to).await,
         Command::Exec { selection, command } => exec::run(cli, selection.selector(), command).await,
         Command::Ssh { host, command } => ssh::run(cli, host, command).await,
         Command::Eval { expression } => eval::run(cli, expression).await,
@@ -78,35 +75,4 @@ async fn stoppable<T>(
     };
     show.clear();
     ended
-}
-
-/// Does what changes hosts, shows it, and tells what came of each; where it is stopped, those that are still under way are
-/// told where they are.
-async fn work(
-    cli: &Cli,
-    work: impl AsyncFnOnce(Sink) -> Result<Vec<(HostName, Outcome)>, Error>,
-) -> Result<Exit, Error> {
-    let show = show::for_work(cli);
-    let ledger = Arc::new(Ledger::default());
-    let events: Sink = {
-        let (show, ledger) = (Arc::clone(&show), Arc::clone(&ledger));
-        Arc::new(move |event: Event| {
-            if ledger.record(&event) {
-                show.event(&event);
-            }
-        })
-    };
-    let work = work(events);
-    // What was asked to stop is not told as failed: its processes hear of the interrupt at the same time.
-    let outcomes = tokio::select! {
-        biased;
-        () = stopped() => ledger.stop(),
-        outcomes = work => outcomes.inspect_err(|_| show.clear())?,
-    };
-    if outcomes.is_empty() {
-        show.clear();
-        return Err(Error::new(Exit::Interrupted, "interrupted; nothing was done to any host"));
-    }
-    show.summary(&outcomes);
-    Ok(outcome::exit(outcomes.iter().map(|(_, outcome)| outcome)))
 }
