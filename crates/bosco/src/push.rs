@@ -28,7 +28,7 @@ pub(crate) const CONNECTIONS: usize = 50;
 /// once drops some of them (sshd's `MaxStartups`).
 const TRY_AGAIN: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 /// A connection that lasted longer was not dropped by somebody busy; its host has gone.
-const DROPPED: Duration = Duration::from_secs(5);
+const DROPPED: Duration = Duration::from_secs(8);
 /// How old what a host said of itself may be before it is asked again.
 const FRESH: Duration = Duration::from_secs(10);
 /// How often the progress of a copy is told.
