@@ -95,24 +95,18 @@ impl Nix {
             return declared.iter().map(|_| Err(error.clone())).collect();
         };
         let causes = message::failed_derivations(log);
+        let toplevels: Vec<StorePath> = declared.iter().map(|one| one.toplevel.clone()).collect();
+        let there = self.is_there(&toplevels).await;
         let mut results = Vec::with_capacity(declared.len());
         for one in declared {
-            results.push(if self.keep(one, root).await {
+            // Nix makes no link where one of several has failed.
+            results.push(if there.contains(&one.toplevel) && self.root(&one.toplevel, root).await {
                 Ok(())
             } else {
                 Err(self.cause(one, &causes, &error).await)
             });
         }
         results
-    }
-
-    /// Roots a toplevel that is there; false where it is not.
-    async fn keep(&self, declared: &Declaration, root: &Root) -> bool {
-        let toplevel = &declared.toplevel;
-        if !self.is_there(std::slice::from_ref(toplevel)).await.contains(toplevel) {
-            return false;
-        }
-        self.root(toplevel, root).await
     }
 
     /// Which of these paths are in the store here.

@@ -66,7 +66,6 @@ pub struct Delivery {
     head: VecDeque<u8>,
     /// The path that is being read, and how many bytes of it are still to come.
     present: Option<(StorePath, u64)>,
-    ended: bool,
 }
 
 impl Nix {
@@ -122,7 +121,7 @@ impl Store {
         Err(invalid("it gave more paths than it was asked for"))
     }
 
-    /// Hands out paths. What they refer to must be among them before, or be at the receiver already.
+    /// Hands out paths, at least one. What they refer to must be among them before, or be at the receiver already.
     #[must_use]
     pub fn deliver(self, paths: Vec<PathInfo>) -> Delivery {
         let Self { mut stdin, server } = self;
@@ -141,14 +140,7 @@ impl Store {
             // waiting.
         });
         let answer = serve::HELLO + serve::TAKEN * paths.len() as u64;
-        Delivery {
-            server,
-            answer,
-            paths: paths.into(),
-            head: Message::hello().0.into(),
-            present: None,
-            ended: false,
-        }
+        Delivery { server, answer, paths: paths.into(), head: Message::hello().0.into(), present: None }
     }
 }
 
@@ -230,15 +222,12 @@ impl Delivery {
     async fn begin(&mut self) -> io::Result<()> {
         let before = self.present.take().map(|(path, _)| path);
         let Some(info) = self.paths.pop_front() else {
-            if let Some(path) = before
-                && self.server.stdout.read(&mut [0]).await? > 0
-            {
-                return Err(damaged(&path));
+            // Behind the last one there is an end, and nothing behind that.
+            let Some(last) = before else { return Ok(()) };
+            if self.server.stdout.read(&mut [0]).await? > 0 {
+                return Err(damaged(&last));
             }
-            if !self.ended {
-                self.ended = true;
-                self.head.extend(Message::end().0);
-            }
+            self.head.extend(Message::end().0);
             return Ok(());
         };
         let mut beginning = [0; ARCHIVE.len()];
