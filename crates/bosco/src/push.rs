@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bosco_activation::{Plan, Refusal, judge, plan, shortage};
 use bosco_host::Session;
 use bosco_model::{Declaration, Goal, HostName, Observed, StorePath};
-use bosco_nix::{PathInfo, Root};
+use bosco_nix::{PathInfo, Root, Store};
 use bosco_wire::{Ssh, Trouble};
 use tokio::sync::Semaphore;
 
@@ -220,46 +220,45 @@ impl Host {
         }
         let permit = self.push.copies.acquire().await;
         let store = self.push.context.nix.store_here().map_err(nix_says)?;
-        let (store, closure) = store.closure(&declared.toplevel).await.map_err(nix_says)?;
+        let (store, mut closure) = store.closure(&declared.toplevel).await.map_err(nix_says)?;
         let paths: Vec<StorePath> = closure.iter().map(|info| info.path.clone()).collect();
-        let known: HashMap<&StorePath, &PathInfo> = closure.iter().map(|info| (&info.path, info)).collect();
-        let of = |paths: &[StorePath]| -> u64 {
-            paths.iter().filter_map(|path| known.get(path)).map(|info| info.size).sum()
-        };
-        let missing = session.missing(&paths).await.map_err(host_says)?;
-        if let Some(shortage) = shortage(observed, of(&missing)) {
+        keep(&mut closure, session.missing(&paths).await.map_err(host_says)?);
+        if let Some(shortage) = shortage(observed, size(&closure)) {
             let hint = "`nix-collect-garbage --delete-older-than 30d` there frees what old generations need";
             return Err(Outcome::failed(Stage::Copy, shortage.to_string(), Some(hint.into())));
         }
         drop(permit);
-        let is_signed = |path: &StorePath| known.get(path).is_some_and(|info| !info.signatures.is_empty());
-        let (signed, mut left): (Vec<_>, Vec<_>) = missing.into_iter().partition(is_signed);
-        if of(&signed) < SUBSTITUTE {
-            left.extend(signed);
-        } else {
-            let (host, paths, of) = (self.name.clone(), signed.len(), of(&signed));
+        let cached = worth_substituting(&closure);
+        if !cached.is_empty() {
+            let (host, paths, of) = (self.name.clone(), cached.len(), size(&cached));
             (self.push.context.events)(Event::Fetching { host, paths, of });
-            left.extend(session.substitute(&signed, of).await.map_err(host_says)?);
+            let asked: Vec<StorePath> = cached.into_iter().map(|info| info.path).collect();
+            let lacking = session.substitute(&asked, of).await.map_err(host_says)?;
+            let (asked, lacking): (HashSet<_>, HashSet<_>) =
+                (asked.into_iter().collect(), lacking.into_iter().collect());
+            closure.retain(|info| !asked.contains(&info.path) || lacking.contains(&info.path));
         }
-        if left.is_empty() {
+        if closure.is_empty() {
             return Ok(());
         }
         let _permit = self.push.copies.acquire().await;
-        let (paths, of) = (left.len(), of(&left));
+        self.send(store, closure, session).await
+    }
+
+    /// Sends paths, and tells how far it is.
+    async fn send(&self, store: Store, paths: Vec<PathInfo>, session: &mut Session) -> Result<(), Outcome> {
+        let (count, of) = (paths.len(), size(&paths));
         let tell = |bytes: u64| {
             let host = self.name.clone();
-            (self.push.context.events)(Event::Copied { host, paths, bytes: bytes.min(of), of });
+            (self.push.context.events)(Event::Copied { host, paths: count, bytes: bytes.min(of), of });
         };
         tell(0);
-        let left: HashSet<StorePath> = left.into_iter().collect();
-        let mut closure = closure.clone();
-        closure.retain(|info| left.contains(&info.path));
-        let mut delivery = store.deliver(closure);
+        let mut delivery = store.deliver(paths);
         session.import(delivery.answer()).await;
         let (mut told, mut sent) = (Instant::now(), 0);
         let mut buffer = vec![0; CHUNK];
         loop {
-            let read = delivery.read(&mut buffer).await.map_err(nix_says)?;
+            let read = delivery.read(&mut buffer).await.map_err(|error| failed(Stage::Copy, &error))?;
             // The host that has stopped taking them knows why.
             if read == 0 || !session.pass(&buffer[..read]).await {
                 break;
@@ -270,7 +269,7 @@ impl Host {
                 tell(sent);
             }
         }
-        session.imported().await.map_err(host_says)?;
+        session.imported().await.map_err(|error| troubled(Stage::Copy, &error))?;
         tell(of);
         Ok(())
     }
@@ -299,6 +298,23 @@ impl Drop for Host {
         }
         self.go(Place::Through);
     }
+}
+
+/// Leaves of some paths those that are named.
+fn keep(infos: &mut Vec<PathInfo>, named: Vec<StorePath>) {
+    let named: HashSet<StorePath> = named.into_iter().collect();
+    infos.retain(|info| named.contains(&info.path));
+}
+
+/// How many bytes paths have.
+fn size(infos: &[PathInfo]) -> u64 {
+    infos.iter().map(|info| info.size).sum()
+}
+
+/// Of what a host lacks, what it is told to look for in its own caches first: what a cache has signed, if that is much.
+fn worth_substituting(lacking: &[PathInfo]) -> Vec<PathInfo> {
+    let signed: Vec<PathInfo> = lacking.iter().filter(|info| !info.signatures.is_empty()).cloned().collect();
+    if size(&signed) < SUBSTITUTE { Vec::new() } else { signed }
 }
 
 /// Connects to a host and brings back what it says of itself.
