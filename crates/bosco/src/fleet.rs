@@ -154,6 +154,29 @@ impl Context {
         }
     }
 
+    /// Asks all hosts that a selector means, side by side; `None` is the answer of one that it does not mean after all.
+    pub(crate) async fn ask<T, F>(
+        &self,
+        selector: Option<&Selector>,
+        ask: impl Fn(Self, Chosen) -> F,
+    ) -> Result<Vec<T>, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Option<T>> + Send + 'static,
+    {
+        let answers = each(self.choose(selector)?, |chosen| {
+            let (events, host) = (self.events.clone(), chosen.name.clone());
+            let answer = ask(self.clone(), chosen);
+            async move {
+                let answer = answer.await;
+                events(Event::Done { host });
+                answer
+            }
+        });
+        let answers: Vec<T> = answers.await.into_iter().flatten().collect();
+        if answers.is_empty() { Err(self.no_match(selector)) } else { Ok(answers) }
+    }
+
     /// Tells what came of a host.
     pub(crate) fn end(&self, host: &HostName, outcome: Outcome) -> (HostName, Outcome) {
         let seconds = self.started.elapsed().as_secs_f64();

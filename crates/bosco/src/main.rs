@@ -1,7 +1,7 @@
 //! `bosco`: keeps a fleet of NixOS machines at what one git repository says.
 //!
 //! Here the arguments are read, a command is run, its error is printed. Each command has a file of its own in
-//! `commands`; what all of them share is in `fleet` (which hosts), `push` (the way from source to report), `outcome`
+//! `commands`; what all of them share is in `fleet` (which hosts), `push` (the way from source to report), `reach` (how a host is reached), `outcome`
 //! (what came of a host) and `show` (how a person or a script sees it).
 
 mod builds;
@@ -13,6 +13,7 @@ mod fleet;
 mod gate;
 mod outcome;
 mod push;
+mod reach;
 mod show;
 mod suggest;
 

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 
 use bosco_activation::{Plan, Refusal, judge, plan, shortage};
 use bosco_host::Session;
-use bosco_model::{Declaration, Goal, HostName, Observed, StorePath};
+use bosco_model::{Declaration, Goal, HostName, Observed, StorePath, Target};
 use bosco_nix::{PathInfo, Root, Store};
-use bosco_wire::{Ssh, Trouble};
 use tokio::sync::Semaphore;
 
 use crate::builds::{Builds, builds};
@@ -21,14 +20,8 @@ use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, each, failed};
 use crate::gate::{Gate, Place, Rule};
 use crate::outcome::Outcome;
+use crate::reach::{Reach, troubled};
 
-/// How many connections are made at once.
-pub(crate) const CONNECTIONS: usize = 50;
-/// How long to wait before a connection that broke before the host spoke is tried again: a jump host that many pass at
-/// once drops some of them (sshd's `MaxStartups`).
-const TRY_AGAIN: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
-/// A connection that lasted longer was not dropped by somebody busy; its host has gone.
-const DROPPED: Duration = Duration::from_secs(8);
 /// How old what a host said of itself may be before it is asked again.
 const FRESH: Duration = Duration::from_secs(10);
 /// How often the progress of a copy is told.
@@ -56,10 +49,9 @@ type Targets = HashMap<(String, Option<u16>, Vec<String>), BTreeSet<HostName>>;
 struct Push {
     context: Context,
     goal: Goal,
-    ssh: Ssh,
+    reach: Reach,
     builds: Builds,
     gate: Arc<Gate>,
-    connections: Arc<Semaphore>,
     copies: Arc<Semaphore>,
     /// Who is reached where.
     targets: Arc<Mutex<Targets>>,
@@ -77,10 +69,9 @@ pub(crate) async fn push(
     let push = Push {
         context,
         goal: wish.goal,
-        ssh: Ssh::find().await?,
+        reach: Reach::find().await?,
         builds,
         gate,
-        connections: Arc::new(Semaphore::new(CONNECTIONS)),
         copies: Arc::new(Semaphore::new(COPIES)),
         targets: Arc::default(),
     };
@@ -114,16 +105,14 @@ impl Host {
             self.build(&declared).await?;
             return Ok(Some(Outcome::Built { toplevel: declared.toplevel }));
         }
-        if declared.host.target.is_none() {
-            return Err(Outcome::LocalOnly);
-        }
-        self.alone_at_its_target(&declared)?;
-        let (mut session, observed) = {
-            let _permit = Arc::clone(&self.push.connections).acquire_owned().await;
+        let target = declared.host.target.as_ref().ok_or(Outcome::LocalOnly)?;
+        self.alone_at(target)?;
+        let reach = self.push.reach.clone();
+        let asked = || {
             self.go(Place::Asked);
             self.enter(Stage::Connect);
-            connect(&self.push.ssh, &declared).await?
         };
+        let (mut session, observed) = reach.open(target, Some(&declared.toplevel), asked).await?;
         let outcome = self.deliver(&declared, &observed, &mut session).await;
         session.close().await;
         outcome.map(Some)
@@ -144,7 +133,7 @@ impl Host {
         self.go(Place::Through);
         self.enter(Stage::Wait);
         if !self.push.gate.pass(&self.push.context.events).await {
-            self.alone_at_its_target(declared)?;
+            declared.host.target.as_ref().map_or(Ok(()), |target| self.alone_at(target))?;
             return Err(Outcome::HeldBack);
         }
         self.enter(Stage::Copy);
@@ -177,8 +166,7 @@ impl Host {
     }
 
     /// That no other host is reached the same way: one machine can't be two hosts.
-    fn alone_at_its_target(&self, declared: &Declaration) -> Result<(), Outcome> {
-        let Some(target) = &declared.host.target else { return Ok(()) };
+    fn alone_at(&self, target: &Target) -> Result<(), Outcome> {
         let place = (target.host.to_lowercase(), target.port, target.ssh_options.clone());
         let mut targets = self.push.targets.lock().unwrap_or_else(PoisonError::into_inner);
         let here = targets.entry(place).or_default();
@@ -317,41 +305,6 @@ fn worth_substituting(lacking: &[PathInfo]) -> Vec<PathInfo> {
     if size(&signed) < SUBSTITUTE { Vec::new() } else { signed }
 }
 
-/// Connects to a host and brings back what it says of itself.
-pub(crate) async fn connect(ssh: &Ssh, declared: &Declaration) -> Result<(Session, Observed), Outcome> {
-    let Some(target) = &declared.host.target else { return Err(Outcome::LocalOnly) };
-    persistently(|| Session::open(ssh, target, Some(&declared.toplevel))).await
-}
-
-/// Tries again what was dropped before the host spoke.
-pub(crate) async fn persistently<T, F>(connect: impl Fn() -> F) -> Result<T, Outcome>
-where
-    F: Future<Output = Result<T, bosco_host::Error>>,
-{
-    let mut waits = TRY_AGAIN.iter();
-    loop {
-        let started = Instant::now();
-        match connect().await {
-            Err(bosco_host::Error::Wire(error)) if error.trouble == Trouble::Lost => match waits.next() {
-                Some(wait) if started.elapsed() < DROPPED => tokio::time::sleep(*wait).await,
-                _ => return Err(troubled(Stage::Connect, &error.into())),
-            },
-            answer => return answer.map_err(|error| troubled(Stage::Connect, &error)),
-        }
-    }
-}
-
 pub(crate) fn refused(refusal: &Refusal) -> Outcome {
     Outcome::Refused { reason: refusal.to_string(), hint: refusal.hint().to_owned() }
-}
-
-/// An error of a session as what came of the host.
-pub(crate) fn troubled(stage: Stage, error: &bosco_host::Error) -> Outcome {
-    match error {
-        bosco_host::Error::Wire(wire) if stage == Stage::Connect && wire.trouble.is_offline() => {
-            Outcome::Offline { reason: error.to_string(), hint: error.hint() }
-        }
-        bosco_host::Error::Wire(wire) if wire.trouble == Trouble::Stopped => Outcome::Interrupted { stage },
-        _ => Outcome::failed(stage, error.to_string(), error.hint()),
-    }
 }

@@ -3,19 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bosco_host::Session;
 use bosco_model::{HostName, Selector};
-use bosco_wire::{Ssh, quote};
+use bosco_wire::quote;
 use serde::Serialize;
-use tokio::sync::Semaphore;
 
 use crate::cli::Cli;
 use crate::commands::{stoppable, watch};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
-use crate::fleet::{Chosen, Context, each};
+use crate::fleet::{Chosen, Context};
 use crate::outcome::{Outcome, exit_of};
-use crate::push::{CONNECTIONS, persistently};
+use crate::reach::Reach;
 use crate::show;
 
 /// What a command came to on a host.
@@ -40,24 +38,17 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, command: &[String
     let answers: Arc<Mutex<Answers>> = Arc::default();
     let work = async {
         let context = Context::find(cli, watch(&show)).await?;
-        let ssh = Arc::new(Ssh::find().await?);
-        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        let reach = Reach::find().await?;
         let command: Arc<str> = line(command).into();
-        let chosen = context.choose(Some(&selector))?;
-        each(chosen, |chosen| {
-            let (context, ssh, connections) = (context.clone(), Arc::clone(&ssh), Arc::clone(&connections));
-            let (command, answers) = (Arc::clone(&command), Arc::clone(&answers));
+        let ask = |context, chosen: Chosen| {
+            let (reach, command, answers) = (reach.clone(), Arc::clone(&command), Arc::clone(&answers));
             async move {
-                let ran = ran(&context, &ssh, &connections, &chosen, &command).await;
-                (context.events)(Event::Done { host: chosen.name.clone() });
-                if let Some(ran) = ran.transpose() {
-                    answers.lock().unwrap_or_else(PoisonError::into_inner).insert(chosen.name, ran);
-                }
+                let ran = ran(&context, &reach, &chosen, &command).await.transpose()?;
+                answers.lock().unwrap_or_else(PoisonError::into_inner).insert(chosen.name, ran);
+                Some(())
             }
-        })
-        .await;
-        let nobody = answers.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-        if nobody { Err(context.no_match(Some(&selector))) } else { Ok(()) }
+        };
+        context.ask(Some(&selector), ask).await
     };
     let ended = stoppable(&show, work).await;
     // Of hosts that were through before it was stopped, what they said is told all the same.
@@ -111,18 +102,14 @@ fn line(command: &[String]) -> String {
 /// What the command came to. `None` where the host is not selected.
 async fn ran(
     context: &Context,
-    ssh: &Ssh,
-    connections: &Semaphore,
+    reach: &Reach,
     chosen: &Chosen,
     command: &str,
 ) -> Result<Option<Ran>, Outcome> {
     let Some(host) = context.host(chosen).await? else { return Ok(None) };
-    let Some(target) = &host.target else { return Err(Outcome::LocalOnly) };
-    let session = {
-        let _permit = connections.acquire().await;
-        (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Connect });
-        persistently(|| Session::prepare(ssh, target, command)).await?
-    };
+    let target = host.target.as_ref().ok_or(Outcome::LocalOnly)?;
+    let turn = || (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Connect });
+    let session = reach.prepare(target, command, turn).await?;
     (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Run });
     let ran = session.run().await.map_err(|error| {
         let hint = "the command has begun there, and may go on";

@@ -1,21 +1,18 @@
 //! `bosco generations`.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bosco_host::Session;
 use bosco_model::{Generation, Generations, HostName, Observed, Selector};
-use bosco_wire::Ssh;
 use serde::Serialize;
-use tokio::sync::Semaphore;
 
 use crate::cli::Cli;
 use crate::commands::{stoppable, watch};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
-use crate::fleet::{Chosen, Context, each};
+use crate::fleet::{Chosen, Context};
 use crate::outcome::{Outcome, exit_of};
-use crate::push::{CONNECTIONS, persistently, refused, troubled};
+use crate::push::refused;
+use crate::reach::{Reach, troubled};
 use crate::show::{self, Table};
 
 /// What a host has.
@@ -28,18 +25,15 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>) -> Result<Exit, E
     let show = show::for_answer(cli);
     let work = async {
         let context = Context::find(cli, watch(&show)).await?;
-        let ssh = Arc::new(Ssh::find().await?);
-        let connections = Arc::new(Semaphore::new(CONNECTIONS));
-        let answers = each(context.choose(selector.as_ref())?, |chosen| {
-            let (context, ssh, connections) = (context.clone(), Arc::clone(&ssh), Arc::clone(&connections));
+        let reach = Reach::find().await?;
+        let ask = |context, chosen: Chosen| {
+            let reach = reach.clone();
             async move {
-                let answer = ask(&context, &ssh, &connections, &chosen).await;
-                (context.events)(Event::Done { host: chosen.name.clone() });
+                let answer = ask(&context, &reach, &chosen).await;
                 Some((chosen.name, answer.transpose()?))
             }
-        });
-        let answers: Vec<_> = answers.await.into_iter().flatten().collect();
-        if answers.is_empty() { Err(context.no_match(selector.as_ref())) } else { Ok(answers) }
+        };
+        context.ask(selector.as_ref(), ask).await
     };
     let answers = stoppable(&show, work).await?;
     if cli.json {
@@ -58,17 +52,11 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>) -> Result<Exit, E
 }
 
 /// What a host has. `None` where it is not selected.
-async fn ask(
-    context: &Context,
-    ssh: &Ssh,
-    connections: &Semaphore,
-    chosen: &Chosen,
-) -> Result<Option<Has>, Outcome> {
+async fn ask(context: &Context, reach: &Reach, chosen: &Chosen) -> Result<Option<Has>, Outcome> {
     let Some(host) = context.host(chosen).await? else { return Ok(None) };
-    let Some(target) = &host.target else { return Err(Outcome::LocalOnly) };
-    let _permit = connections.acquire().await;
-    (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Connect });
-    let (mut session, observed) = persistently(|| Session::open(ssh, target, None)).await?;
+    let target = host.target.as_ref().ok_or(Outcome::LocalOnly)?;
+    let turn = || (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Connect });
+    let (mut session, observed) = reach.open(target, None, turn).await?;
     if let Some(unfit) = observed.unfit() {
         session.close().await;
         return Err(refused(&unfit.into()));

@@ -6,8 +6,7 @@ use serde::Serialize;
 use crate::cli::Cli;
 use crate::commands::{stoppable, watch};
 use crate::error::{Error, Exit};
-use crate::event::Event;
-use crate::fleet::{Context, each};
+use crate::fleet::{Chosen, Context};
 use crate::outcome::{self, Outcome};
 use crate::show::{self, Table};
 
@@ -15,27 +14,20 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>) -> Result<Exit, E
     let show = show::for_answer(cli);
     let work = async {
         let context = Context::find(cli, watch(&show)).await?;
-        let evaluated = each(context.choose(selector.as_ref())?, |chosen| {
-            let context = context.clone();
-            async move {
-                let answer = context.host(&chosen).await;
-                (context.events)(Event::Done { host: chosen.name.clone() });
-                answer.map_err(|outcome| (chosen.name, outcome))
-            }
-        });
-        Ok((evaluated.await, context))
+        let ask = async |context: Context, chosen: Chosen| match context.host(&chosen).await {
+            Ok(host) => host.map(Ok),
+            Err(outcome) => Some(Err((chosen.name, outcome))),
+        };
+        context.ask(selector.as_ref(), ask).await
     };
-    let (evaluated, context) = stoppable(&show, work).await?;
+    let evaluated = stoppable(&show, work).await?;
 
     let failed: Vec<_> = evaluated.iter().filter_map(|host| host.as_ref().err()).collect();
-    let hosts: Vec<&Host> = evaluated.iter().filter_map(|host| host.as_ref().ok()?.as_ref()).collect();
-    if hosts.is_empty() && failed.is_empty() {
-        return Err(context.no_match(selector.as_ref()));
-    }
+    let hosts: Vec<&Host> = evaluated.iter().filter_map(|host| host.as_ref().ok()).collect();
     if cli.json {
-        let listed = evaluated.iter().filter_map(|host| match host {
-            Ok(host) => host.as_ref().map(Listed::Host),
-            Err((name, outcome)) => Some(Listed::Failed { name, error: outcome.reason() }),
+        let listed = evaluated.iter().map(|host| match host {
+            Ok(host) => Listed::Host(host),
+            Err((name, outcome)) => Listed::Failed { name, error: outcome.reason() },
         });
         show::json(&listed.collect::<Vec<_>>());
     } else if !hosts.is_empty() {

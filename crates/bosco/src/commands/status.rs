@@ -1,43 +1,25 @@
 //! `bosco status`.
 
-use std::sync::Arc;
-
 use bosco_model::{Declaration, Selector, State, Status};
-use bosco_wire::Ssh;
-use tokio::sync::Semaphore;
 
 use crate::cli::Cli;
 use crate::commands::{stoppable, watch};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
-use crate::fleet::{Chosen, Context, each};
+use crate::fleet::{Chosen, Context};
 use crate::outcome::{self, Outcome};
-use crate::push::{self, CONNECTIONS};
+use crate::reach::Reach;
 use crate::show::{self, Table};
 
 pub(crate) async fn run(cli: &Cli, selector: Option<Selector>) -> Result<Exit, Error> {
     let show = show::for_answer(cli);
     let work = async {
         let context = Context::find(cli, watch(&show)).await?;
-        let ssh = Arc::new(Ssh::find().await?);
-        let connections = Arc::new(Semaphore::new(CONNECTIONS));
-        let answers = each(context.choose(selector.as_ref())?, |chosen| {
-            let (context, ssh, connections) = (context.clone(), Arc::clone(&ssh), Arc::clone(&connections));
-            async move {
-                let name = chosen.name.clone();
-                let answer = ask(&context, &ssh, &connections, chosen).await;
-                (context.events)(Event::Done { host: name });
-                answer
-            }
-        });
-        Ok((answers.await, context))
+        let reach = Reach::find().await?;
+        let ask = |context, chosen| ask(context, reach.clone(), chosen);
+        context.ask(selector.as_ref(), ask).await
     };
-    let (answers, context) = stoppable(&show, work).await?;
-
-    let answers: Vec<Answer> = answers.into_iter().flatten().collect();
-    if answers.is_empty() {
-        return Err(context.no_match(selector.as_ref()));
-    }
+    let answers: Vec<Answer> = stoppable(&show, work).await?;
     let statuses: Vec<&Status> = answers.iter().map(|answer| &answer.status).collect();
     if cli.json {
         show::json(&statuses);
@@ -70,7 +52,7 @@ struct Answer {
 }
 
 /// What a host runs, beside what it should run. `None` where it is not selected.
-async fn ask(context: &Context, ssh: &Ssh, connections: &Semaphore, chosen: Chosen) -> Option<Answer> {
+async fn ask(context: Context, reach: Reach, chosen: Chosen) -> Option<Answer> {
     let declared = match context.declaration(&chosen).await {
         Ok(declared) => declared?,
         Err(trouble) => {
@@ -80,9 +62,11 @@ async fn ask(context: &Context, ssh: &Ssh, connections: &Semaphore, chosen: Chos
             return Some(Answer { status, trouble: Some(trouble) });
         }
     };
-    (context.events)(Event::Stage { host: chosen.name, stage: Stage::Connect });
-    let _permit = connections.acquire().await;
-    let answer = push::connect(ssh, &declared).await;
+    let turn = || (context.events)(Event::Stage { host: chosen.name, stage: Stage::Connect });
+    let answer = match &declared.host.target {
+        Some(target) => reach.open(target, Some(&declared.toplevel), turn).await,
+        None => Err(Outcome::LocalOnly),
+    };
     let Declaration { host, toplevel, .. } = declared;
     let (state, reason, observed, trouble) = match answer {
         Ok((session, observed)) => {
