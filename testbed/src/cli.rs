@@ -9,10 +9,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
-use crate::{Guest, Host, Lab, LabSpec, Unsynced, delay_frames, require_root, sweep};
+use crate::{Guest, Host, Lab, LabSpec, Loader, Unsynced, delay_frames, require_root, sweep};
 
 /// How long a host that was booted by hand may take.
-const BOOT: Duration = Duration::from_secs(60);
+const BOOT: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Parser)]
 #[command(name = "bosco-lab", about = "Boots fleets of real machines on this one")]
@@ -45,6 +45,9 @@ pub enum Command {
         /// Machines with Debian and Nix, that are no NixOS
         #[arg(long)]
         debian: bool,
+        /// Emulated machines, with a kernel and this boot loader of their own
+        #[arg(long, value_name = "LOADER")]
+        emulated: Option<Loader>,
     },
     /// Show the labs that are up, and their hosts
     List,
@@ -198,7 +201,7 @@ fn act(args: LabArgs) -> Result<ExitCode> {
     let id = id.as_deref();
     let on = |name: &str, act: fn(&Host) -> Result<()>| act(Lab::attach(id)?.host(name)?);
     match args.command {
-        Command::Up { hosts, own_disk, debian } => up(&hosts, own_disk, debian)?,
+        Command::Up { hosts, own_disk, debian, emulated } => up(&hosts, own_disk, debian, emulated)?,
         Command::List => list()?,
         Command::Ssh { host, command } => return ssh(&Lab::attach(id)?, &host, command),
         Command::Cut { host } => on(&host, Host::cut)?,
@@ -240,11 +243,14 @@ fn say(text: &str) -> Result<()> {
     }
 }
 
-fn up(hosts: &[String], own_disk: Option<u64>, debian: bool) -> Result<()> {
-    let spec = match hosts {
+fn up(hosts: &[String], own_disk: Option<u64>, debian: bool, emulated: Option<Loader>) -> Result<()> {
+    let mut spec = match hosts {
         [one] if one.chars().all(|c| c.is_ascii_digit()) => LabSpec::new(one.parse()?),
         names => LabSpec::named(names),
     };
+    if let Some(loader) = emulated {
+        spec = spec.all_emulated(loader);
+    }
     let spec = spec.guest(if debian { Guest::Debian } else { Guest::NixOs }).lasting();
     let lab = Lab::up(&own_disk.map_or(spec.clone(), |mib| spec.own_disk(mib)))?;
     show(&lab)

@@ -10,11 +10,15 @@ use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 
 use crate::cache;
+use crate::emulated::Emulated;
 use crate::image::overlay;
 use crate::ioctl::shut_down_file_system;
 use crate::run::{SHORT, run_ok, until};
+use crate::state::HostRecord;
 use crate::tools::tool;
 
+/// A disk of a host's own, in its folder.
+pub(crate) const IMAGE: &str = "disk.ext4";
 /// How long a file system that nobody should use any more may still be busy.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -25,15 +29,29 @@ pub(crate) struct Disk {
     folder: PathBuf,
     lower: Vec<PathBuf>,
     own: bool,
+    emulated: Option<Emulated>,
 }
 
 impl Disk {
-    pub(crate) fn new(folder: &Path, lower: &[PathBuf], own: bool) -> Self {
-        Self { folder: folder.into(), lower: lower.to_vec(), own }
+    pub(crate) fn new(folder: &Path, host: &HostRecord) -> Self {
+        Self {
+            folder: folder.into(),
+            lower: host.lower.clone(),
+            own: host.own_disk,
+            emulated: host.emulated.clone(),
+        }
     }
 
-    pub(crate) fn is_own(&self) -> bool {
-        self.own
+    /// Ends an installation, which has written to the root: a host that has been installed has been synced.
+    pub(crate) fn installed(&self) -> Result<()> {
+        if self.emulated.is_some() {
+            // From here on the disk is the machine's own kernel's.
+            self.unmount()?;
+            fs::remove_dir(self.root())?;
+        } else if self.own {
+            rustix::fs::syncfs(fs::File::open(self.root())?)?;
+        }
+        Ok(())
     }
 
     /// The host's root, while it is mounted.
@@ -42,7 +60,7 @@ impl Disk {
     }
 
     fn image(&self) -> PathBuf {
-        self.folder.join("disk.ext4")
+        self.folder.join(IMAGE)
     }
 
     /// Where the disk is mounted, or the folder that stands for one.
@@ -54,8 +72,12 @@ impl Disk {
         self.disk().join("filler")
     }
 
-    /// Makes an empty disk, of so many MiB where it is one of its own.
+    /// Makes an empty disk, of so many MiB where it is one of its own; an emulated host's is a copy of its image.
     pub(crate) fn create(&self, mib: Option<u64>) -> Result<()> {
+        if let Some(emulated) = &self.emulated {
+            fs::create_dir_all(self.root()).context("can't create the host's folder")?;
+            return emulated.copy_to(&self.folder);
+        }
         for folder in [self.root(), self.disk()] {
             fs::create_dir_all(&folder).with_context(|| format!("can't create {}", folder.display()))?;
         }
@@ -71,6 +93,11 @@ impl Disk {
 
     /// Mounts the root.
     pub(crate) fn mount(&self) -> Result<()> {
+        if self.emulated.is_some() {
+            let mut mount = tool("mount");
+            mount.args(["-t", "ext4", "-o", "loop"]).arg(self.image()).arg(self.root());
+            return run_ok(&mut mount, SHORT).map(drop);
+        }
         if self.own {
             // Renaming over a file is not to sync it by itself: what forgets to sync shall be found out. Writes are kept in
             // order by the page cache below, so barriers would only cost time.
@@ -105,8 +132,21 @@ impl Disk {
 
     /// From now on nothing reaches the disk, and what was not synced is lost.
     pub(crate) fn lose_unsynced(&self) -> Result<()> {
+        if self.emulated.is_some() {
+            // That goes with the memory of its own kernel.
+            return Ok(());
+        }
         self.must_be_own("losing what was not synced")?;
         shut_down_file_system(&self.disk())
+    }
+
+    /// After [`Self::lose_unsynced`], with nothing running any more: the disk as it will be found.
+    pub(crate) fn find_again(&self) -> Result<()> {
+        if self.emulated.is_some() {
+            return Ok(());
+        }
+        self.unmount()?;
+        self.mount()
     }
 
     /// Takes all the space that is left.
@@ -137,6 +177,9 @@ impl Disk {
     }
 
     fn must_be_own(&self, what: &str) -> Result<()> {
+        if self.emulated.is_some() {
+            bail!("{what} can't be had from outside on an emulated host: its disk is its own kernel's");
+        }
         if !self.own {
             bail!("{what} needs a host with a disk of its own: `LabSpec::own_disk`, `lab up --own-disk`");
         }

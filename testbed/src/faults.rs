@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache::Lock;
 use crate::cgroup::Cgroup;
-use crate::net::{self, BRIDGE, hardware, namespace, port};
+use crate::net::{self, BRIDGE, Socket, hardware, namespace, port};
 use crate::run::{SHORT, feed, ok, run_ok, until};
 use crate::state;
 use crate::{delay, tools};
@@ -126,10 +126,10 @@ impl Faults {
     }
 
     /// Makes a host's namespace and cable as its faults say.
-    pub(crate) fn plug(&self, index: u16) -> Result<()> {
+    pub(crate) fn plug(&self, index: u16, socket: Socket) -> Result<()> {
         let _lock = self.lock()?;
         let bridge = if self.amount("delay", index)?.is_some() { slow_bridge(index) } else { BRIDGE.into() };
-        net::plug(&self.lab, index, &bridge, !self.folder.join(Fault::Cut.file(index)).exists())?;
+        net::plug(&self.lab, index, socket, &bridge, !self.folder.join(Fault::Cut.file(index)).exists())?;
         if self.amount("bandwidth", index)?.is_some() {
             self.narrow(index)?;
         }

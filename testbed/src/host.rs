@@ -12,10 +12,10 @@ use anyhow::{Context, Result, bail};
 use crate::cgroup::Cgroup;
 use crate::disk::Disk;
 use crate::faults::{Fault, Faults};
-use crate::net;
-use crate::nspawn::{self, Machine};
+use crate::net::{self, Socket};
 use crate::run::{ok, run, tail};
 use crate::state::{self, HostRecord};
+use crate::{emulated, nspawn};
 
 /// What a command on a host may take where nothing else is said.
 const COMMAND: Duration = Duration::from_secs(60);
@@ -25,7 +25,7 @@ const LAST_LINES: usize = 25;
 /// What becomes of what a host has written and not synced when its power is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unsynced {
-    /// It is on the disk nevertheless.
+    /// It is on the disk nevertheless; but an emulated host has it in a memory of its own, and loses it.
     Kept,
     /// It is lost. Needs a host with a disk of its own.
     Lost,
@@ -46,7 +46,7 @@ pub struct Host {
 impl Host {
     pub(crate) fn new(lab: &str, record: &HostRecord) -> Result<Self> {
         let folder = state::path(lab).join("hosts").join(&record.name);
-        let disk = Disk::new(&folder, &record.lower, record.own_disk);
+        let disk = Disk::new(&folder, record);
         Ok(Self {
             lab: lab.into(),
             record: record.clone(),
@@ -74,7 +74,8 @@ impl Host {
         net::address(self.record.index)
     }
 
-    /// Its root as seen from outside. What is read there while it runs is what the machine itself would read.
+    /// Its root as seen from outside. What is read there while it runs is what the machine itself would read. An emulated
+    /// host's root is seen by nobody but its own kernel: there is no such folder.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
@@ -234,8 +235,7 @@ impl Host {
         self.cgroup.kill()?;
         nspawn::clean_up(&self.lab, Some(self.name()))?;
         if unsynced == Unsynced::Lost {
-            self.disk.unmount()?;
-            self.disk.mount()?;
+            self.disk.find_again()?;
         }
         Ok(())
     }
@@ -251,17 +251,9 @@ impl Host {
         // A host that has switched itself off still has its cable and its groups.
         net::unplug(&self.lab, self.record.index)?;
         self.cgroup.kill()?;
-        self.faults.plug(self.record.index)?;
-        nspawn::start(&Machine {
-            lab: &self.lab,
-            name: self.name(),
-            index: self.record.index,
-            root: self.root(),
-            console: &self.console_log(),
-            cgroup: &self.cgroup,
-            init: self.record.init.as_deref(),
-        })
-        .with_context(|| format!("can't boot {}", self.name()))?;
+        let socket = if self.record.emulated.is_some() { Socket::Tap } else { Socket::Interface };
+        self.faults.plug(self.record.index, socket)?;
+        self.start().with_context(|| format!("can't boot {}", self.name()))?;
         // From here on it counts as running.
         crate::run::until(COMMAND, Duration::from_millis(1), || {
             if self.is_running() {
@@ -270,6 +262,28 @@ impl Host {
                 bail!("{} did not start; {}", self.name(), self.where_to_look())
             }
         })
+    }
+
+    fn start(&self) -> Result<()> {
+        let console = self.console_log();
+        match &self.record.emulated {
+            Some(emulated) => emulated.start(&emulated::Machine {
+                lab: &self.lab,
+                index: self.record.index,
+                folder: &self.folder,
+                console: &console,
+                cgroup: &self.cgroup,
+            }),
+            None => nspawn::start(&nspawn::Machine {
+                lab: &self.lab,
+                name: self.name(),
+                index: self.record.index,
+                root: self.root(),
+                console: &console,
+                cgroup: &self.cgroup,
+                init: self.record.init.as_deref(),
+            }),
+        }
     }
 
     /// Whether it is switched on, be it frozen or cut off.

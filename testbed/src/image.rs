@@ -21,7 +21,7 @@ const BASE: Duration = Duration::from_secs(300);
 /// The operator's store as every operator's begins.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     toplevel: String,
 }
 
@@ -40,14 +40,20 @@ impl Template {
 /// A store that has built the base system.
 pub(crate) fn template() -> Result<Template> {
     static MADE: Once<Template> = Once::new();
-    MADE.get(make_template)
+    MADE.get(|| make_template("toplevel"))
 }
 
-fn make_template() -> Result<Template> {
+/// As [`template`], of a base system that goes by another name in micronix' base.nix.
+pub(crate) fn template_of(attribute: &str) -> Result<Template> {
+    make_template(attribute)
+}
+
+fn make_template(attribute: &str) -> Result<Template> {
     setup::prepare()?;
     let tools = rootfs::toolset()?;
     let micronix = micronix::micronix()?;
     let key = Key::new("store 1")
+        .and(attribute)
         .and(tools.as_os_str().as_encoded_bytes())
         .and(micronix.as_os_str().as_encoded_bytes());
     let path = cache::entry("store", &key, |making, _| {
@@ -58,7 +64,7 @@ fn make_template() -> Result<Template> {
             .current_dir(making)
             .env("HOME", making)
             .env("NIX_CONF_DIR", making)
-            .args(["--no-out-link", "--attr", "toplevel"])
+            .args(["--no-out-link", "--attr", attribute])
             .arg(micronix.join("base.nix"));
         let toplevel = run_ok(&mut build, BASE).context("can't build the base system")?;
         fs::write(making.join("toplevel"), toplevel.trim())?;
@@ -86,7 +92,7 @@ fn make_image() -> Result<Vec<PathBuf>> {
             fs::create_dir(folder)?;
         }
         overlay(std::slice::from_ref(&rootfs), &upper, &work, &root, "")?;
-        let filled = fill(&root, &template, &tools, &micronix);
+        let filled = fill(&root, &template, &tools).and_then(|()| put_init(&root, &micronix));
         unmount(&root, UnmountFlags::empty()).with_context(|| format!("can't unmount {}", root.display()))?;
         filled?;
         fs::remove_dir(root)?;
@@ -105,7 +111,15 @@ pub(crate) fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, at: &Path, m
         .with_context(|| format!("can't mount an overlay at {}", at.display()))
 }
 
-fn fill(root: &Path, template: &Template, tools: &Path, micronix: &Path) -> Result<()> {
+/// What a machine without a kernel of its own begins with.
+fn put_init(root: &Path, micronix: &Path) -> Result<()> {
+    let init = root.join("sbin/micronix-boot");
+    fs::copy(micronix.join("boot/micronix-boot"), &init).context("micronix has no boot/micronix-boot")?;
+    Ok(fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?)
+}
+
+/// Makes a Debian a freshly installed host: with the base system, its first generation and boot entry.
+pub(crate) fn fill(root: &Path, template: &Template, tools: &Path) -> Result<()> {
     // Debian's own choice of services: the system's generation has its own.
     cache::remove(&root.join("etc/systemd/system"))?;
     fs::create_dir(root.join("etc/systemd/system"))?;
@@ -121,10 +135,6 @@ fn fill(root: &Path, template: &Template, tools: &Path, micronix: &Path) -> Resu
     fs::create_dir_all(&profiles)?;
     symlink(&template.toplevel, profiles.join("system-1-link"))?;
     symlink("system-1-link", profiles.join("system"))?;
-
-    let init = root.join("sbin/micronix-boot");
-    fs::copy(micronix.join("boot/micronix-boot"), &init).context("micronix has no boot/micronix-boot")?;
-    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
 
     // Namespaces of its own, so that nothing that it mounts or starts is left.
     let mut boot = tool("unshare");

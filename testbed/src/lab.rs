@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::emulated::{Emulated, Loader};
 use crate::faults::Faults;
 use crate::host::Host;
 use crate::operator::{Operator, key_pair};
@@ -18,6 +19,8 @@ use crate::{disk, image, net, rootfs, setup, sweep};
 
 /// What a machine may take from power to sshd, on a machine below that is busy with many.
 const BOOT: Duration = Duration::from_secs(120);
+/// The same, for a machine whose processor is a program.
+const EMULATED_BOOT: Duration = Duration::from_secs(600);
 /// What boots a generation, as the boot loader and the kernel would.
 const INIT: &str = "/sbin/micronix-boot";
 /// Hosts in one lab, as far as its addresses go.
@@ -40,6 +43,7 @@ pub struct LabSpec {
     /// For all hosts that are not named in `disks`.
     own_disk: Option<u64>,
     disks: BTreeMap<String, u64>,
+    emulated: BTreeMap<String, Loader>,
     guest: Guest,
     lasts: bool,
 }
@@ -55,7 +59,14 @@ impl LabSpec {
     #[must_use]
     pub fn named<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
-        Self { names, own_disk: None, disks: BTreeMap::new(), guest: Guest::default(), lasts: false }
+        Self {
+            names,
+            own_disk: None,
+            disks: BTreeMap::new(),
+            emulated: BTreeMap::new(),
+            guest: Guest::default(),
+            lasts: false,
+        }
     }
 
     /// Gives every host a disk of its own, of so many MiB, for what it writes: it can be full, and can lose what was not
@@ -69,6 +80,21 @@ impl LabSpec {
     #[must_use]
     pub fn disk_of(mut self, host: impl Into<String>, mib: u64) -> Self {
         self.disks.insert(host.into(), mib);
+        self
+    }
+
+    /// Makes one host an emulated machine, with a kernel and a boot loader of its own. It is slow: half a minute to boot.
+    /// It needs packages that no other host does, which are installed where they are missing.
+    #[must_use]
+    pub fn emulated(mut self, host: impl Into<String>, loader: Loader) -> Self {
+        self.emulated.insert(host.into(), loader);
+        self
+    }
+
+    /// As [`Self::emulated`], for every host.
+    #[must_use]
+    pub fn all_emulated(mut self, loader: Loader) -> Self {
+        self.emulated = self.names.iter().map(|name| (name.clone(), loader)).collect();
         self
     }
 
@@ -104,6 +130,17 @@ impl LabSpec {
         }
         if let Some(host) = self.disks.keys().find(|host| !seen.contains(host)) {
             bail!("a disk is meant for {host}, and the lab has no such host");
+        }
+        for host in self.emulated.keys() {
+            if !seen.contains(host) {
+                bail!("{host} is to be emulated, and the lab has no such host");
+            }
+            if self.disk(host).is_some() {
+                bail!("{host} is to be emulated, and has a disk of its own as it is");
+            }
+            if self.guest != Guest::NixOs {
+                bail!("{host} is to be emulated, and only a NixOS can be");
+            }
         }
         Ok(())
     }
@@ -144,6 +181,8 @@ impl Lab {
         // What an earlier run left must not be in the way, and what can't be removed must not be in the way of this one.
         let _ = sweep::stale_labs();
         let template = image::template()?;
+        let emulated = spec.emulated.values().map(|loader| Ok((*loader, Emulated::of(*loader)?)));
+        let emulated: BTreeMap<_, _> = emulated.collect::<Result<_>>()?;
         let (lower, init) = match spec.guest {
             Guest::NixOs => (image::image()?, Some(INIT.to_owned())),
             Guest::Debian => (vec![rootfs::rootfs()?], None),
@@ -161,6 +200,7 @@ impl Lab {
                 own_disk: spec.disk(name).is_some(),
                 lower: lower.clone(),
                 init: init.clone(),
+                emulated: spec.emulated.get(name).and_then(|loader| emulated.get(loader)).cloned(),
             })
             .collect();
         disk::share(&folder.join("hosts"))?;
@@ -186,8 +226,9 @@ impl Lab {
         let (operator, public_keys) = (operator?, started.into_iter().collect::<Result<Vec<_>>>()?);
         write_ssh_config(&home.join("ssh"), &hosts, &public_keys)?;
 
+        let boot = if spec.emulated.is_empty() { BOOT } else { EMULATED_BOOT };
         thread::scope(|scope| {
-            let waits: Vec<_> = hosts.iter().map(|host| scope.spawn(|| host.wait_for_ssh(BOOT))).collect();
+            let waits: Vec<_> = hosts.iter().map(|host| scope.spawn(|| host.wait_for_ssh(boot))).collect();
             waits.into_iter().try_for_each(|wait| {
                 wait.join().unwrap_or_else(|_| Err(anyhow!("waiting for a host panicked")))
             })
@@ -289,10 +330,7 @@ fn install(host: &Host, spec: &LabSpec, lab: &str, operator_key: &str) -> Result
     write(root, "etc/ssh/ssh_host_ed25519_key.pub", &public, 0o644)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(root.join("root/.ssh"))?;
     write(root, "root/.ssh/authorized_keys", operator_key, 0o600)?;
-    if host.disk().is_own() {
-        // A host that has been installed has been synced.
-        rustix::fs::syncfs(fs::File::open(root)?)?;
-    }
+    host.disk().installed()?;
     host.boot()?;
     Ok(public)
 }
@@ -347,5 +385,14 @@ mod tests {
         assert_eq!((spec.disk("a"), spec.disk("b")), (Some(128), Some(64)));
         assert!(spec.check().is_ok());
         assert!(spec.disk_of("c", 64).check().is_err(), "there is no c");
+    }
+
+    #[test]
+    fn only_a_nixos_with_a_disk_as_it_is_can_be_emulated() {
+        let spec = || LabSpec::named(["a", "b"]).emulated("a", Loader::Grub);
+        assert!(spec().disk_of("b", 64).check().is_ok());
+        assert!(spec().emulated("c", Loader::Grub).check().is_err(), "there is no c");
+        assert!(spec().own_disk(64).check().is_err());
+        assert!(spec().guest(Guest::Debian).check().is_err());
     }
 }

@@ -20,6 +20,7 @@ mod cgroup;
 pub mod cli;
 mod delay;
 mod disk;
+mod emulated;
 mod faults;
 pub mod fleet;
 mod host;
@@ -38,6 +39,7 @@ mod sweep;
 mod tools;
 
 pub use delay::delay_frames;
+pub use emulated::Loader;
 pub use host::{Host, Unsynced};
 pub use lab::{Guest, Lab, LabSpec};
 pub use operator::Operator;

@@ -24,6 +24,8 @@ const NAMESPACES: &str = "/run/netns";
 /// Where `ip netns exec` finds what takes the place of files in /etc.
 const CONFIGURATION: &str = "/etc/netns";
 pub(crate) const BRIDGE: &str = "br0";
+/// What an emulated machine is plugged into, in its own namespace.
+pub(crate) const TAP: &str = "tap0";
 
 /// The address of a lab's own end of the bridge, which is the operator's.
 pub(crate) const OPERATOR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -93,21 +95,48 @@ pub(crate) fn create(lab: &str, hosts: &[HostRecord]) -> Result<()> {
     ip(Some(lab), &lines)
 }
 
+/// What a host's cable ends in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Socket {
+    /// The interface that the machine sees, as it shares the kernel.
+    Interface,
+    /// A TAP device, [`TAP`], for an emulated machine: its own kernel has the addresses.
+    Tap,
+}
+
 /// Makes a host's namespace and its cable to the bridge that is named.
-pub(crate) fn plug(lab: &str, index: u16, bridge: &str, up: bool) -> Result<()> {
-    let (own, port, mac) = (namespace(lab, index), port(index), hardware(index));
+pub(crate) fn plug(lab: &str, index: u16, socket: Socket, bridge: &str, up: bool) -> Result<()> {
+    let (own, port) = (namespace(lab, index), port(index));
     ip(None, &format!("netns add {own}\n"))?;
     let state = if up { "up" } else { "down" };
+    let address = match socket {
+        Socket::Interface => format!("address {}", hardware(index)),
+        // Any but the machine's: a bridge keeps for itself what is sent to one of its own.
+        Socket::Tap => String::new(),
+    };
     let lines = format!(
-        "link add {port} type veth peer name eth0 address {mac} netns {own}\n\
+        "link add {port} type veth peer name eth0 {address} netns {own}\n\
          link set {port} master {bridge} {state}\n"
     );
     ip(Some(lab), &lines)?;
-    let lines = format!(
-        "link set lo up\nlink set eth0 up\naddr add {}/16 dev eth0\nroute add default via {OPERATOR}\n",
-        address(index)
-    );
+    let lines = match socket {
+        Socket::Interface => format!(
+            "link set lo up\nlink set eth0 up\naddr add {} dev eth0\nroute add default via {OPERATOR}\n",
+            address_in_network(index)
+        ),
+        Socket::Tap => format!(
+            "link add {BRIDGE} type bridge\nlink set {BRIDGE} arp off addrgenmode none up\n\
+             tuntap add dev {TAP} mode tap\nlink set {TAP} addrgenmode none\n\
+             link set {TAP} master {BRIDGE} up\n\
+             link set eth0 addrgenmode none\nlink set eth0 master {BRIDGE} up\n"
+        ),
+    };
     ip(Some(&own), &lines)
+}
+
+/// A host's address with the length of the network's prefix.
+pub(crate) fn address_in_network(index: u16) -> String {
+    format!("{}/16", address(index))
 }
 
 /// Removes a host's namespace, and its cable with it.

@@ -46,27 +46,37 @@ const NIX: [&str; 9] = [
 pub(crate) fn rootfs() -> Result<PathBuf> {
     let packages = PACKAGES.join(",");
     let key = Key::new("rootfs").and(RECIPE).and(SUITE).and(&packages);
-    cache::entry("rootfs", &key, |making, _| {
-        setup::prepare()?;
-        let mut debian = tool("mmdebstrap");
-        debian
-            .args(["--mode=root", "--variant=minbase", "--quiet"])
-            .arg(format!("--include={packages}"))
-            .args(["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"])
-            .args(["--dpkgopt=path-exclude=/usr/share/locale/*", "--aptopt=Acquire::Languages \"none\""])
-            .arg(SUITE)
-            .arg(making);
-        run_ok(&mut debian, DEBIAN)?;
-        for entry in fs::read_dir(making.join("etc/ssh"))? {
-            let path = entry?.path();
-            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ssh_host_")) {
-                fs::remove_file(path)?;
-            }
+    cache::entry("rootfs", &key, |making, _| debian(making, &packages, &[]))
+}
+
+/// What every Debian here is made of, and more, for the key of a thing of the cache and for [`debian`].
+pub(crate) fn recipe(more: &[&str]) -> String {
+    format!("{RECIPE} {SUITE} {},{}", PACKAGES.join(","), more.join(","))
+}
+
+/// A Debian with more packages than [`rootfs`] has, without files of theirs that match a pattern.
+pub(crate) fn debian_with(making: &Path, more: &[&str], without: &[&str]) -> Result<()> {
+    debian(making, &format!("{},{}", PACKAGES.join(","), more.join(",")), without)
+}
+
+fn debian(making: &Path, packages: &str, without: &[&str]) -> Result<()> {
+    setup::prepare()?;
+    let mut debian = tool("mmdebstrap");
+    debian.args(["--mode=root", "--variant=minbase", "--quiet"]).arg(format!("--include={packages}"));
+    for pattern in ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"].iter().chain(without) {
+        debian.arg(format!("--dpkgopt=path-exclude={pattern}"));
+    }
+    debian.args(["--aptopt=Acquire::Languages \"none\"", SUITE]).arg(making);
+    run_ok(&mut debian, DEBIAN)?;
+    for entry in fs::read_dir(making.join("etc/ssh"))? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ssh_host_")) {
+            fs::remove_file(path)?;
         }
-        // Every lab of this machine shares the packages' lists and downloads: none of them will be used.
-        cache::remove(&making.join("var/lib/apt/lists"))?;
-        cache::remove(&making.join("var/cache/apt"))
-    })
+    }
+    // Every lab of this machine shares the packages' lists and downloads: none of them will be used.
+    cache::remove(&making.join("var/lib/apt/lists"))?;
+    cache::remove(&making.join("var/cache/apt"))
 }
 
 /// The operator's Nix: Debian's, with its libraries beside it, so that the machine below needs neither.

@@ -25,6 +25,15 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("git", "git"),
 ];
 
+/// What only an emulated machine needs: a program or file, and its package.
+const EMULATION: [(&str, &str); 5] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    (crate::emulated::FIRMWARE, "ovmf"),
+    ("mkfs.vfat", "dosfstools"),
+    ("mcopy", "mtools"),
+    ("sfdisk", "fdisk"),
+];
+
 /// A limit of the kernel, and what many machines at once need.
 const LIMITS: [(&str, u64); 4] = [
     ("/proc/sys/fs/inotify/max_user_instances", 8192),
@@ -50,23 +59,29 @@ pub fn require_root() -> Result<()> {
 /// Root, the programs and the limits.
 pub(crate) fn prepare() -> Result<()> {
     require_root()?;
-    packages()?;
+    packages(&PROGRAMS)?;
     for (path, wanted) in LIMITS {
         raise(Path::new(path), wanted)?;
     }
     Ok(())
 }
 
-fn missing() -> Vec<&'static str> {
-    PROGRAMS.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect()
+/// What an emulated machine needs besides.
+pub(crate) fn prepare_emulation() -> Result<()> {
+    prepare()?;
+    packages(&EMULATION)
 }
 
-fn packages() -> Result<()> {
-    if missing().is_empty() {
+fn missing(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
+    programs.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect()
+}
+
+fn packages(programs: &[(&str, &'static str)]) -> Result<()> {
+    if missing(programs).is_empty() {
         return Ok(());
     }
     let _lock = Lock::wait(&cache::dir().join("locks/packages"))?;
-    let missing = missing();
+    let missing = missing(programs);
     if missing.is_empty() {
         return Ok(());
     }

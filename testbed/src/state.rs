@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::cache;
+use crate::emulated::Emulated;
 
 /// What the names of all labs begin with: namespaces, control groups and machines carry them too.
 pub(crate) const PREFIX: &str = "bosco-";
@@ -39,6 +40,9 @@ pub(crate) struct HostRecord {
     pub(crate) own_disk: bool,
     pub(crate) lower: Vec<PathBuf>,
     pub(crate) init: Option<String>,
+    /// Where it is emulated, what it is made from.
+    #[serde(default)]
+    pub(crate) emulated: Option<Emulated>,
 }
 
 impl Owner {

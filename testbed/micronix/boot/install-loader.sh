@@ -1,7 +1,8 @@
 #!@shell@
 # Writes the boot menu: an entry for each generation of each profile, and the given toplevel's as the default. As
 # systemd-boot's installer in NixOS does it: generations that are gone lose their entries, and a toplevel that is no
-# generation's changes no default.
+# generation's changes no default. On an emulated machine, whose /boot is read by the real systemd-boot, kernels and
+# initial RAM disks are copied there; elsewhere the entries only name them.
 #
 #   install-loader TOPLEVEL
 set -e
@@ -11,6 +12,9 @@ limit=@limit@
 profiles=/nix/var/nix/profiles
 loader=/boot/loader
 entries=$loader/entries
+# What an emulated machine boots in the place of the stand-ins of the store.
+linux=@linux@
+copies=/EFI/nixos
 [ -n "$default" ] || { echo "usage: install-loader TOPLEVEL" >&2; exit 1; }
 mkdir -p "$entries"
 
@@ -32,15 +36,30 @@ generations() {
   done | sort -n | if [ "$limit" -gt 0 ]; then tail -n "$limit"; else cat; fi
 }
 
+# bootable FILE STAND-IN: how the loader finds a kernel or an initial RAM disk. The copy is named after the path in the
+# store, as NixOS names it, so it is another one whenever that path is.
+bootable() {
+  path=$(readlink -f "$2")
+  if [ ! -e $linux ]; then echo "$path"; return; fi
+  copy=$copies/$(echo "${path#/nix/store/}" | tr / -).efi
+  if [ ! -e "/boot$copy" ]; then
+    mkdir -p /boot$copies
+    write "/boot$copy" < "$linux/$1" || return
+  fi
+  echo "$copy"
+}
+
 # entry FILE TITLE NUMBER TOPLEVEL
 entry() {
+  kernel=$(bootable kernel "$4/kernel")
+  initrd=$(bootable initrd "$4/initrd")
   write "$entries/$1" <<END
 title $2
 sort-key nixos
 version Generation $3 $(cat "$4/nixos-version"), built on $(date -d "@$(stat -c %Z "$4")" +%F)
-linux $(readlink -f "$4/kernel")
-initrd $(readlink -f "$4/initrd")
-options init=$4/init $(cat "$4/kernel-params")
+linux $kernel
+initrd $initrd
+options init=$4/init $(cat "$4/kernel-params")$([ ! -e $linux ] || sed 's/^/ /' $linux/params)
 END
 }
 
@@ -74,6 +93,9 @@ done
 for file in "$entries"/nixos*-generation-*.conf; do
   [ -e "$file" ] || continue
   case $kept in *" ${file##*/} "*) ;; *) rm -f "$file" ;; esac
+done
+for file in /boot$copies/*; do
+  [ ! -e "$file" ] || grep -qF "$copies/${file##*/}" "$entries"/nixos*-generation-*.conf || rm -f "$file"
 done
 
 if [ -n "$chosen" ]; then

@@ -74,6 +74,7 @@ in rec {
   iproute2 = fromBase "iproute2" "6.15" [ "/usr/sbin/ip" "ss" "/usr/sbin/bridge" "/usr/sbin/tc" ];
   nftables = fromBase "nftables" "1.1" [ "/usr/sbin/nft" ];
   shadow = fromBase "shadow" "4.17" [ "/usr/sbin/nologin" "/usr/sbin/useradd" "/usr/sbin/usermod" "/usr/sbin/userdel" "/usr/sbin/groupadd" "/usr/sbin/groupdel" "/usr/sbin/groupmod" "/usr/bin/su" ];
+  grub2 = fromBase "grub" "2.12" [ "grub-editenv" "/usr/sbin/grub-reboot" "/usr/sbin/grub-set-default" ];
   curl = fromBase "curl" "8.14" [ "curl" ];
   git = fromBase "git" "2.47" [ "git" ];
   jq = fromBase "jq" "1.7" [ "jq" ];
