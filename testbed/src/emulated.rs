@@ -92,7 +92,8 @@ impl Emulated {
         let mut supervisor = tool("sh");
         supervisor.args(["-c", RUN, "sh"]).args(machine.cgroup.folders().next());
         supervisor.args(["ip", "netns", "exec", &namespace(machine.lab, machine.index)]);
-        supervisor.args(["qemu-system-x86_64", "-accel", "tcg", "-machine", "pc", "-m", MEMORY]);
+        // Without graphics, a BIOS and what runs on it write to the console.
+        supervisor.args(["qemu-system-x86_64", "-accel", "tcg", "-machine", "pc,graphics=off", "-m", MEMORY]);
         // Without a source of random numbers sshd would wait for one.
         supervisor.args(["-cpu", "qemu64,+rdrand,+rdseed"]);
         supervisor.args(["-nodefaults", "-no-user-config", "-display", "none"]);

@@ -25,7 +25,7 @@ const PACKAGES: [&str; 7] = [
 ];
 /// A kernel that is unpacked has an initial RAM disk made for it, which nobody would boot.
 const WITHOUT: [&str; 1] = ["/etc/kernel/postinst.d/*"];
-/// What the first stage needs of the kernel, the watchdog always: there is no udev that would find it later.
+/// What the first stage needs of the kernel, and the watchdog, whose time only the first stage can set.
 const MODULES: [&str; 9] = [
     "virtio_blk",
     "virtio_net",
@@ -37,8 +37,9 @@ const MODULES: [&str; 9] = [
     "nls_ascii",
     "efivarfs",
 ];
-/// What this machine's kernel is told besides what its configuration says. Its processor has nothing to be guarded from.
-const PARAMETERS: &str = "console=ttyS0 mitigations=off";
+/// What this machine's kernel is told besides what its configuration says: its interface is called as on every other host,
+/// and its processor has nothing to be guarded from.
+const PARAMETERS: &str = "console=ttyS0 net.ifnames=0 mitigations=off";
 const INIT: &str = include_str!("../../emulated/init.sh");
 const UNPACKING: Duration = Duration::from_secs(120);
 
