@@ -3,7 +3,7 @@
 let
   cfg = config.systemd;
   u = import ./unit-options.nix { inherit lib pkgs config; };
-  manager = lib.mkOption { type = lib.types.attrsOf lib.types.anything; default = { }; description = "Lines of its configuration."; };
+  manager = lib.mkOption { type = lib.types.submodule { freeformType = lib.types.attrsOf u.directive; }; default = { }; description = "Lines of its configuration."; };
   lines = lib.mkOption { type = lib.types.lines; default = ""; description = "More lines."; };
   defaultPath = [ pkgs.coreutils pkgs.findutils pkgs.gnugrep pkgs.gnused cfg.package ];
   decl = type: default: lib.mkOption { inherit type default; description = "Units."; };
@@ -30,7 +30,9 @@ let
   tmpfileLine = path: type: rule: "${type} '${path}' ${rule.mode} ${rule.user} ${rule.group} ${rule.age} ${rule.argument}\n";
   tmpfiles = lib.concatLines cfg.tmpfiles.rules + lib.concatStrings (lib.mapAttrsToList (_: paths:
     lib.concatStrings (lib.mapAttrsToList (path: types: lib.concatStrings (lib.mapAttrsToList (tmpfileLine path) types)) paths)) cfg.tmpfiles.settings);
+  watchdogs = { device = "WatchdogDevice"; runtimeTime = "RuntimeWatchdogSec"; rebootTime = "RebootWatchdogSec"; kexecTime = "KExecWatchdogSec"; };
 in {
+  imports = lib.mapAttrsToList (from: to: lib.mkRenamedOptionModule [ "systemd" "watchdog" from ] [ "systemd" "settings" "Manager" to ]) watchdogs;
   options.systemd = {
     package = lib.mkOption { type = lib.types.package; default = pkgs.systemd; description = "The package of systemd."; };
     packages = lib.mkOption { type = lib.types.listOf lib.types.package; default = [ ]; description = "Packages that bring units."; };
@@ -55,7 +57,6 @@ in {
     globalEnvironment = lib.mkOption { type = lib.types.attrsOf (lib.types.nullOr (lib.types.oneOf [ lib.types.str lib.types.path lib.types.package ])); default = { }; description = "The environment of all services."; };
     extraConfig = lines;
     settings.Manager = manager;
-    watchdog = lib.mkOption { type = lib.types.attrsOf (lib.types.nullOr lib.types.str); default = { }; description = "Taken: the watchdog of a lab's machine is the lab."; };
     enableEmergencyMode = lib.mkOption { type = lib.types.bool; default = true; description = "Taken."; };
     network = lib.mkOption { type = lib.types.submodule { freeformType = lib.types.attrsOf lib.types.anything; }; default = { }; description = "Taken."; };
     tmpfiles.rules = lib.mkOption { type = lib.types.listOf lib.types.str; default = [ ]; description = "Lines of tmpfiles.d."; };
