@@ -68,7 +68,7 @@ in
           ExecStart = "${helper} helper boot";
           RemainAfterExit = true;
           Restart = "on-failure";
-          RestartSec = "2s";
+          RestartSec = "1s";
         };
       };
     }

@@ -79,8 +79,7 @@ fn toplevel(operator: &Operator, fleet: &Fleet<'_>) -> String {
 
 /// Where a path of the operator's store is found here: its links name paths as the operator sees them.
 fn found(operator: &Operator, path: &str) -> PathBuf {
-    let store = operator.store();
-    let mut at = store.clone();
+    let mut at = operator.store();
     for part in Path::new(path).components() {
         if let Component::Normal(part) = part {
             at.push(part);
@@ -289,7 +288,7 @@ fn a_host_with_boscos_service_has_what_a_proof_after_a_reboot_takes() {
         "DefaultDependencies=false",
         "ExecStart=/nix/var/nix/gcroots/bosco/helper/bin/bosco helper boot",
         "Restart=on-failure",
-        "RestartSec=2s",
+        "RestartSec=1s",
         "StartLimitIntervalSec=0",
         "Type=exec",
         "X-RestartIfChanged=false",
