@@ -1,7 +1,8 @@
 # A hive as its author writes it, to the nodes in it. The names are Colmena's, and what is built is what Colmena builds.
 #
 # `pure` is for flakes: there no `<nixpkgs>` is at hand, and a package set must come initialised, since nothing says for
-# which system it should be. `modules` are those of the options of `deployment` and of `meta`.
+# which system it should be. `modules` are those of the options of `deployment` and of `meta`, and those that a host of
+# bosco's can have besides, which add nothing to one that uses none of them.
 { modules, pure }:
 given:
 let
@@ -107,6 +108,8 @@ let
         }
         modules.colmena
         modules.deployment
+        modules.activation
+        modules.host
         (hive.defaults or { })
       ]
       ++ more

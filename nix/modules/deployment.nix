@@ -1,5 +1,6 @@
 # How bosco reaches a host and what selectors know it by: the options that Colmena declares too, with its defaults, for
-# fleets that do not use Colmena. A hive has them already and must not import this.
+# fleets that do not use Colmena. A hive has them already and must not import this. What is bosco's own is in
+# `activation.nix`, which goes beside either.
 { lib, ... }:
 let
   inherit (lib) mkOption types;

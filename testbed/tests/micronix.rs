@@ -194,6 +194,10 @@ fn a_toplevel_is_laid_out_as_nixos_lays_it_out() {
     let special = &boot["org.nixos.specialisation.v1"]["other"]["org.nixos.bootspec.v1"];
     let link = std::fs::read_link(outside(toplevel).join("specialisation/other")).unwrap();
     assert_eq!(special["toplevel"], link.to_str().unwrap());
+    // It is a system of its own, which switches to itself.
+    let wrapper = std::fs::read_to_string(outside(&link).join(SWITCH)).unwrap();
+    assert!(wrapper.contains(&format!("export TOPLEVEL='{}'", link.display())), "{wrapper}");
+    assert_eq!(outside(&link).join("specialisation").read_dir().unwrap().count(), 0);
 }
 
 #[test]

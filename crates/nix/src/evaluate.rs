@@ -16,8 +16,10 @@ const SOURCE: &str = include_str!("../../../nix/source.nix");
 /// What evaluates a hive that is as its author wrote it.
 const HIVE: &str = include_str!("../../../nix/hive.nix");
 /// The modules that it needs, by the names that it knows them by.
-const MODULES: [(&str, &str); 3] = [
+const MODULES: [(&str, &str); 5] = [
     ("deployment", include_str!("../../../nix/modules/deployment.nix")),
+    ("activation", include_str!("../../../nix/modules/activation.nix")),
+    ("host", include_str!("../../../nix/modules/host.nix")),
     ("colmena", include_str!("../../../nix/modules/colmena.nix")),
     ("meta", include_str!("../../../nix/modules/meta.nix")),
 ];

@@ -40,7 +40,11 @@ in rec {
   writeReferencesToFile = path: writeText "references" "${path}";
 
   # One tree of links to the files of several.
-  buildEnv = { name, paths, pathsToLink ? [ "/" ], postBuild ? "", ignoreCollisions ? true, ... }: runScript name { } ''
+  buildEnv = { name, paths, pathsToLink ? [ "/" ], postBuild ? "", ignoreCollisions ? true, ... }: let
+    priority = path: path.meta.priority or 5;
+    # Where two have a file, it is that of the lower number; of two with the same, of the first.
+    ordered = lib.sort (a: b: priority a < priority b) paths;
+  in runScript name { } ''
     mkdir -p $out
     link() { # link FROM TO: a link, or a folder where both sides have one
       if [ -d "$1" ] && { [ -d "$2" ] || [ -L "$2" ]; }; then
@@ -52,7 +56,7 @@ in rec {
       elif [ -e "$2" ] || [ -L "$2" ]; then :
       else ln -s "$1" "$2"; fi
     }
-    for from in ${toString (lib.unique (map toString paths))}; do
+    for from in ${toString (lib.unique (map toString ordered))}; do
       [ -d "$from" ] || continue
       for one in "$from"/*; do
         at=/''${one##*/}

@@ -1,12 +1,14 @@
 # The kernel and what it is started with. Machines of a lab share the host's kernel: these files only stand for one, so
 # that a change of kernel can be seen.
 { config, pkgs, lib, ... }:
-let taken = default: lib.mkOption { type = lib.types.anything; inherit default; description = "Taken."; };
+let
+  taken = default: lib.mkOption { type = lib.types.anything; inherit default; description = "Taken."; };
+  kernelParam = lib.types.strMatching ''([^"[:space:]]|"[^"]*")+'' // { name = "kernelParam"; description = "string, with spaces inside double quotes"; };
 in {
   options = {
     boot = {
       kernelPackages = lib.mkOption { type = lib.types.raw; default = pkgs.linuxPackages; description = "The kernel and its modules."; };
-      kernelParams = lib.mkOption { type = lib.types.listOf lib.types.str; default = [ ]; description = "The kernel's command line."; };
+      kernelParams = lib.mkOption { type = lib.types.listOf kernelParam; default = [ ]; description = "The kernel's command line."; };
       kernelModules = lib.mkOption { type = lib.types.listOf lib.types.str; default = [ ]; description = "Modules that are loaded."; };
       blacklistedKernelModules = lib.mkOption { type = lib.types.listOf lib.types.str; default = [ ]; description = "Taken."; };
       extraModulePackages = lib.mkOption { type = lib.types.listOf lib.types.package; default = [ ]; description = "Modules from elsewhere."; };

@@ -3,7 +3,7 @@
 let
   cfg = config.systemd;
   u = import ./unit-options.nix { inherit lib pkgs config; };
-  manager = lib.mkOption { type = lib.types.attrsOf lib.types.anything; default = { }; description = "Lines of its configuration."; };
+  manager = lib.mkOption { type = lib.types.submodule { freeformType = lib.types.attrsOf u.directive; }; default = { }; description = "Lines of its configuration."; };
   lines = lib.mkOption { type = lib.types.lines; default = ""; description = "More lines."; };
   defaultPath = [ pkgs.coreutils pkgs.findutils pkgs.gnugrep pkgs.gnused cfg.package ];
   decl = type: default: lib.mkOption { inherit type default; description = "Units."; };

@@ -134,7 +134,7 @@ in rec {
     slice = def: unit def ("[Slice]\n" + textOf def.sliceConfig);
     mount = def: unit def ("[Mount]\n" + textOf ({ What = def.what; Where = def.where; } // lib.optionalAttrs (def.type != "") { Type = def.type; } // lib.optionalAttrs (def.options != "") { Options = def.options; } // def.mountConfig));
   };
-  inherit common textOf section;
+  inherit common textOf section directive;
 
   # Units as a folder, as systemd reads it. `upstream` units are the base system's, in `from`.
   folder = { name, units, upstream, from, extra ? "" }: pkgs.runCommand name { } ''
