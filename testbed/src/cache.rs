@@ -112,7 +112,7 @@ impl Key {
         Ok(self)
     }
 
-    fn hash(&self) -> String {
+    pub(crate) fn hash(&self) -> String {
         self.0.clone().finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }

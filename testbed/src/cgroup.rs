@@ -85,6 +85,38 @@ impl Cgroup {
         until(DYING, Duration::from_millis(2), || self.folders().try_for_each(remove_tree))
     }
 
+    /// The groups below it whose own name begins so, and in which some process is.
+    pub(crate) fn below(&self, prefix: &str) -> Vec<Self> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.path.clone()];
+        while let Some(folder) = folders.pop() {
+            // A group can go while it is looked at.
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    continue;
+                }
+                let group = Self { path: entry.path(), shadow: None };
+                if entry.file_name().to_string_lossy().starts_with(prefix) && group.populated() {
+                    found.push(group);
+                } else {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        found
+    }
+
+    /// The processes in it, by their ids on the machine below.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let text = fs::read_to_string(self.procs()).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// Kills all that is in it and below, at once, and waits for nothing.
+    pub(crate) fn strike(&self) -> Result<()> {
+        self.write("cgroup.kill", "1")
+    }
+
     fn write(&self, file: &str, value: &str) -> Result<()> {
         let path = self.path.join(file);
         fs::write(&path, value).with_context(|| format!("can't write {value} to {}", path.display()))

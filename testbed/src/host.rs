@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cgroup::Cgroup;
 use crate::disk::Disk;
@@ -203,6 +204,50 @@ impl Host {
     fn set_or_clear(&self, fault: Fault, clear: bool) -> Result<()> {
         let index = self.record.index;
         if clear { self.faults.clear(index, fault) } else { self.faults.set(index, fault) }
+    }
+
+    /// Kills what is in the host's units whose names begin so, from outside: all of it, or only the processes of one
+    /// program, by the name of its file. How many units had something to kill.
+    ///
+    /// # Errors
+    /// Where a group can't be written to.
+    pub fn kill_units(&self, prefix: &str, program: Option<&str>) -> Result<usize> {
+        let groups = self.cgroup.below(prefix);
+        let mut struck = 0;
+        for group in &groups {
+            let Some(program) = program else {
+                group.strike()?;
+                struck += 1;
+                continue;
+            };
+            let is = |id: &u32| {
+                fs::read_link(format!("/proc/{id}/exe"))
+                    .is_ok_and(|path| path.file_name() == Some(program.as_ref()))
+            };
+            let ids: Vec<u32> = group.processes().into_iter().filter(is).collect();
+            for id in &ids {
+                if let Some(id) = i32::try_from(*id).ok().and_then(Pid::from_raw) {
+                    // It may have ended by itself.
+                    let _ = kill_process(id, Signal::KILL);
+                }
+            }
+            struck += usize::from(!ids.is_empty());
+        }
+        Ok(struck)
+    }
+
+    /// The host's files as its own first process sees them, /run and other file systems in memory too. `None` while it is
+    /// switched off.
+    #[must_use]
+    pub fn inside(&self) -> Option<PathBuf> {
+        let first = self.cgroup.below("init.scope").first()?.processes().into_iter().min()?;
+        Some(format!("/proc/{first}/root").into())
+    }
+
+    /// Whether something is at work in a unit of the host whose name begins so.
+    #[must_use]
+    pub fn unit_is_alive(&self, prefix: &str) -> bool {
+        !self.cgroup.below(prefix).is_empty()
     }
 
     /// Stops every process of the host where it is, as a hung machine does: connections stay open and nobody answers.

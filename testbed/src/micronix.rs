@@ -3,17 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::cache::{self, Key, Lock, Once};
+use crate::cache::{self, Key, Once};
+use crate::programs::program;
 use crate::rootfs::busybox;
-use crate::run::run_ok;
-use crate::tools::tool;
-
-/// Building `switch-to-configuration` with all it needs, on a busy machine.
-const BUILD: Duration = Duration::from_secs(15 * 60);
 
 /// Where micronix' sources are: in the checkout that this was built from.
 fn sources() -> PathBuf {
@@ -55,25 +50,6 @@ fn make() -> Result<PathBuf> {
 
 /// `switch-to-configuration`, built to run on any machine.
 fn switch() -> Result<PathBuf> {
-    let workspace = sources().join("../..");
-    let key = Key::new("switch 1").and_tree(&sources().join("switch"), &|path| path.starts_with("target"))?;
-    cache::entry("switch", &key, |making, _| {
-        let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-        // A folder of its own: the outer cargo, if there is one, may hold the lock of its own folder.
-        let out = cache::dir().join("switch-target");
-        let mut build = tool(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build
-            .current_dir(&workspace)
-            .args(["build", "--quiet", "--release", "--package", "micronix-switch", "--target", &target])
-            .env("CARGO_TARGET_DIR", &out)
-            .env("RUSTFLAGS", "-C target-feature=+crt-static -C opt-level=s -C strip=symbols")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS");
-        // That folder is shared by all checkouts: what is copied is what was built here.
-        let _lock = Lock::wait(&cache::dir().join("locks/switch-target"))?;
-        run_ok(&mut build, BUILD)?;
-        let built = out.join(target).join("release/switch-to-configuration");
-        fs::copy(&built, making.join("switch-to-configuration"))
-            .with_context(|| format!("cargo has not built {}", built.display()))?;
-        Ok(())
-    })
+    let key = Key::new("switch 2").and_tree(&sources().join("switch"), &|path| path.starts_with("target"))?;
+    program("micronix-switch", "switch-to-configuration", &key)
 }

@@ -14,7 +14,7 @@ use crate::image::{self, Template};
 use crate::run::{SHORT, run_ok};
 use crate::state::{self, Owner};
 use crate::tools::{self, tool};
-use crate::{micronix, rootfs};
+use crate::{micronix, programs, rootfs};
 
 /// What evaluating and building a small fleet may take, on a busy machine.
 const NIX: Duration = Duration::from_secs(300);
@@ -26,6 +26,8 @@ pub struct Operator {
     work: PathBuf,
     tools: PathBuf,
     micronix: PathBuf,
+    /// What bosco brings to hosts.
+    helpers: PathBuf,
     network: Option<Network>,
     /// An operator without machines removes what it had; a lab removes its own.
     alone: Option<String>,
@@ -68,6 +70,7 @@ impl Operator {
             work: home.join("work"),
             tools: rootfs::toolset()?,
             micronix,
+            helpers: programs::helpers()?,
             network,
             alone: None,
         })
@@ -76,6 +79,7 @@ impl Operator {
     fn set_up(home: &Path, template: &Template, network: Option<Network>) -> Result<Self> {
         let tools = rootfs::toolset()?;
         let micronix = micronix::micronix()?;
+        let helpers = programs::helpers()?;
         for folder in ["bin", "conf", "home", "work", "xdg/config/nix"] {
             fs::create_dir_all(home.join(folder))
                 .with_context(|| format!("can't create {}", home.join(folder).display()))?;
@@ -97,7 +101,15 @@ impl Operator {
         let git = "[user]\n\tname = Operator\n\temail = operator@example.org\n[init]\n\tdefaultBranch = main\n\
                    [gc]\n\tauto = 0\n[safe]\n\tdirectory = *\n";
         fs::write(home.join("home/.gitconfig"), git)?;
-        Ok(Self { home: home.into(), work: home.join("work"), tools, micronix, network, alone: None })
+        Ok(Self {
+            home: home.into(),
+            work: home.join("work"),
+            tools,
+            micronix,
+            helpers,
+            network,
+            alone: None,
+        })
     }
 
     /// A folder for fleets and other work.
@@ -168,6 +180,7 @@ impl Operator {
             .env("XDG_DATA_HOME", xdg.join("data"))
             .env("XDG_STATE_HOME", xdg.join("state"))
             .env("NIX_CONF_DIR", self.home.join("conf"))
+            .env("BOSCO_HELPERS", &self.helpers)
             .env("NIX_PATH", format!("nixpkgs={}", self.micronix.display()));
         command
     }

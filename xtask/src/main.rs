@@ -1,8 +1,10 @@
-//! What is done with the project: `cargo xtask test | demo | bench | lab`.
+//! What is done with the project: `cargo xtask test | demo | bench | faults | install | lab`.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
 mod demo;
+mod faults;
+mod install;
 mod test;
 mod tidy;
 mod tools;
@@ -36,6 +38,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Build bosco with the helper that it brings to hosts, and put both below a folder
+    Install {
+        /// Where to: `DIR/bin/bosco` is the program
+        dir: std::path::PathBuf,
+    },
+    /// Hit every effect of an activation by every fault, on real machines, and judge what becomes of them
+    Faults(faults::FaultsArgs),
     /// Play with test machines: up, ssh, cut, heal, delay, power-cut, boot, down
     Lab(testbed::cli::LabArgs),
 }
@@ -45,6 +54,8 @@ fn main() -> ExitCode {
         Command::Test => test::run(),
         Command::Demo { once } => demo::run(once),
         Command::Bench { name, json } => bench::run(name.as_deref(), json),
+        Command::Install { dir } => install::install(&dir).map(|()| ExitCode::SUCCESS),
+        Command::Faults(args) => faults::start(args),
         // What delays frames is a program of its own.
         Command::Lab(args) => match tools::build("testbed", "bosco-lab", false) {
             Ok(_) => return testbed::cli::run(args),

@@ -1,6 +1,6 @@
 //! Whether a host needs anything at all.
 
-use bosco_model::{Declaration, Goal, Observed, State, Unfit};
+use bosco_model::{Activity, ActivityStage, Declaration, Goal, Observed, State, Unfit};
 use thiserror::Error;
 
 /// What to do with a host that answered.
@@ -29,8 +29,11 @@ pub enum Refusal {
         configured: String,
     },
     /// Somebody else is at it.
-    #[error("another activation is under way there")]
-    Activating,
+    #[error("an activation is under way there{}", who(busy.as_deref()))]
+    Activating {
+        /// By whom, since when and to what end.
+        busy: Option<Box<Activity>>,
+    },
     /// Somebody else was at it.
     #[error("it was given another system while this one was made ready")]
     Changed,
@@ -52,10 +55,7 @@ impl Refusal {
                 "set `nixpkgs.hostPlatform` of this host, or its `deployment.targetHost`"
             }
             Self::Changed => "somebody else deployed to it; apply again if yours is the one that should run",
-            Self::Activating => {
-                "`systemctl status bosco-activation` there shows it, `journalctl -u bosco-activation -f` follows it; \
-                 apply again when it has ended"
-            }
+            Self::Activating { .. } => "apply again when it has ended; `bosco status` shows how it stands",
         }
     }
 }
@@ -71,7 +71,8 @@ pub fn plan(goal: Goal, declared: &Declaration, observed: &Observed) -> Plan {
         return Plan::Refuse(Refusal::OtherSystem { is, configured });
     }
     if observed.activating && goal != Goal::Push {
-        return Plan::Refuse(Refusal::Activating);
+        let busy = observed.activity.clone().filter(|activity| activity.stage == ActivityStage::Open);
+        return Plan::Refuse(Refusal::Activating { busy: busy.map(Box::new) });
     }
     let state = State::of(&declared.toplevel, observed);
     let there = match goal {
@@ -83,6 +84,11 @@ pub fn plan(goal: Goal, declared: &Declaration, observed: &Observed) -> Plan {
         Goal::Switch => matches!(state, State::UpToDate | State::RebootNeeded),
     };
     if there { Plan::Nothing } else { Plan::Deliver }
+}
+
+/// Who is at an activation, in words behind others.
+fn who(busy: Option<&Activity>) -> String {
+    busy.map(|busy| format!(", by {}: {} ({})", busy.by, busy.toplevel, busy.words)).unwrap_or_default()
 }
 
 /// Whether garbage collection leaves the host its toplevel.
@@ -106,8 +112,8 @@ const MIB: u64 = 1024 * 1024;
 
 /// Whether a host lacks room for so many bytes of new paths. One that does not know is believed to have it.
 #[must_use]
-pub fn shortage(observed: &Observed, needed: u64) -> Option<Shortage> {
-    let free = observed.free?;
+pub fn shortage(free: Option<u64>, needed: u64) -> Option<Shortage> {
+    let free = free?;
     (free < needed).then_some(Shortage { needed, free })
 }
 
@@ -190,17 +196,20 @@ mod tests {
 
     #[test]
     fn a_commit_that_was_cut_short_is_done_again() {
-        let seen = Observed { candidate: Some(path(1)), ..observed(1, 1) };
+        let (by, words, log) = ("ada".into(), String::new(), String::new());
+        let stage = ActivityStage::Open;
+        let cut = Activity { toplevel: path(1), by, since: 0, stage, words, log };
+        let seen = Observed { activity: Some(cut), ..observed(1, 1) };
         assert_eq!(plan(Goal::Switch, &declared(), &seen), Plan::Deliver);
     }
 
     #[test]
     fn a_host_without_room_is_known_before_anything_is_copied() {
-        let seen = Observed { free: Some(100 * MIB), ..observed(0, 0) };
-        assert_eq!(shortage(&seen, 100 * MIB), None);
-        let words = shortage(&seen, 381 * MIB).unwrap().to_string();
+        let free = Some(100 * MIB);
+        assert_eq!(shortage(free, 100 * MIB), None);
+        let words = shortage(free, 381 * MIB).unwrap().to_string();
         assert_eq!(words, "no room there: 381 MiB have to be copied, 100 MiB are free");
-        assert_eq!(shortage(&observed(0, 0), u64::MAX), None, "what is not known does not stop it");
+        assert_eq!(shortage(None, u64::MAX), None, "what is not known does not stop it");
     }
 
     proptest! {

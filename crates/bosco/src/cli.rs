@@ -7,6 +7,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use crate::activate::Ask;
 use crate::gate::Rule;
 use crate::push::Wish;
 
@@ -81,6 +82,37 @@ pub(crate) enum Command {
     /// List the systems that are still on hosts
     #[command(after_help = EXIT_CODES)]
     Generations(Selection),
+    /// Bring hosts back to an older system that they still have
+    ///
+    /// The generation before, or the one of a number. It is activated like any other system: what is there now comes back
+    /// where the older one does not hold either. What its services have migrated stays migrated.
+    #[command(after_help = EXIT_CODES, override_usage = "bosco rollback [OPTIONS] <SELECTOR>...")]
+    Rollback {
+        #[command(flatten)]
+        selection: Needed,
+        /// The number of the generation, as `bosco generations` lists it
+        #[arg(long, value_name = "N")]
+        to: Option<u32>,
+    },
+    /// Reboot hosts, and wait until they are back with what they boot by default
+    #[command(after_help = EXIT_CODES, override_usage = "bosco reboot [OPTIONS] <SELECTOR>...")]
+    Reboot {
+        #[command(flatten)]
+        selection: Needed,
+        /// Only those whose kernel, initrd or system waits for it
+        #[arg(long)]
+        if_needed: bool,
+    },
+    /// At a host's own console: how its activations stand, going back, taking up what was interrupted
+    ///
+    /// `bosco local status`, `bosco local rollback [--to N]`, `bosco local resume`. On a host without bosco the same is
+    /// `/nix/var/nix/gcroots/bosco/helper/bin/bosco local …`.
+    #[command(disable_help_flag = true)]
+    Local {
+        /// `status`, `rollback` or `resume`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WHAT")]
+        arguments: Vec<String>,
+    },
     /// Run a command on hosts, as root
     ///
     /// One word is a command line for the host's shell, several are a program with its arguments. What the hosts said is
@@ -149,6 +181,12 @@ pub(crate) struct Apply {
     /// Deliver to none unless all can be reached, and built
     #[arg(long, conflicts_with = "keep_going")]
     pub(crate) require_all: bool,
+    /// Let hosts reboot where only that brings the change in: another kernel, initrd or init
+    #[arg(long)]
+    pub(crate) reboot: bool,
+    /// Try a system again that has failed on a host and is in quarantine there
+    #[arg(long)]
+    pub(crate) again: bool,
 }
 
 impl Apply {
@@ -159,7 +197,8 @@ impl Apply {
             (_, true) => Rule::All,
             _ => Rule::AllBuilt,
         };
-        Wish { goal: self.goal.0, rule }
+        let ask = Ask { generation: None, reboot: self.reboot, again: self.again };
+        Wish { goal: self.goal.0, rule, ask }
     }
 }
 
@@ -174,6 +213,25 @@ pub(crate) struct Selection {
     /// The same, as Colmena has it
     #[arg(long, value_parser = Selector::parse, value_name = "SELECTOR", conflicts_with = "selectors")]
     on: Vec<Selector>,
+}
+
+/// As [`Selection`], for what is never done to all hosts by leaving a word out.
+#[derive(Debug, Args)]
+#[group(id = "needed", required = true, multiple = true)]
+pub(crate) struct Needed {
+    /// Which hosts; `*` means all
+    #[arg(value_parser = Selector::parse, value_name = "SELECTOR")]
+    selectors: Vec<Selector>,
+    /// The same, as Colmena has it
+    #[arg(long, value_parser = Selector::parse, value_name = "SELECTOR", conflicts_with = "selectors")]
+    on: Vec<Selector>,
+}
+
+impl Needed {
+    /// The hosts that were asked for.
+    pub(crate) fn selector(&self) -> Option<Selector> {
+        Selector::any([self.selectors.as_slice(), &self.on].concat())
+    }
 }
 
 impl Selection {

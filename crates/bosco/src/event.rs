@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bosco_model::HostName;
+use bosco_model::{HostName, StorePath};
 use serde::Serialize;
 
 use crate::outcome::Outcome;
@@ -20,6 +20,7 @@ pub(crate) enum Stage {
     Activate,
     /// A command of the operator's.
     Run,
+    Reboot,
 }
 
 impl Stage {
@@ -33,6 +34,7 @@ impl Stage {
             Self::Copy => "copying",
             Self::Activate => "activating",
             Self::Run => "running",
+            Self::Reboot => "rebooting",
         }
     }
 }
@@ -57,6 +59,14 @@ pub(crate) enum Event {
     Fetching { host: HostName, paths: usize, of: u64 },
     /// Bytes on their way to a host.
     Copied { host: HostName, paths: usize, bytes: u64, of: u64 },
+    /// Damaged paths of a host are mended, bytes in all.
+    Mending { host: HostName, paths: usize, of: u64 },
+    /// One of them is as it was made.
+    Mended { host: HostName, path: StorePath },
+    /// A host begins with a part of its activation.
+    Activating { host: HostName, effect: bosco_activation::Effect },
+    /// A host is out of reach, or reboots; it has so many seconds to come back.
+    Away { host: HostName, reason: String, seconds: u64 },
     /// A host is through.
     Ended { host: HostName, seconds: f64, outcome: Outcome },
     /// There is no more to tell of a host: it is not selected, or has answered.

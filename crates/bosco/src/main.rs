@@ -4,13 +4,16 @@
 //! `commands`; what all of them share is in `fleet` (which hosts), `push` (the way from source to report), `reach` (how a host is reached), `outcome`
 //! (what came of a host) and `show` (how a person or a script sees it).
 
+mod activate;
 mod builds;
 mod cli;
 mod commands;
+mod copy;
 mod error;
 mod event;
 mod fleet;
 mod gate;
+mod helper;
 mod outcome;
 mod push;
 mod reach;

@@ -1,6 +1,6 @@
 //! What came of a host, in words and as an exit code. Pure.
 
-use bosco_activation::{Ending, Fault};
+use bosco_activation::{Cause, Complaint, Ending, Refused, Report};
 use bosco_model::{Goal, StorePath};
 use serde::Serialize;
 
@@ -17,8 +17,18 @@ pub(crate) enum Outcome {
     Built { toplevel: StorePath },
     /// It has its toplevel, and does not run it.
     Pushed,
-    /// The goal was reached. `reboot`: it runs only after the next boot.
-    Activated { goal: Goal, reboot: bool, log: String },
+    /// The goal was reached. `reboot`: some of it comes with the next boot only; `proven`: it has passed its probes.
+    Activated { goal: Goal, reboot: bool, proven: bool, log: String },
+    /// It runs an older generation again, and boots it.
+    WentBack { generation: u32, reboot: bool },
+    /// It has booted anew, with what it boots by default.
+    Rebooted,
+    /// It runs all that it boots.
+    NoRebootNeeded,
+    /// The system did not hold; what ran before runs again. It is not tried again by itself.
+    Reverted { reason: String, hint: String, report: Box<Report>, log: String },
+    /// The activation did not come to its end, and nothing says that the system is to blame.
+    Inconclusive { reason: String, hint: String, report: Box<Report>, log: String },
     /// Nothing could be asked of it; it may be switched off.
     Offline { reason: String, hint: Option<String> },
     /// It is deployed on itself only.
@@ -50,15 +60,28 @@ impl Outcome {
             Self::Activated { goal: Goal::DryActivate, .. } => "dry-activated, nothing was changed".into(),
             Self::Activated { goal: Goal::Test, .. } => "activated until the next boot".into(),
             Self::Activated { goal: Goal::Boot, .. } => "will run it from the next boot on".into(),
-            Self::Activated { reboot: true, .. } => "committed; reboot needed".into(),
+            Self::Activated { reboot: true, proven: true, .. } => "committed; reboot needed".into(),
+            Self::Activated { reboot: true, .. } => {
+                "committed, unproven until it has booted; reboot needed".into()
+            }
             Self::Activated { .. } => "committed".into(),
+            Self::WentBack { generation, reboot: false } => {
+                format!("committed generation {generation} again")
+            }
+            Self::WentBack { generation, reboot: true } => {
+                format!("committed generation {generation} again; reboot needed")
+            }
+            Self::Rebooted => "rebooted".into(),
+            Self::NoRebootNeeded => "no reboot needed".into(),
             Self::Offline { reason, .. } => format!("skipped: {reason}"),
             Self::LocalOnly => "skipped: it is deployed on itself only".into(),
             Self::HeldBack => "held back".into(),
             Self::Refused { reason, .. } => format!("refused: {reason}"),
+            Self::Reverted { reason, .. } => format!("reverted: {reason}"),
+            Self::Inconclusive { reason, .. } => format!("inconclusive: {reason}"),
             Self::Failed { reason, .. } => reason.clone(),
             Self::Interrupted { stage: Stage::Activate } => {
-                "interrupted; the activation goes on there".into()
+                "interrupted; the host goes back by itself, unless it was proven already".into()
             }
             Self::Interrupted { stage } => {
                 format!("interrupted while {}, nothing was activated", stage.doing())
@@ -72,6 +95,8 @@ impl Outcome {
             Self::Built { .. } => "built".into(),
             Self::Offline { .. } => "skipped, could not be reached".into(),
             Self::Refused { .. } => "refused".into(),
+            Self::Reverted { .. } => "reverted".into(),
+            Self::Inconclusive { .. } => "inconclusive".into(),
             Self::Failed { stage, .. } => format!("failed while {}", stage.doing()),
             other => other.words(),
         }
@@ -89,7 +114,9 @@ impl Outcome {
     pub(crate) fn hint(&self) -> Option<&str> {
         match self {
             Self::Offline { hint, .. } | Self::Failed { hint, .. } => hint.as_deref(),
-            Self::Refused { hint, .. } => Some(hint),
+            Self::Refused { hint, .. } | Self::Reverted { hint, .. } | Self::Inconclusive { hint, .. } => {
+                Some(hint)
+            }
             Self::Interrupted { stage: Stage::Activate } => Some("`bosco status` says how it ended"),
             _ => None,
         }
@@ -100,10 +127,25 @@ impl Outcome {
         self.log().is_some() || !matches!(self.exit(), Exit::Done) && !matches!(self, Self::HeldBack)
     }
 
+    /// The same, where it was refused for what is damaged there, and that could not be mended from here either.
+    pub(crate) fn unmended(self, why: Self) -> Self {
+        match (self, why) {
+            (_, stopped @ Self::Interrupted { .. }) => stopped,
+            (Self::Refused { reason, hint }, why) => {
+                let reason = format!("{reason}; it can't be mended from here: {}", why.reason());
+                Self::Refused { reason, hint }
+            }
+            (other, _) => other,
+        }
+    }
+
     /// What programs said that the operator should see.
     pub(crate) fn log(&self) -> Option<&str> {
         match self {
-            Self::Failed { log, .. } | Self::Activated { goal: Goal::DryActivate, log, .. }
+            Self::Failed { log, .. }
+            | Self::Reverted { log, .. }
+            | Self::Inconclusive { log, .. }
+            | Self::Activated { goal: Goal::DryActivate, log, .. }
                 if !log.is_empty() =>
             {
                 Some(log)
@@ -125,10 +167,15 @@ impl Outcome {
             | Self::LocalOnly
             | Self::Built { .. }
             | Self::Pushed
+            | Self::WentBack { .. }
+            | Self::Rebooted
+            | Self::NoRebootNeeded
             | Self::Activated { .. } => true,
             Self::Offline { .. }
             | Self::HeldBack
             | Self::Refused { .. }
+            | Self::Reverted { .. }
+            | Self::Inconclusive { .. }
             | Self::Failed { .. }
             | Self::Interrupted { .. } => false,
         }
@@ -140,46 +187,101 @@ impl Outcome {
             Self::UpToDate { .. }
             | Self::Built { .. }
             | Self::Pushed
+            | Self::WentBack { .. }
+            | Self::Rebooted
+            | Self::NoRebootNeeded
             | Self::Activated { .. }
             | Self::LocalOnly => Exit::Done,
             // What held it back has a code of its own.
             Self::Offline { .. } | Self::HeldBack => Exit::Unreachable,
             Self::Failed { stage: Stage::Evaluate | Stage::Build, .. } => Exit::NotBuilt,
-            Self::Refused { .. } | Self::Failed { .. } => Exit::NotDeployed,
+            Self::Refused { .. }
+            | Self::Reverted { .. }
+            | Self::Inconclusive { .. }
+            | Self::Failed { .. } => Exit::NotDeployed,
             Self::Interrupted { .. } => Exit::Interrupted,
         }
     }
 
-    /// What an activation that ended so came to.
-    pub(crate) fn of(goal: Goal, ending: Ending, log: String) -> Self {
-        let failed = |fault: &Fault, reason: String, log| Self::Failed {
-            stage: Stage::Activate,
-            reason,
-            hint: Some(advice(fault)),
-            log,
-        };
-        match ending {
-            Ending::Reached { reboot } => Self::Activated { goal, reboot, log },
-            Ending::NotCommitted { fault } => {
-                failed(&fault, format!("not committed: {fault}; what it boots is unchanged"), log)
+    /// What an activation came to.
+    pub(crate) fn of(goal: Goal, report: &Report, log: String) -> Self {
+        let boxed = || Box::new(report.clone());
+        match &report.ending {
+            Ending::Committed { reboot, proven } => {
+                Self::Activated { goal, reboot: *reboot, proven: *proven, log }
             }
-            Ending::BootUncertain { fault } => {
-                failed(&fault, format!("not committed: {fault}; what it boots next is not sure"), log)
-            }
+            Ending::Reverted { cause } => Self::Reverted {
+                reason: format!("{cause}; {}", runs(report)),
+                hint: format!(
+                    "mend it and apply again, or try the same once more with `--again`; what was migrated stays so. Its log is {} there",
+                    report.log
+                ),
+                log: shown(cause, log),
+                report: boxed(),
+            },
+            Ending::Inconclusive { cause } => Self::Inconclusive {
+                reason: format!("{cause}; {}", runs(report)),
+                hint: format!("{}. Its log is {} there", next(cause), report.log),
+                log: shown(cause, log),
+                report: boxed(),
+            },
+            Ending::Refused { why } => Self::Refused {
+                reason: why.to_string(),
+                hint: format!("{}. Its log is {} there", remedy(why), report.log),
+            },
         }
     }
 }
 
-fn advice(fault: &Fault) -> String {
-    match fault {
-        Fault::Refused => "its reason is above; nothing was changed there".into(),
-        Fault::ActivationScript | Fault::UnitsFailed => {
-            "what failed is above; mend it and apply again, or reboot the host to go back".into()
+/// What runs on a host after its activation was taken back.
+fn runs(report: &Report) -> String {
+    let stuck =
+        report.stuck.as_ref().map(|why| format!(", but not all came back: {why}")).unwrap_or_default();
+    match (&report.running, report.generation) {
+        (_, Some(generation)) => format!("it runs generation {generation} again{stuck}"),
+        (Some(running), None) => format!("it runs {} again{stuck}", running.short()),
+        (None, None) => format!("what it runs is not known{stuck}"),
+    }
+}
+
+/// Of the log, what tells of the cause: a failed unit's own last lines, where there are some.
+fn shown(cause: &Cause, log: String) -> String {
+    let Cause::Unhealthy { complaints } = cause else { return log };
+    let lines = |complaint: &Complaint| match complaint {
+        Complaint::Unit { unit, log } => {
+            log.iter().map(|line| format!("{unit}: {line}\n")).collect::<String>()
         }
-        Fault::Step { .. } => "its output is above, and on the host in /run/bosco/activation.log".into(),
-        Fault::Interrupted { .. } => {
-            "somebody or the time limit ended it; `bosco status` says where the host stands".into()
+        Complaint::HealthCheck { .. } => String::new(),
+    };
+    let units: String = complaints.iter().map(lines).collect();
+    if units.is_empty() { log } else { units }
+}
+
+fn next(cause: &Cause) -> &'static str {
+    match cause {
+        Cause::NoConnection => "it could not be reached from here before and after the change; apply again",
+        Cause::Unhealthy { .. } => "the same fails on the old system; mend that first",
+        Cause::Interrupted { .. } => "apply again",
+        _ => "mend the host and apply again",
+    }
+}
+
+fn remedy(why: &Refused) -> &'static str {
+    match why {
+        Refused::Quarantined { .. } => "deploy a mended one, or the same with `--again`",
+        Refused::NoRoom { .. } => {
+            "`nix-collect-garbage --delete-older-than 30d` there frees what old generations need"
         }
+        Refused::Damaged { .. } => {
+            "`nix-store --verify --check-contents --repair` there fetches them again, where its caches have them"
+        }
+        Refused::Locked => "apply again when that has ended",
+        Refused::Inhibited { .. } => "nothing was changed; see to what they say",
+        Refused::NoSystem { .. } | Refused::OtherGeneration { .. } => {
+            "`bosco generations` lists what is there"
+        }
+        Refused::NeedsReboot => "`--goal boot` makes it the next boot's, `--reboot` boots it",
+        Refused::Failed { .. } => "nothing was changed; mend the host and apply again",
     }
 }
 
@@ -228,15 +330,27 @@ mod tests {
     }
 
     #[test]
-    fn a_deploy_that_was_not_committed_never_exits_0() {
-        for fault in [Fault::Refused, Fault::ActivationScript, Fault::UnitsFailed] {
-            for ending in [
-                Ending::NotCommitted { fault: fault.clone() },
-                Ending::BootUncertain { fault: fault.clone() },
-            ] {
-                let outcome = Outcome::of(Goal::Switch, ending, String::new());
-                assert_eq!(outcome.exit(), Exit::NotDeployed, "{outcome:?}");
-            }
+    fn a_deploy_that_was_not_committed_never_exits_0_and_says_what_runs_now() {
+        let toplevel = StorePath::parse(&format!("/nix/store/{}-x", "0".repeat(32))).unwrap();
+        let cause = Cause::NoConnection;
+        for (ending, word) in [
+            (Ending::Reverted { cause: cause.clone() }, "it runs generation 3 again"),
+            (Ending::Inconclusive { cause }, "it runs generation 3 again"),
+            (Ending::Refused { why: Refused::Locked }, "lock"),
+        ] {
+            let report = Report {
+                id: "1".into(),
+                toplevel: toplevel.clone(),
+                ending,
+                running: Some(toplevel.clone()),
+                generation: Some(3),
+                stuck: None,
+                log: "/nix/var/bosco/1.log".into(),
+            };
+            let outcome = Outcome::of(Goal::Switch, &report, String::new());
+            assert_eq!(outcome.exit(), Exit::NotDeployed, "{outcome:?}");
+            assert!(outcome.words().contains(word), "{}", outcome.words());
+            assert!(outcome.hint().unwrap().contains("/nix/var/bosco/1.log"), "{outcome:?}");
         }
     }
 }

@@ -8,37 +8,35 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bosco_activation::{Plan, Refusal, judge, plan, shortage};
-use bosco_host::Session;
+use bosco_activation::{Plan, Refusal, plan};
 use bosco_model::{Declaration, Goal, HostName, Observed, StorePath, Target};
-use bosco_nix::{PathInfo, Root, Store};
-use tokio::sync::Semaphore;
+use bosco_nix::Root;
+use bosco_session::{Session, Wanted};
 
+use crate::activate::{Activation, Ask, Damaged};
 use crate::builds::{Builds, builds};
+use crate::copy::Copier;
 use crate::error::Error;
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, each, failed};
 use crate::gate::{Gate, Place, Rule};
+use crate::helper::Helpers;
 use crate::outcome::Outcome;
 use crate::reach::{Reach, troubled};
 
 /// How old what a host said of itself may be before it is asked again.
 const FRESH: Duration = Duration::from_secs(10);
-/// How often the progress of a copy is told.
-const TELL: Duration = Duration::from_millis(250);
-/// How many hosts are copied to at once.
-const COPIES: usize = 10;
-/// How many bytes of paths that a cache has signed a host has to lack before it is told to look in its own caches first:
-/// fewer are there sooner from here.
-const SUBSTITUTE: u64 = 1024 * 1024;
-/// How much is read and sent at once, in bytes.
-const CHUNK: usize = 256 * 1024;
+/// How many damaged paths of a host are mended, at most those that it names at once beyond it: a disk that has more of them
+/// is not to be relied on.
+const MENDED: usize = 200;
 
 /// What an operator wants done.
 pub(crate) struct Wish {
     pub(crate) goal: Goal,
     /// When hosts may be delivered to.
     pub(crate) rule: Rule,
+    /// What activations are asked for with.
+    pub(crate) ask: Ask,
 }
 
 /// Hosts by name or address, port, and options of ssh: the same address can be another machine behind another jump host.
@@ -49,10 +47,12 @@ type Targets = HashMap<(String, Option<u16>, Vec<String>), BTreeSet<HostName>>;
 struct Push {
     context: Context,
     goal: Goal,
+    ask: Ask,
     reach: Reach,
+    helpers: Helpers,
     builds: Builds,
     gate: Arc<Gate>,
-    copies: Arc<Semaphore>,
+    copier: Copier,
     /// Who is reached where.
     targets: Arc<Mutex<Targets>>,
 }
@@ -67,12 +67,14 @@ pub(crate) async fn push(
     let gate = Arc::new(Gate::new(wish.rule, chosen.len()));
     let (builds, builder) = builds(context.clone(), root, Arc::clone(&gate));
     let push = Push {
+        helpers: Helpers::new(context.nix),
+        copier: Copier::new(context.nix, Arc::clone(&context.events)),
         context,
         goal: wish.goal,
+        ask: wish.ask,
         reach: Reach::find().await?,
         builds,
         gate,
-        copies: Arc::new(Semaphore::new(COPIES)),
         targets: Arc::default(),
     };
     let hosts = each(chosen, |chosen| {
@@ -107,26 +109,43 @@ impl Host {
         }
         let target = declared.host.target.as_ref().ok_or(Outcome::LocalOnly)?;
         self.alone_at(target)?;
+        let helper = match self.push.goal {
+            Goal::Test | Goal::Boot | Goal::Switch => {
+                self.push.helpers.of(&declared.host.system).await.map(Some)
+            }
+            Goal::Build | Goal::Push | Goal::DryActivate => Ok(None),
+        };
         let reach = self.push.reach.clone();
         let asked = || {
             self.go(Place::Asked);
             self.enter(Stage::Connect);
         };
-        let (mut session, observed) = reach.open(target, Some(&declared.toplevel), asked).await?;
-        let outcome = self.deliver(&declared, &observed, &mut session).await;
-        session.close().await;
-        outcome.map(Some)
+        let wanted = Wanted {
+            toplevel: Some(&declared.toplevel),
+            helper: helper.as_ref().ok().and_then(Option::as_ref),
+        };
+        let (mut session, observed) = reach.open(target, wanted, asked).await?;
+        match self.deliver(&declared, helper, &observed, &mut session).await {
+            Ok(helper) => Ok(Some(self.activate(&declared, target, helper.as_ref(), session).await)),
+            Err(outcome) => {
+                session.close().await;
+                Err(outcome)
+            }
+        }
     }
 
-    /// Asked to activated.
+    /// Asked to delivered, with the helper that goes with it. That there is none for such a machine is told once it is
+    /// known that the host wants one.
     async fn deliver(
         &mut self,
         declared: &Declaration,
+        helper: Result<Option<StorePath>, Outcome>,
         observed: &Observed,
         session: &mut Session,
-    ) -> Result<Outcome, Outcome> {
+    ) -> Result<Option<StorePath>, Outcome> {
         let asked = Instant::now();
         self.plan(declared, observed)?;
+        let helper = helper?;
         if !observed.has_toplevel {
             self.build(declared).await?;
         }
@@ -145,15 +164,75 @@ impl Host {
                 return Err(refused(&Refusal::Changed));
             }
         }
-        self.copy(declared, observed, session).await?;
-        if self.push.goal == Goal::Push {
-            return Ok(Outcome::Pushed);
+        self.copy(declared, helper.as_ref(), observed, session).await?;
+        Ok(helper)
+    }
+
+    /// Delivered to the end.
+    async fn activate(
+        &self,
+        declared: &Declaration,
+        target: &Target,
+        helper: Option<&StorePath>,
+        mut session: Session,
+    ) -> Outcome {
+        let goal = self.push.goal;
+        let Some(helper) = helper else {
+            if goal == Goal::Push {
+                session.close().await;
+                return Outcome::Pushed;
+            }
+            self.enter(Stage::Activate);
+            let said = session.dry_activate().await;
+            session.close().await;
+            return match said {
+                Ok(log) => Outcome::Activated { goal, reboot: false, proven: false, log },
+                Err(error) => troubled(Stage::Activate, &error),
+            };
+        };
+        let (reach, events) = (&self.push.reach, &self.push.context.events);
+        let activation = Activation { name: &self.name, target, helper, reach, events };
+        let mut mended = HashSet::new();
+        loop {
+            self.enter(Stage::Activate);
+            let came = activation.run(session, goal, &declared.toplevel, self.push.ask).await;
+            let Damaged { paths, outcome } = match came {
+                Ok(outcome) => return outcome,
+                Err(damaged) => damaged,
+            };
+            // It names a few at a time. What does not stay as it was mended, nobody mends from here.
+            if mended.len() >= MENDED || !paths.iter().all(|path| mended.insert(path.clone())) {
+                return outcome;
+            }
+            session = match self.mend(declared, target, helper, &paths).await {
+                Ok(session) => session,
+                Err(why) => return outcome.unmended(why),
+            };
         }
-        self.enter(Stage::Activate);
-        let activation =
-            session.activate(self.push.goal).await.map_err(|error| troubled(Stage::Activate, &error))?;
-        let ending = judge(self.push.goal, &activation.results, &activation.log);
-        Ok(Outcome::of(self.push.goal, ending, activation.log))
+    }
+
+    /// Brings paths anew that the host has damaged, over a connection that can be gone on with.
+    async fn mend(
+        &self,
+        declared: &Declaration,
+        target: &Target,
+        helper: &StorePath,
+        paths: &[StorePath],
+    ) -> Result<Session, Outcome> {
+        self.enter(Stage::Copy);
+        // It is not here where the host has had it.
+        self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
+        let wanted = Wanted { toplevel: Some(&declared.toplevel), helper: Some(helper) };
+        let (mut session, observed) = self.push.reach.open(target, wanted, || ()).await?;
+        let copier = &self.push.copier;
+        let mended = copier.mend(&self.name, &declared.toplevel, paths, observed.free, &mut session).await;
+        match mended {
+            Ok(()) => Ok(session),
+            Err(why) => {
+                session.close().await;
+                Err(why)
+            }
+        }
     }
 
     /// Whether anything is to be done for it.
@@ -191,75 +270,20 @@ impl Host {
     async fn copy(
         &self,
         declared: &Declaration,
+        helper: Option<&StorePath>,
         observed: &Observed,
         session: &mut Session,
     ) -> Result<(), Outcome> {
-        let nix_says = |error: bosco_nix::Error| failed(Stage::Copy, &error);
-        let host_says = |error: bosco_host::Error| troubled(Stage::Copy, &error);
+        let mut wanted: Vec<StorePath> = [&declared.toplevel].into_iter().chain(helper).cloned().collect();
         if observed.has_toplevel {
-            // It is rooted by the question.
-            let missing =
-                session.missing(std::slice::from_ref(&declared.toplevel)).await.map_err(host_says)?;
-            if missing.is_empty() {
-                return Ok(());
-            }
-            // It was collected meanwhile, and so was not built here.
-            self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
-        }
-        let permit = self.push.copies.acquire().await;
-        let store = self.push.context.nix.store_here().map_err(nix_says)?;
-        let (store, mut closure) = store.closure(&declared.toplevel).await.map_err(nix_says)?;
-        let paths: Vec<StorePath> = closure.iter().map(|info| info.path.clone()).collect();
-        keep(&mut closure, session.missing(&paths).await.map_err(host_says)?);
-        if let Some(shortage) = shortage(observed, size(&closure)) {
-            let hint = "`nix-collect-garbage --delete-older-than 30d` there frees what old generations need";
-            return Err(Outcome::failed(Stage::Copy, shortage.to_string(), Some(hint.into())));
-        }
-        drop(permit);
-        let cached = worth_substituting(&closure);
-        if !cached.is_empty() {
-            let (host, paths, of) = (self.name.clone(), cached.len(), size(&cached));
-            (self.push.context.events)(Event::Fetching { host, paths, of });
-            let asked: Vec<StorePath> = cached.into_iter().map(|info| info.path).collect();
-            let lacking = session.substitute(&asked, of).await.map_err(host_says)?;
-            let (asked, lacking): (HashSet<_>, HashSet<_>) =
-                (asked.into_iter().collect(), lacking.into_iter().collect());
-            closure.retain(|info| !asked.contains(&info.path) || lacking.contains(&info.path));
-        }
-        if closure.is_empty() {
-            return Ok(());
-        }
-        let _permit = self.push.copies.acquire().await;
-        self.send(store, closure, session).await
-    }
-
-    /// Sends paths, and tells how far it is.
-    async fn send(&self, store: Store, paths: Vec<PathInfo>, session: &mut Session) -> Result<(), Outcome> {
-        let (count, of) = (paths.len(), size(&paths));
-        let tell = |bytes: u64| {
-            let host = self.name.clone();
-            (self.push.context.events)(Event::Copied { host, paths: count, bytes: bytes.min(of), of });
-        };
-        tell(0);
-        let mut delivery = store.deliver(paths);
-        session.import(delivery.answer()).await;
-        let (mut told, mut sent) = (Instant::now(), 0);
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let read = delivery.read(&mut buffer).await.map_err(|error| failed(Stage::Copy, &error))?;
-            // The host that has stopped taking them knows why.
-            if read == 0 || !session.pass(&buffer[..read]).await {
-                break;
-            }
-            sent += read as u64;
-            if told.elapsed() >= TELL {
-                told = Instant::now();
-                tell(sent);
+            // They are rooted by the question.
+            wanted = self.push.copier.lacking(&wanted, session).await?;
+            if wanted.contains(&declared.toplevel) {
+                // It was collected meanwhile, and so was not built here.
+                self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
             }
         }
-        session.imported().await.map_err(|error| troubled(Stage::Copy, &error))?;
-        tell(of);
-        Ok(())
+        self.push.copier.copy(&self.name, &wanted, observed.free, session).await
     }
 
     fn enter(&self, stage: Stage) {
@@ -286,23 +310,6 @@ impl Drop for Host {
         }
         self.go(Place::Through);
     }
-}
-
-/// Leaves of some paths those that are named.
-fn keep(infos: &mut Vec<PathInfo>, named: Vec<StorePath>) {
-    let named: HashSet<StorePath> = named.into_iter().collect();
-    infos.retain(|info| named.contains(&info.path));
-}
-
-/// How many bytes paths have.
-fn size(infos: &[PathInfo]) -> u64 {
-    infos.iter().map(|info| info.size).sum()
-}
-
-/// Of what a host lacks, what it is told to look for in its own caches first: what a cache has signed, if that is much.
-fn worth_substituting(lacking: &[PathInfo]) -> Vec<PathInfo> {
-    let signed: Vec<PathInfo> = lacking.iter().filter(|info| !info.signatures.is_empty()).cloned().collect();
-    if size(&signed) < SUBSTITUTE { Vec::new() } else { signed }
 }
 
 pub(crate) fn refused(refusal: &Refusal) -> Outcome {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bosco_host::Session;
+use bosco_activation::Told;
 use bosco_model::{Observed, StorePath, Target};
+use bosco_session::{Session, Stage as Progress, Wanted};
 use bosco_wire::{Ssh, Trouble};
 use tokio::sync::Semaphore;
 
@@ -25,22 +26,41 @@ const DROPPED: Duration = Duration::from_secs(8);
 pub(crate) struct Reach {
     ssh: Ssh,
     connections: Arc<Semaphore>,
+    /// Those that an activation waits for must not wait behind those that begin one.
+    confirmations: Arc<Semaphore>,
 }
 
 impl Reach {
     /// Looks for `ssh`.
     pub(crate) async fn find() -> Result<Self, Error> {
-        Ok(Self { ssh: Ssh::find().await?, connections: Arc::new(Semaphore::new(CONNECTIONS)) })
+        let permits = || Arc::new(Semaphore::new(CONNECTIONS));
+        Ok(Self { ssh: Ssh::find().await?, connections: permits(), confirmations: permits() })
     }
 
     /// Connects to a host and brings back what it says of itself; `turn` is called when its turn has come.
     pub(crate) async fn open(
         &self,
         target: &Target,
-        toplevel: Option<&StorePath>,
+        wanted: Wanted<'_>,
         turn: impl FnOnce(),
     ) -> Result<(Session, Observed), Outcome> {
-        self.connect(turn, || Session::open(&self.ssh, target, toplevel)).await
+        self.connect(turn, || Session::open(&self.ssh, target, wanted)).await
+    }
+
+    /// Connects anew to a host whose activation waits for that, and follows it. Tries once: who waits knows how long.
+    pub(crate) async fn confirm(
+        &self,
+        target: &Target,
+        helper: &StorePath,
+        id: &str,
+        token: Option<&str>,
+        tell: &mut (dyn FnMut(&Told) + Send),
+    ) -> Result<Progress, bosco_session::Error> {
+        let permit = self.confirmations.acquire().await;
+        let session = Session::anew(&self.ssh, target, helper, id, token).await?;
+        // It is the connecting that must not be done to all at once.
+        drop(permit);
+        session.confirmed(tell).await
     }
 
     /// Connects to a host for a command; `turn` is called when its turn has come.
@@ -55,7 +75,7 @@ impl Reach {
 
     async fn connect<T, F>(&self, turn: impl FnOnce(), connect: impl Fn() -> F) -> Result<T, Outcome>
     where
-        F: Future<Output = Result<T, bosco_host::Error>>,
+        F: Future<Output = Result<T, bosco_session::Error>>,
     {
         let _permit = self.connections.acquire().await;
         turn();
@@ -63,10 +83,12 @@ impl Reach {
         loop {
             let started = Instant::now();
             match connect().await {
-                Err(bosco_host::Error::Wire(error)) if error.trouble == Trouble::Lost => match waits.next() {
-                    Some(wait) if started.elapsed() < DROPPED => tokio::time::sleep(*wait).await,
-                    _ => return Err(troubled(Stage::Connect, &error.into())),
-                },
+                Err(bosco_session::Error::Wire(error)) if error.trouble == Trouble::Lost => {
+                    match waits.next() {
+                        Some(wait) if started.elapsed() < DROPPED => tokio::time::sleep(*wait).await,
+                        _ => return Err(troubled(Stage::Connect, &error.into())),
+                    }
+                }
                 answer => return answer.map_err(|error| troubled(Stage::Connect, &error)),
             }
         }
@@ -74,12 +96,14 @@ impl Reach {
 }
 
 /// An error of a session as what came of the host.
-pub(crate) fn troubled(stage: Stage, error: &bosco_host::Error) -> Outcome {
+pub(crate) fn troubled(stage: Stage, error: &bosco_session::Error) -> Outcome {
     match error {
-        bosco_host::Error::Wire(wire) if stage == Stage::Connect && wire.trouble.is_offline() => {
+        bosco_session::Error::Wire(wire) if stage == Stage::Connect && wire.trouble.is_offline() => {
             Outcome::Offline { reason: error.to_string(), hint: error.hint() }
         }
-        bosco_host::Error::Wire(wire) if wire.trouble == Trouble::Stopped => Outcome::Interrupted { stage },
+        bosco_session::Error::Wire(wire) if wire.trouble == Trouble::Stopped => {
+            Outcome::Interrupted { stage }
+        }
         _ => Outcome::failed(stage, error.to_string(), error.hint()),
     }
 }

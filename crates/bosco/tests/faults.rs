@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use common::follow::Apply;
-use common::{bosco, is_sound, stands, until_activating};
+use common::{bosco, is_sound, stands};
 use testbed::fleet::{Fleet, sample};
 use testbed::{Lab, LabSpec, Operator};
 
@@ -186,40 +186,5 @@ fn a_disk_that_fills_in_mid_copy_is_told_and_the_hosts_store_is_sound() {
     is_sound(host);
     bosco(operator, &fleet, &["apply", "--on", "host1"]).exits(0).says("1 committed: host1");
     assert_eq!(host.ssh_ok("cat /etc/part* | wc -c").unwrap().trim(), "5600000");
-    is_sound(host);
-}
-
-#[test]
-fn a_disk_that_fills_in_mid_activation_leaves_the_old_system_or_the_new_one_and_nothing_between() {
-    let lab = Lab::up(&LabSpec::new(1).own_disk(200)).unwrap();
-    let fleet = sample(lab.operator(), "plain").unwrap();
-    let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
-    let boots = || stands(host).lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
-    let start = boots();
-    host.ssh_ok("touch /root/wait").unwrap();
-    let wait = "system.activationScripts.wait = \"while [ -e /root/wait ]; do sleep 0.1; done\";";
-    write_host1(&fleet, &format!("environment.etc.greeting.text = \"two\"; {wait}"));
-    let apply = Apply::start(operator, &fleet, &["--on", "host1"]);
-    until_activating(host);
-    host.fill_disk().unwrap();
-    // From outside: a host without any room lets nobody in for sure.
-    fs::remove_file(host.root().join("root/wait")).unwrap();
-    let came = apply.ends();
-    // Small writes may still have found room. Whatever it says of them has to be on the disk.
-    host.power_cut(testbed::Unsynced::Lost).unwrap();
-    host.free_disk().unwrap();
-    host.boot().unwrap();
-    host.wait_for_boot(std::time::Duration::from_secs(60)).unwrap();
-    is_sound(host);
-    // That it was removed was not synced either.
-    host.ssh_ok("rm -f /root/wait").unwrap();
-    if came.code == 0 {
-        assert_eq!(host.ssh_ok("cat /etc/greeting").unwrap(), "two", "it was not committed, as bosco said");
-        return;
-    }
-    let came = came.exits(4).says("host1", "not committed");
-    assert_eq!(boots(), start, "{}", came.outcome("host1"));
-    bosco(operator, &fleet, &["apply", "--on", "host1"]).exits(0).says("1 committed: host1");
-    assert_eq!(host.ssh_ok("cat /etc/greeting").unwrap(), "two");
     is_sound(host);
 }

@@ -1,12 +1,19 @@
-//! What happens on a host: it is asked, it takes paths, it activates.
-//!
-//! For now all of it is done by a shell program that the connection carries (`session.sh`, `activate.sh`): it holds no
-//! decision but which step comes next. What to do is decided by `bosco-activation`, from what is read here.
+//! What happens on a host: an activation is carried out, watched over, and taken back. What to do is decided by
+//! `bosco-activation`; here are its hands. Must never need a network, a library of the candidate's, or the operator.
 
-mod answer;
-#[cfg(test)]
-mod programs;
-mod session;
-
-pub use answer::Unreadable;
-pub use session::{Activation, Error, Ran, Session};
+pub mod carry;
+pub mod check;
+mod drive;
+pub mod durable;
+pub mod generations;
+pub mod hands;
+mod leftover;
+mod listen;
+pub mod loader;
+pub mod local;
+pub mod memory;
+mod notify;
+pub mod places;
+pub mod probe;
+pub mod run;
+pub mod units;

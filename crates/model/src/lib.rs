@@ -12,11 +12,11 @@ mod selector;
 mod status;
 mod store_path;
 
-pub use generation::{Generation, Generations};
+pub use generation::{Generation, Generations, NoGeneration};
 pub use goal::Goal;
 pub use host::{Declaration, Host, Privilege, Target};
 pub use name::{HostName, InvalidName, Tag};
-pub use observed::{Kernel, Observed};
+pub use observed::{Activity, ActivityStage, Kernel, Observed};
 pub use selector::{Condition, InvalidSelector, Pattern, Reach, Selector};
 pub use status::{State, Status, Unfit};
 pub use store_path::{DerivationPath, InvalidStorePath, StorePath};

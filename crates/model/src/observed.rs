@@ -1,6 +1,8 @@
 //! What a host says of itself.
 
-use serde::Serialize;
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
 
 use crate::StorePath;
 
@@ -14,20 +16,32 @@ pub struct Observed {
     pub nixos: bool,
     /// It has Nix, as far as the user's programs go.
     pub nix: bool,
+    /// What its present boot is known by: another one after each.
+    pub boot: Option<String>,
     /// The system that it booted.
     pub booted: Option<StorePath>,
     /// The system that it runs.
     pub current: Option<StorePath>,
-    /// The system of its profile: what its boot loader was last told, unless it is the candidate still.
+    /// Which of that system's specialisations it runs, where it is one.
+    pub specialisation: Option<String>,
+    /// The system of its profile.
     pub profile: Option<StorePath>,
-    /// The candidate of an activation that has not ended, or never did.
-    pub candidate: Option<StorePath>,
+    /// The system that its boot loader boots, where that can be read there.
+    pub boots: Option<StorePath>,
     /// What was last pushed to it, and is kept from garbage collection.
     pub pushed: Option<StorePath>,
     /// Whether an activation is under way just now.
     pub activating: bool,
+    /// The activation that is under way, or was the last one.
+    pub activity: Option<Activity>,
+    /// What it lacks to come back by itself from a boot that panics or hangs, in words.
+    pub unprotected: Vec<String>,
+    /// Systems that failed there by their own fault.
+    pub quarantined: BTreeSet<StorePath>,
     /// Whether the toplevel that was asked for is in its store.
     pub has_toplevel: bool,
+    /// Whether the helper that was asked for is in its store.
+    pub has_helper: bool,
     /// What it booted, of the things that only a boot can change.
     pub booted_kernel: Kernel,
     /// The same of the system that it runs.
@@ -40,3 +54,37 @@ pub struct Observed {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Kernel(pub Vec<String>);
+
+/// An activation, as the host remembers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Activity {
+    /// What was, or is, to run.
+    pub toplevel: StorePath,
+    /// Who asked for it.
+    pub by: String,
+    /// When, in seconds since 1970 by the host's clock.
+    pub since: u64,
+    /// How it stands.
+    pub stage: ActivityStage,
+    /// How it ended, or what the host is at, in words.
+    pub words: String,
+    /// Where its log is, on the host.
+    pub log: String,
+}
+
+/// How an activation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActivityStage {
+    /// It has not ended: it is under way, or was cut short.
+    Open,
+    /// It reached what was asked for.
+    Committed,
+    /// The system did not hold, and was taken back.
+    Reverted,
+    /// It was taken back, and nobody knows whose fault it was.
+    Inconclusive,
+    /// Nothing was changed.
+    Refused,
+}

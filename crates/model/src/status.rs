@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::{HostName, Observed, StorePath};
+use crate::{ActivityStage, HostName, Observed, StorePath};
 
 /// How a host stands to what it should run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -23,6 +23,12 @@ pub enum State {
     Updating,
     /// It runs something else.
     Pending,
+    /// It was given it, which did not hold, and runs what it ran before.
+    Reverted,
+    /// It was given it, and runs what it ran before; nobody knows whose fault that was.
+    Inconclusive,
+    /// What it should run has failed there, and is not tried again.
+    Quarantined,
     /// It could not be asked.
     Offline,
     /// It could be reached, and does not let bosco in, or is not the machine that it should be.
@@ -46,6 +52,9 @@ impl State {
             Self::RebootNeeded => "reboot needed",
             Self::Updating => "updating",
             Self::Pending => "pending",
+            Self::Reverted => "reverted",
+            Self::Inconclusive => "inconclusive",
+            Self::Quarantined => "quarantined",
             Self::Offline => "offline",
             Self::NoAccess => "no access",
             Self::Unfit => "unfit",
@@ -58,8 +67,12 @@ impl State {
     #[must_use]
     pub fn of(should: &StorePath, observed: &Observed) -> Self {
         let runs = observed.current.as_ref() == Some(should);
-        // Where it is the candidate still, it was never committed to the end, whatever the profile says.
-        let boots = observed.profile.as_ref() == Some(should) && observed.candidate.as_ref() != Some(should);
+        let last = observed.activity.as_ref().filter(|last| last.toplevel == *should).map(|last| last.stage);
+        // Where the boot loader does not say, the profile does, unless its commit has never ended.
+        let boots = match &observed.boots {
+            Some(boots) => boots == should && observed.profile.as_ref() == Some(should),
+            None => observed.profile.as_ref() == Some(should) && last != Some(ActivityStage::Open),
+        };
         if observed.unfit().is_some() {
             Self::Unfit
         } else if observed.activating {
@@ -72,6 +85,12 @@ impl State {
             Self::NotCommitted
         } else if boots {
             Self::BootPending
+        } else if last == Some(ActivityStage::Reverted) {
+            Self::Reverted
+        } else if observed.quarantined.contains(should) {
+            Self::Quarantined
+        } else if matches!(last, Some(ActivityStage::Inconclusive | ActivityStage::Open)) {
+            Self::Inconclusive
         } else {
             Self::Pending
         }
@@ -128,13 +147,18 @@ pub struct Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Kernel;
+    use crate::{Activity, Kernel};
 
     const NEW: &str = "/nix/store/10s5j3mfdg22k1597x580qrhprnzcjwb-nixos-system-new";
     const OLD: &str = "/nix/store/00s5j3mfdg22k1597x580qrhprnzcjwb-nixos-system-old";
 
     fn path(text: &str) -> StorePath {
         StorePath::parse(text).unwrap()
+    }
+
+    fn activity(toplevel: &str, stage: ActivityStage) -> Activity {
+        let (by, words, log) = ("ada".into(), String::new(), String::new());
+        Activity { toplevel: path(toplevel), by, since: 0, stage, words, log }
     }
 
     fn observed(current: &str, profile: &str) -> Observed {
@@ -161,10 +185,29 @@ mod tests {
 
     #[test]
     fn a_commit_that_did_not_end_is_not_up_to_date() {
-        let seen = Observed { candidate: Some(path(NEW)), ..observed(NEW, NEW) };
+        let open = |toplevel| Some(activity(toplevel, ActivityStage::Open));
+        let seen = Observed { activity: open(NEW), ..observed(NEW, NEW) };
         assert_eq!(State::of(&path(NEW), &seen), State::NotCommitted);
-        let other = Observed { candidate: Some(path(OLD)), ..observed(NEW, NEW) };
+        let other = Observed { activity: open(OLD), ..observed(NEW, NEW) };
         assert_eq!(State::of(&path(NEW), &other), State::UpToDate, "an older attempt has no say");
+        let told = Observed { boots: Some(path(OLD)), ..observed(NEW, NEW) };
+        assert_eq!(State::of(&path(NEW), &told), State::NotCommitted, "the boot loader knows better");
+    }
+
+    #[test]
+    fn what_came_of_the_last_activation_is_part_of_the_state() {
+        for (stage, state) in [
+            (ActivityStage::Reverted, State::Reverted),
+            (ActivityStage::Inconclusive, State::Inconclusive),
+            (ActivityStage::Refused, State::Pending),
+        ] {
+            let seen = Observed { activity: Some(activity(NEW, stage)), ..observed(OLD, OLD) };
+            assert_eq!(State::of(&path(NEW), &seen), state);
+            let other = Observed { activity: Some(activity(OLD, stage)), ..observed(OLD, OLD) };
+            assert_eq!(State::of(&path(NEW), &other), State::Pending, "that was another system");
+        }
+        let seen = Observed { quarantined: [path(NEW)].into(), ..observed(OLD, OLD) };
+        assert_eq!(State::of(&path(NEW), &seen), State::Quarantined);
     }
 
     #[test]

@@ -58,6 +58,12 @@ impl StorePath {
     }
 }
 
+impl AsRef<std::path::Path> for StorePath {
+    fn as_ref(&self) -> &std::path::Path {
+        self.0.as_ref()
+    }
+}
+
 fn fault(text: &str) -> Option<&'static str> {
     let Some(base) = text.strip_prefix(STORE) else { return Some("it does not begin with /nix/store/") };
     // Nix's base 32 has no e, o, u and t, so that hashes do not spell words.

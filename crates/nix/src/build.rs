@@ -126,6 +126,18 @@ impl Nix {
         run(realise, None, &mut |_| {}).await.is_ok()
     }
 
+    /// Puts a folder into the store here, by its contents, and gives the path that it has there.
+    ///
+    /// # Errors
+    /// With Nix's own words.
+    pub async fn add(&self, folder: &Path) -> Result<StorePath, Error> {
+        let said =
+            run(self.store([std::ffi::OsStr::new("--add"), folder.as_os_str()]), None, &mut |_| {}).await?;
+        let text = String::from_utf8_lossy(&said);
+        StorePath::parse(text.trim())
+            .map_err(|error| Error::Process { program: "nix-store --add".into(), why: error.to_string() })
+    }
+
     /// Of all that failed, what this toplevel needs.
     async fn cause(&self, declared: &Declaration, causes: &[(String, String)], all: &Error) -> Error {
         let query = self.store(["--query", "--requisites", declared.derivation.as_str()]);

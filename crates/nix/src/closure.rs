@@ -55,10 +55,12 @@ struct Server {
     log: JoinHandle<Result<String, Error>>,
 }
 
-/// Paths on their way out of the store here, as the input of a `nix-store --serve --write`.
+/// Paths on their way out of the store here: as the input of a `nix-store --serve --write`, or a bare archive.
 #[derive(Debug)]
 pub struct Delivery {
     server: Server,
+    /// Whether there is nothing around the archive.
+    bare: bool,
     /// How many bytes the receiver answers where it has taken all of it.
     answer: u64,
     paths: VecDeque<PathInfo>,
@@ -83,15 +85,26 @@ impl Nix {
         let stdout = BufReader::with_capacity(64 * 1024, stdout);
         Ok(Store { stdin, server: Server { child, stdout, log } })
     }
+
+    /// Hands out the archive of a path in the store here, and nothing around it.
+    ///
+    /// # Errors
+    /// Where the store can't be opened.
+    pub async fn archive(&self, info: PathInfo) -> Result<Delivery, Error> {
+        // An archive that is too short is told from the next one only by the end behind it: a process for each.
+        let (store, _) = self.store_here()?.closure(&[]).await?;
+        let delivery = store.deliver(vec![info]);
+        Ok(Delivery { bare: true, head: VecDeque::new(), ..delivery })
+    }
 }
 
 impl Store {
-    /// The closure of a path that is there, each path behind those that it refers to.
+    /// The closure of paths that are there, each path behind those that it refers to.
     ///
     /// # Errors
     /// [`Error::Failed`] with Nix's own words.
-    pub async fn closure(mut self, toplevel: &StorePath) -> Result<(Self, Vec<PathInfo>), Error> {
-        match self.ask(toplevel).await {
+    pub async fn closure(mut self, of: &[StorePath]) -> Result<(Self, Vec<PathInfo>), Error> {
+        match self.ask(of).await {
             Ok(paths) => Ok((self, references_first(paths))),
             Err(error) => {
                 drop(self.stdin);
@@ -100,11 +113,11 @@ impl Store {
         }
     }
 
-    async fn ask(&mut self, toplevel: &StorePath) -> io::Result<Vec<PathInfo>> {
+    async fn ask(&mut self, of: &[StorePath]) -> io::Result<Vec<PathInfo>> {
         let stdout = &mut self.server.stdout;
         // 0: without the outputs of derivations.
         let asked =
-            Message::hello().verb(Verb::QueryClosure).number(0).texts([toplevel.as_str()].into_iter());
+            Message::hello().verb(Verb::QueryClosure).number(0).texts(of.iter().map(StorePath::as_str));
         self.stdin.write_all(&asked.0).await?;
         serve::hello(stdout).await?;
         let closure = serve::texts(stdout).await?;
@@ -140,7 +153,8 @@ impl Store {
             // waiting.
         });
         let answer = serve::HELLO + serve::TAKEN * paths.len() as u64;
-        Delivery { server, answer, paths: paths.into(), head: Message::hello().0.into(), present: None }
+        let head = Message::hello().0.into();
+        Delivery { server, bare: false, answer, paths: paths.into(), head, present: None }
     }
 }
 
@@ -227,7 +241,9 @@ impl Delivery {
             if self.server.stdout.read(&mut [0]).await? > 0 {
                 return Err(damaged(&last));
             }
-            self.head.extend(Message::end().0);
+            if !self.bare {
+                self.head.extend(Message::end().0);
+            }
             return Ok(());
         };
         let mut beginning = [0; ARCHIVE.len()];
@@ -235,7 +251,9 @@ impl Delivery {
         if read.is_err() || beginning != ARCHIVE {
             return Err(damaged(before.as_ref().unwrap_or(&info.path)));
         }
-        self.head.extend(info.head().0);
+        if !self.bare {
+            self.head.extend(info.head().0);
+        }
         self.head.extend(beginning);
         self.present = Some((info.path, info.size.saturating_sub(ARCHIVE.len() as u64)));
         Ok(())

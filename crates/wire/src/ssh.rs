@@ -43,6 +43,8 @@ const CLOSE: Duration = Duration::from_secs(5);
 pub struct Ssh {
     config: Option<OsString>,
     batch: bool,
+    /// Whether a connection that `ssh` keeps open for the operator must not be used.
+    fresh: bool,
 }
 
 /// A connection, with a command at its other end: bytes go to its input, lines come from its output.
@@ -67,10 +69,17 @@ impl Ssh {
         ssh.arg("-V").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         match ssh.status().await {
             Ok(_) => {
-                Ok(Self { config: std::env::var_os("SSH_CONFIG_FILE"), batch: !io::stdin().is_terminal() })
+                let (config, batch) = (std::env::var_os("SSH_CONFIG_FILE"), !io::stdin().is_terminal());
+                Ok(Self { config, batch, fresh: false })
             }
             Err(_) => Err(Error::new(Trouble::NoSsh, "", "")),
         }
+    }
+
+    /// The same, but every connection is one of its own, whatever the operator's ssh shares.
+    #[must_use]
+    pub fn fresh(&self) -> Self {
+        Self { fresh: true, ..self.clone() }
     }
 
     /// The `ssh` of a person who wants to be on a host, or to run a command there as `ssh` runs it.
@@ -94,7 +103,12 @@ impl Ssh {
 
     /// The arguments of `ssh` for a command on a host. What comes first wins: the fleet's own options over ours.
     fn arguments(&self, target: &Target, command: &str) -> Vec<OsString> {
-        let mut args = self.of_the_fleet(target);
+        let mut args: Vec<OsString> = Vec::new();
+        if self.fresh {
+            // Before all others: what comes first wins.
+            args.extend(["-o".into(), "ControlMaster=no".into(), "-o".into(), "ControlPath=none".into()]);
+        }
+        args.extend(self.of_the_fleet(target));
         let ours = [
             format!("ConnectTimeout={}", CONNECT.as_secs()),
             format!("ServerAliveInterval={}", ALIVE_INTERVAL.as_secs()),
@@ -295,7 +309,7 @@ mod tests {
 
     #[test]
     fn the_fleets_own_options_come_first_and_no_name_is_read_as_an_option() {
-        let ssh = Ssh { config: Some("/etc/lab".into()), batch: true };
+        let ssh = Ssh { config: Some("/etc/lab".into()), batch: true, fresh: false };
         let target = Target {
             host: "-oProxyCommand=touch /tmp/x".into(),
             user: Some("root".into()),

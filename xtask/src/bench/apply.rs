@@ -128,7 +128,7 @@ pub(crate) fn run() -> Result<Vec<Figure>> {
 }
 
 /// A fleet whose hosts differ from one round to the next in one line.
-fn write(fleet: &Fleet<'_>, names: &[&str], round: &str) -> Result<()> {
+pub(crate) fn write(fleet: &Fleet<'_>, names: &[&str], round: &str) -> Result<()> {
     fleet.write(
         "flake.nix",
         &format!(

@@ -1,6 +1,7 @@
 //! `cargo xtask bench NAME`: the home of every figure. Each benchmark runs its peer, or the floor that nobody can beat,
 //! in the same run; what counts is the ratio.
 
+mod activation;
 mod apply;
 mod colmena;
 mod commands;
@@ -70,13 +71,14 @@ struct Figures {
 type Measure = fn() -> Result<Vec<Figure>>;
 
 /// The benchmarks, by name, and what each consists of.
-const ALL: [(&str, &str, &[Measure]); 3] = [
+const ALL: [(&str, &str, &[Measure]); 4] = [
     ("push", "all that a push costs: `apply` and `transfer`", &[apply::run, transfer::run]),
     (
         "apply",
         "10 hosts at 50 ms: nothing to do and a change, beside ssh, deploy-rs and Colmena",
         &[apply::run],
     ),
+    ("activation", "a change with everything armed, beside the same with nothing armed", &[activation::run]),
     ("transfer", "200 paths, 200 MB to one host at 0 and 50 ms, beside `nix copy`", &[transfer::run]),
 ];
 

@@ -115,7 +115,7 @@ async fn ran(
         let hint = "the command has begun there, and may go on";
         Outcome::failed(Stage::Run, error.to_string(), Some(hint.into()))
     });
-    let bosco_host::Ran { exit_code, output, cut } = ran?;
+    let bosco_session::Ran { exit_code, output, cut } = ran?;
     Ok(Some(Ran { exit_code, output, cut }))
 }
 

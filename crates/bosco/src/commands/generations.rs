@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bosco_model::{Generation, Generations, HostName, Observed, Selector};
+use bosco_session::Wanted;
 use serde::Serialize;
 
 use crate::cli::Cli;
@@ -56,7 +57,7 @@ async fn ask(context: &Context, reach: &Reach, chosen: &Chosen) -> Result<Option
     let Some(host) = context.host(chosen).await? else { return Ok(None) };
     let target = host.target.as_ref().ok_or(Outcome::LocalOnly)?;
     let turn = || (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Connect });
-    let (mut session, observed) = reach.open(target, None, turn).await?;
+    let (mut session, observed) = reach.open(target, Wanted::default(), turn).await?;
     if let Some(unfit) = observed.unfit() {
         session.close().await;
         return Err(refused(&unfit.into()));

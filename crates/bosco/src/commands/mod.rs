@@ -7,32 +7,40 @@ mod exec;
 mod generations;
 mod hosts;
 mod man;
+mod reboot;
+mod rollback;
 mod ssh;
 mod status;
 
 use std::future::Future;
 use std::sync::Arc;
 
-use bosco_model::Goal;
+use bosco_model::{Goal, HostName, Selector};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::activate::Ask;
 use crate::cli::{Cli, Command};
 use crate::error::{Error, Exit};
-use crate::event::Sink;
+use crate::event::{Event, Ledger, Sink};
+use crate::fleet::{Chosen, Context};
 use crate::gate::Rule;
+use crate::outcome::{self, Outcome};
 use crate::push::Wish;
-use crate::show::Show;
+use crate::show::{self, Show};
 
 /// Runs the command that was asked for.
 pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
     match &cli.command {
         Command::Apply(args) => apply::run(cli, args.selection.selector(), &args.wish()).await,
         Command::Build(selection) => {
-            let wish = Wish { goal: Goal::Build, rule: Rule::Each };
+            let wish = Wish { goal: Goal::Build, rule: Rule::Each, ask: Ask::default() };
             apply::run(cli, selection.selector(), &wish).await
         }
         Command::Hosts(selection) => hosts::run(cli, selection.selector()).await,
         Command::Status(selection) => status::run(cli, selection.selector()).await,
+        Command::Rollback { selection, to } => rollback::run(cli, selection.selector(), *to).await,
+        Command::Reboot { selection, if_needed } => reboot::run(cli, selection.selector(), *if_needed).await,
+        Command::Local { arguments } => local(arguments),
         Command::Generations(selection) => generations::run(cli, selection.selector()).await,
         Command::Exec { selection, command } => exec::run(cli, selection.selector(), command).await,
         Command::Ssh { host, command } => ssh::run(cli, host, command).await,
@@ -40,6 +48,65 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Completions { shell } => completions::run(*shell),
         Command::Man { directory } => man::run(directory),
     }
+}
+
+/// `bosco local`: the helper's own words, at the console of a host.
+#[cfg(target_os = "linux")]
+fn local(arguments: &[String]) -> Result<Exit, Error> {
+    match bosco_host::local::main(&bosco_host::places::Places::host(), arguments) {
+        0 => Ok(Exit::Done),
+        2 => Ok(Exit::Usage),
+        4 => Ok(Exit::NotDeployed),
+        _ => Ok(Exit::Unable),
+    }
+}
+
+/// `bosco local`, where there is no host.
+#[cfg(not(target_os = "linux"))]
+fn local(_arguments: &[String]) -> Result<Exit, Error> {
+    Err(Error::new(Exit::Usage, "this machine is no NixOS"))
+}
+
+/// Does something to the hosts that a selector means, shows how it goes on, and what came of each.
+async fn work<F>(
+    cli: &Cli,
+    selector: Option<&Selector>,
+    drive: impl FnOnce(Context, Vec<Chosen>) -> F,
+) -> Result<Exit, Error>
+where
+    F: Future<Output = Result<Vec<(HostName, Outcome)>, Error>>,
+{
+    let show = show::for_work(cli);
+    let ledger = Arc::new(Ledger::default());
+    let events: Sink = {
+        let (show, ledger) = (Arc::clone(&show), Arc::clone(&ledger));
+        Arc::new(move |event: Event| {
+            if ledger.record(&event) {
+                show.event(&event);
+            }
+        })
+    };
+    let work = async {
+        let context = Context::find(cli, events).await?;
+        let chosen = context.choose(selector)?;
+        let outcomes = drive(context.clone(), chosen).await?;
+        if outcomes.is_empty() {
+            return Err(context.no_match(selector));
+        }
+        Ok(outcomes)
+    };
+    // What was asked to stop is not told as failed: its processes hear of the interrupt at the same time.
+    let outcomes = tokio::select! {
+        biased;
+        () = stopped() => ledger.stop(),
+        outcomes = work => outcomes.inspect_err(|_| show.clear())?,
+    };
+    if outcomes.is_empty() {
+        show.clear();
+        return Err(Error::new(Exit::Interrupted, "interrupted; nothing was done to any host"));
+    }
+    show.summary(&outcomes);
+    Ok(outcome::exit(outcomes.iter().map(|(_, outcome)| outcome)))
 }
 
 /// Where the events of a command go that only reads.

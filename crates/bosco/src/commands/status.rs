@@ -1,6 +1,7 @@
 //! `bosco status`.
 
-use bosco_model::{Declaration, Selector, State, Status};
+use bosco_model::{Activity, Declaration, Selector, State, Status};
+use bosco_session::Wanted;
 
 use crate::cli::Cli;
 use crate::commands::{stoppable, watch};
@@ -64,7 +65,9 @@ async fn ask(context: Context, reach: Reach, chosen: Chosen) -> Option<Answer> {
     };
     let turn = || (context.events)(Event::Stage { host: chosen.name, stage: Stage::Connect });
     let answer = match &declared.host.target {
-        Some(target) => reach.open(target, Some(&declared.toplevel), turn).await,
+        Some(target) => {
+            reach.open(target, Wanted { toplevel: Some(&declared.toplevel), helper: None }, turn).await
+        }
         None => Err(Outcome::LocalOnly),
     };
     let Declaration { host, toplevel, .. } = declared;
@@ -87,12 +90,21 @@ async fn ask(context: Context, reach: Reach, chosen: Chosen) -> Option<Answer> {
 
 /// What a state leaves to be said.
 fn reason(state: State, observed: &bosco_model::Observed) -> Option<String> {
+    let last = |words: fn(&Activity) -> String, else_: &str| {
+        observed.activity.as_ref().map_or_else(|| else_.to_owned(), words)
+    };
     match state {
         State::Unfit => observed.unfit().map(|unfit| unfit.to_string()),
         State::NotCommitted => Some("it runs it, but will boot another system".into()),
-        State::BootPending => Some("it runs it from the next boot on".into()),
-        State::RebootNeeded => Some("its kernel, initrd or modules are older".into()),
-        State::Updating => Some("an activation is under way".into()),
+        State::BootPending => Some(format!("it runs it from the next boot on{}", unprotected(observed))),
+        State::RebootNeeded => {
+            Some(format!("its kernel, initrd or modules are older{}", unprotected(observed)))
+        }
+        State::Updating => {
+            Some(last(|last| format!("by {}: {}", last.by, last.words), "an activation is under way"))
+        }
+        State::Reverted | State::Inconclusive => Some(last(|last| last.words.clone(), "it was taken back")),
+        State::Quarantined => Some("it has failed there; `bosco apply --again` tries it again".into()),
         State::UpToDate
         | State::Pending
         | State::Offline
@@ -100,4 +112,12 @@ fn reason(state: State, observed: &bosco_model::Observed) -> Option<String> {
         | State::LocalOnly
         | State::NotEvaluated => None,
     }
+}
+
+/// What a boot of a host can't promise, behind other words.
+fn unprotected(observed: &bosco_model::Observed) -> String {
+    if observed.unprotected.is_empty() {
+        return String::new();
+    }
+    format!("; unprotected, should that boot panic or hang: {}", observed.unprotected.join(", "))
 }

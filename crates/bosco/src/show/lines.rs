@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use bosco_model::HostName;
+use bosco_model::{HostName, StorePath};
 
 use crate::event::{Event, Stage};
 use crate::outcome::Outcome;
@@ -63,6 +63,18 @@ impl Show for Lines {
             Event::Copied { host, paths, bytes: 0, of } => {
                 err!("{host}: copying {}, {}", many(*paths, "path"), indicatif::HumanBytes(*of));
             }
+            Event::Mending { host, paths, of } => {
+                err!("{host}: mending {}, {}", many(*paths, "damaged path"), indicatif::HumanBytes(*of));
+            }
+            Event::Mended { host, path } => mended(host, path),
+            Event::Away { host, reason, seconds } => {
+                err!("{host}: {reason}; waiting for it, at most {seconds} s");
+            }
+            Event::Activating { host, effect } => {
+                if self.verbose {
+                    err!("{host}: {}", effect.doing());
+                }
+            }
             Event::Copied { .. } | Event::Done { .. } => {}
             Event::Ended { host, seconds, outcome } => {
                 let style = of_outcome(outcome);
@@ -113,6 +125,11 @@ pub(super) fn at<'a>(building: Option<&'a str>, fetching: Option<&'a str>) -> (&
         (Some(name), _) => ("building", name),
         (None, name) => ("fetching", name.unwrap_or_default()),
     }
+}
+
+/// That a host's disk, or a power cut, had damaged a path: who looks after it has to know.
+pub(super) fn mended(host: &HostName, path: &StorePath) {
+    err!("{host}: mended {path}, which was damaged there");
 }
 
 pub(super) fn held_back(missing: &[HostName]) {

@@ -10,7 +10,7 @@ use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, Prog
 use crate::event::{Event, Stage};
 use crate::outcome::Outcome;
 use crate::show::Show;
-use crate::show::lines::{at, held_back, many, summary, work};
+use crate::show::lines::{at, held_back, many, mended, summary, work};
 use crate::show::style::{DIM, failures, of_outcome, warning};
 
 /// How many hosts have a line of their own while they are at work.
@@ -201,6 +201,14 @@ impl Show for Progress {
                     ),
                 );
             }
+            Event::Mending { host, paths, of } => {
+                state.detail(host, &format!("mending {}, {}", many(*paths, "damaged path"), HumanBytes(*of)));
+            }
+            Event::Mended { host, path } => self.print(|| mended(host, path)),
+            Event::Away { host, reason, seconds } => {
+                state.detail(host, &format!("{reason}; waiting for it, at most {seconds} s"));
+            }
+            Event::Activating { host, effect } => state.detail(host, effect.doing()),
             Event::Ended { host, seconds, outcome } => {
                 state.end(host, true);
                 let style = of_outcome(outcome);

@@ -29,7 +29,13 @@ pub(crate) fn state(state: State) -> String {
     let style = match state {
         State::UpToDate => GOOD,
         State::Pending | State::Updating | State::BootPending | State::RebootNeeded => ODD,
-        State::NotCommitted | State::NoAccess | State::Unfit | State::NotEvaluated => BAD,
+        State::NotCommitted
+        | State::Reverted
+        | State::Inconclusive
+        | State::Quarantined
+        | State::NoAccess
+        | State::Unfit
+        | State::NotEvaluated => BAD,
         State::Offline | State::LocalOnly => DIM,
     };
     format!("{style}{state}{style:#}")

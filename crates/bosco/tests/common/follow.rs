@@ -1,6 +1,7 @@
 //! An apply that is followed by its events, so that a fault can strike at a moment that is known.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -34,7 +35,8 @@ impl Apply {
     /// Starts `bosco apply --json ARGS`.
     pub fn start(operator: &Operator, fleet: &Fleet<'_>, args: &[&str]) -> Self {
         let mut apply = command(operator, fleet, &[&["apply", "--json"], args].concat());
-        let mut child = apply.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        // A group of its own, which can be sent signals.
+        let mut child = apply.process_group(0).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -48,6 +50,14 @@ impl Apply {
     pub fn until_at(&mut self, host: &str, stage: &str) {
         self.until(&format!("{host} at `{stage}`"), |event| {
             event["event"] == "stage" && event["host"] == host && event["stage"] == stage
+        });
+    }
+
+    /// Waits until a host begins with a part of its activation.
+    #[track_caller]
+    pub fn until_effect(&mut self, host: &str, effect: &str) {
+        self.until(&format!("{host} at the effect `{effect}`"), |event| {
+            event["event"] == "activating" && event["host"] == host && event["effect"] == effect
         });
     }
 
@@ -103,6 +113,14 @@ impl Apply {
             assert!(started.elapsed() < SILENCE, "bosco has no ssh to {host}");
             std::thread::yield_now();
         }
+    }
+
+    /// Sends a signal to it, and to all that it has started.
+    #[track_caller]
+    pub fn signal(&self, signal: &str) {
+        let group = format!("-{}", self.child.id());
+        let sent = std::process::Command::new("kill").args(["-s", signal, "--", &group]).status().unwrap();
+        assert!(sent.success(), "no {signal} could be sent to bosco");
     }
 
     /// Waits for its end.

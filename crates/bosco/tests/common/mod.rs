@@ -1,6 +1,7 @@
 //! Starting bosco as an operator does, and reading what it says.
-#![allow(dead_code, unreachable_pub)] // Each test binary uses its part.
+#![allow(dead_code, unreachable_pub, clippy::print_stdout)] // Each test binary uses its part; what takes long is told.
 
+pub mod case;
 pub mod follow;
 
 use std::path::{Path, PathBuf};

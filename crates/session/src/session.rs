@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use bosco_activation::{StepResult, steps};
-use bosco_model::{Generations, Goal, Observed, StorePath, Target};
+use bosco_activation::{Busy, Report, Request, Told};
+use bosco_model::{Generations, Observed, StorePath, Target};
 use bosco_wire::{Ssh, Trouble, Wire, quote};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -14,8 +14,9 @@ use crate::answer::{self, Line};
 
 const PRELUDE: &str = include_str!("prelude.sh");
 const SESSION: &str = include_str!("session.sh");
+const MEND: &str = include_str!("mend.sh");
 const EXEC: &str = include_str!("exec.sh");
-const ACTIVATE: &str = include_str!("activate.sh");
+const CONFIRM: &str = include_str!("confirm.sh");
 
 /// What Nix and its database say where the disk is full.
 const NO_SPACE: [&str; 3] = ["No space left", "disk is full", "signal 7"];
@@ -42,8 +43,10 @@ const SUBSTITUTE: Duration = Duration::from_secs(60);
 const LEAST_RATE: u64 = 256 * 1024;
 /// How long the host may take to register what it was sent, after the last byte.
 const IMPORT: Duration = Duration::from_secs(600);
-/// How long an activation may take; the host ends it then.
-const ACTIVATION: Duration = Duration::from_secs(900);
+/// How long `switch-to-configuration dry-activate` may take; the host ends it then.
+const DRY: Duration = Duration::from_secs(300);
+/// How long an activation may be followed: the longest that a host may be told to take, and an hour.
+const FOLLOW: Duration = Duration::from_secs(25 * 3600);
 
 /// How much an answer may be.
 struct Limit {
@@ -72,9 +75,15 @@ pub enum Error {
     /// The host could not take the paths.
     #[error("it could not take the paths: {0}")]
     Import(String),
+    /// A damaged path could not be mended.
+    #[error("{0}")]
+    Repair(String),
     /// The activation could not be started.
     #[error("the activation could not be started: {0}")]
     Start(String),
+    /// The activation is under way, and could not be followed.
+    #[error("the activation could not be followed: {0}")]
+    Follow(String),
 }
 
 impl Error {
@@ -90,24 +99,31 @@ impl Error {
             Self::Import(said) if said.contains("hash mismatch") => Some(
                 "the store here is damaged: `nix-store --verify --check-contents --repair` mends it".into(),
             ),
-            Self::Start(said) if said.contains("already") => {
-                Some("somebody else is activating there; apply again when that has ended".into())
-            }
             Self::Import(_) => {
                 Some("that is what Nix there says; `bosco apply` again once it is mended".into())
             }
-            Self::Start(_) => Some("that is what `systemd-run` there says; nothing was activated".into()),
+            Self::Follow(_) => Some("it goes on there; `bosco status` says how it ended".into()),
+            Self::Repair(_) => None,
+            Self::Start(_) => Some("that is what the host says; nothing was activated".into()),
         }
     }
 }
 
-/// What came of an activation.
+/// How far an activation has come, as far as one connection brings it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Activation {
-    /// The exit codes of its steps.
-    pub results: Vec<StepResult>,
-    /// What it said.
-    pub log: String,
+pub enum Stage {
+    /// It has ended, and this is the end of its log.
+    Ended(Box<Report>, String),
+    /// A fresh connection has to come within so many seconds, and has to bring this word.
+    Waiting(u64, String),
+    /// The host goes down, and has to be reached again within so many seconds.
+    Rebooting(u64),
+    /// It is too early for a fresh connection.
+    Early,
+    /// The host knows of no such activation.
+    Unknown,
+    /// Somebody else is at one.
+    Busy(Option<Busy>),
 }
 
 /// What came of a command of the operator's.
@@ -121,6 +137,15 @@ pub struct Ran {
     pub cut: bool,
 }
 
+/// What a host is to get, as far as that is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// The system.
+    pub toplevel: Option<&'a StorePath>,
+    /// The helper that carries its activation out.
+    pub helper: Option<&'a StorePath>,
+}
+
 /// An open session with a host.
 #[derive(Debug)]
 pub struct Session {
@@ -128,17 +153,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects, and brings back what the host says of itself: one connection, and one round trip beyond it. `toplevel` is
-    /// what it is to get, where that is known.
+    /// Connects, and brings back what the host says of itself: one connection, and one round trip beyond it.
     ///
     /// # Errors
     /// [`Error::Wire`] with what the trouble comes down to.
-    pub async fn open(
-        ssh: &Ssh,
-        target: &Target,
-        toplevel: Option<&StorePath>,
-    ) -> Result<(Self, Observed), Error> {
-        let mut session = Self::start(ssh, target, &program(toplevel)).await?;
+    pub async fn open(ssh: &Ssh, target: &Target, wanted: Wanted<'_>) -> Result<(Self, Observed), Error> {
+        let mut session = Self::start(ssh, target, &program(wanted)).await?;
         let observed = session.survey().await?;
         Ok((session, observed))
     }
@@ -287,32 +307,136 @@ impl Session {
         }
     }
 
-    /// Activates the toplevel as far as the goal says. It goes on to its end on the host, whatever happens to this
-    /// session.
+    /// Begins to mend a damaged path: so many bytes of its archive are [passed](Self::pass) then.
+    pub async fn repair(&mut self, path: &StorePath, size: u64) {
+        self.wire.widen();
+        self.wire.send(format!("repair {path} {size}\n").as_bytes()).await;
+    }
+
+    /// Waits until the path is as Nix there knows it.
     ///
     /// # Errors
-    /// [`Error::Start`] where it did not begin; [`Error::Wire`] where its end could not be seen.
-    pub async fn activate(&mut self, goal: Goal) -> Result<Activation, Error> {
-        let words: Vec<_> = steps(goal).iter().map(|step| step.word()).collect();
-        self.wire.send(format!("activate {}\n", words.join(" ")).as_bytes()).await;
-        let (code, log) = self.answer(&Limit::of(ACTIVATION + ASK), &mut |_, _| {}).await?;
-        if code != 0 {
-            return Err(Error::Start(why(&log)));
+    /// [`Error::Repair`] where it is as damaged as before. The session has ended then.
+    pub async fn repaired(&mut self) -> Result<(), Error> {
+        match self.answer(&Limit::of(IMPORT), &mut |_, _| {}).await? {
+            (0, _) => Ok(()),
+            (_, log) => Err(Error::Repair(why(&log))),
         }
-        let mut results = Vec::new();
-        let mut unreadable = None;
-        self.wire.send(b"results\n").await;
-        let (_, said) = self
-            .answer(&Limit::of(ASK), &mut |key, value| match (key, answer::result(value)) {
-                ("result", Ok(result)) => results.push(result),
-                ("result", Err(error)) => unreadable = Some(error),
-                _ => {}
-            })
-            .await?;
-        match unreadable {
-            Some(error) => Err(self.wire.trouble(Trouble::Garbled, &error.to_string()).into()),
-            None => Ok(Activation { results, log: said }),
+    }
+
+    /// Says what an activation would do, and does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Start`] where it fails.
+    pub async fn dry_activate(&mut self) -> Result<String, Error> {
+        self.wire.send(b"dry-activate\n").await;
+        match self.answer(&Limit::of(DRY + ASK), &mut |_, _| {}).await? {
+            (0, log) => Ok(log),
+            (_, log) => Err(Error::Start(why(&log))),
         }
+    }
+
+    /// Has the host reboot.
+    ///
+    /// # Errors
+    /// [`Error::Start`] where it says no. That the connection is lost is no error.
+    pub async fn reboot(&mut self) -> Result<(), Error> {
+        self.wire.send(b"reboot\n").await;
+        match self.answer(&Limit::of(ASK), &mut |_, _| {}).await {
+            Ok((0, _)) | Err(Error::Wire(_)) => Ok(()),
+            Ok((_, log)) => Err(Error::Start(why(&log))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has the host activate what is asked for, and follows that until it ends or wants a fresh connection. It goes on to
+    /// its end on the host, whatever happens to this session.
+    ///
+    /// # Errors
+    /// [`Error::Start`] where it did not begin; [`Error::Wire`] where it could not be followed any more.
+    pub async fn activate(
+        &mut self,
+        request: &Request,
+        tell: &mut (dyn FnMut(&Told) + Send),
+    ) -> Result<Stage, Error> {
+        let text = serde_json::to_string(request).map_err(|error| Error::Start(error.to_string()))?;
+        self.wire.send(format!("activate {text}\n").as_bytes()).await;
+        self.follow(tell).await
+    }
+
+    /// Connects anew, which is what an activation waits for; `token` is what it has asked for. What it says then is
+    /// [followed](Self::confirmed).
+    ///
+    /// # Errors
+    /// [`Error::Wire`] where there is no connection.
+    pub async fn anew(
+        ssh: &Ssh,
+        target: &Target,
+        helper: &StorePath,
+        id: &str,
+        token: Option<&str>,
+    ) -> Result<Self, Error> {
+        // A connection that the operator's ssh has kept open proves nothing.
+        let mut session = Self::start(&ssh.fresh(), target, &confirmation(helper, id, token)).await?;
+        session.answer(&Limit::of(ASK), &mut |_, _| {}).await?;
+        Ok(session)
+    }
+
+    /// Follows the activation that this connection was made for, until it ends or wants something else.
+    ///
+    /// # Errors
+    /// [`Error::Follow`] or [`Error::Wire`] where it could not be followed any more.
+    pub async fn confirmed(mut self, tell: &mut (dyn FnMut(&Told) + Send)) -> Result<Stage, Error> {
+        // It ends with the value: the host may have more to tell than is waited for.
+        match self.follow(tell).await {
+            Err(Error::Start(why)) => Err(Error::Follow(why)),
+            stage => stage,
+        }
+    }
+
+    async fn follow(&mut self, tell: &mut (dyn FnMut(&Told) + Send)) -> Result<Stage, Error> {
+        let deadline = Instant::now() + FOLLOW;
+        let (mut log, mut report, mut begun) = (String::new(), None, false);
+        for _ in 0..MAX_LINES {
+            let text = self.wire.line(deadline).await?;
+            let garbled = |wire: &mut Wire, error: &answer::Unreadable| {
+                Error::from(wire.trouble(Trouble::Garbled, &error.to_string()))
+            };
+            let line = match answer::line(&text) {
+                _ if text.is_empty() => continue,
+                Ok(line) => line,
+                Err(error) => return Err(garbled(&mut self.wire, &error)),
+            };
+            match line {
+                Line::Fact("told", value) => {
+                    let told = answer::told(value).map_err(|error| garbled(&mut self.wire, &error))?;
+                    tell(&told);
+                    begun = true;
+                    match told {
+                        Told::Waiting { seconds, token } => return Ok(Stage::Waiting(seconds, token)),
+                        Told::Rebooting { seconds } => return Ok(Stage::Rebooting(seconds)),
+                        Told::Early => return Ok(Stage::Early),
+                        Told::Unknown => return Ok(Stage::Unknown),
+                        Told::Busy { busy } => return Ok(Stage::Busy(busy)),
+                        Told::Ended { report: ended } => report = Some(ended),
+                        Told::Begun { .. } | Told::Doing { .. } | Told::Warning { .. } => {}
+                    }
+                }
+                Line::Log(line) if log.len() < MAX_LOG => {
+                    log.push_str(line);
+                    log.push('\n');
+                }
+                Line::Log(_) | Line::Fact(..) => {}
+                Line::Done(_) => {
+                    return match report {
+                        Some(report) => Ok(Stage::Ended(report, log)),
+                        None if begun => Err(Error::Follow(why(&log))),
+                        None => Err(Error::Start(why(&log))),
+                    };
+                }
+            }
+        }
+        Err(self.wire.trouble(Trouble::Garbled, "an answer without end").into())
     }
 
     /// Ends the session.
@@ -362,10 +486,17 @@ fn why(log: &str) -> String {
 }
 
 /// The host's side of the session.
-pub(crate) fn program(toplevel: Option<&StorePath>) -> String {
-    let toplevel = quote(toplevel.map_or("", StorePath::as_str));
-    let (limit, activation) = (ACTIVATION.as_secs(), quote(ACTIVATE));
-    format!("toplevel={toplevel}\nlimit={limit}\nactivation={activation}\n{PRELUDE}{SESSION}")
+pub(crate) fn program(wanted: Wanted<'_>) -> String {
+    let word = |path: Option<&StorePath>| quote(path.map_or("", StorePath::as_str));
+    let (toplevel, helper) = (word(wanted.toplevel), word(wanted.helper));
+    let (limit, mend) = (DRY.as_secs(), quote(MEND));
+    format!("toplevel={toplevel}\nhelper={helper}\nlimit={limit}\nmend={mend}\n{PRELUDE}{SESSION}")
+}
+
+/// The host's side of a fresh connection.
+fn confirmation(helper: &StorePath, id: &str, token: Option<&str>) -> String {
+    let (helper, id, token) = (quote(helper.as_str()), quote(id), quote(token.unwrap_or_default()));
+    format!("helper={helper}\nid={id}\ntoken={token}\n{PRELUDE}{CONFIRM}")
 }
 
 /// The host's side of one command.
@@ -438,15 +569,10 @@ mod tests {
     }
 
     #[test]
-    fn systemd_finds_nothing_to_expand_in_the_activation() {
-        // It replaces `${NAME}`, and makes `$` of `$$`, in the command lines of units.
-        assert!(!ACTIVATE.contains("${") && !ACTIVATE.contains("$$"), "systemd would change activate.sh");
-    }
-
-    #[test]
     fn all_programs_are_shell_that_can_be_read() {
         let toplevel = StorePath::parse(&format!("/nix/store/{}-x", "0".repeat(32))).unwrap();
-        for text in [program(Some(&toplevel)), ACTIVATE.to_owned(), one_command("it's")] {
+        let wanted = Wanted { toplevel: Some(&toplevel), helper: Some(&toplevel) };
+        for text in [program(wanted), confirmation(&toplevel, "1", Some("x")), one_command("it's")] {
             let mut child = Command::new("sh").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
             child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
             assert!(child.wait().unwrap().success());

@@ -1,8 +1,11 @@
 //! Reading what a host answers. Pure, and distrustful: the other side may be broken or hostile.
 
-use bosco_activation::{Step, StepResult};
+use bosco_activation::Told;
 use bosco_model::{Generation, Kernel, Observed, StorePath};
 use thiserror::Error;
+
+/// How many systems a host may say that it has in quarantine.
+const MAX_QUARANTINED: usize = 100;
 
 /// An answer that does not say what it should.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -37,13 +40,21 @@ pub(crate) fn observe(observed: &mut Observed, key: &str, value: &str) {
         "system" => observed.system = Some(machine(value)),
         "nixos" => observed.nixos = true,
         "nix" => observed.nix = true,
+        "boot" => observed.boot = Some(value.to_owned()),
         "booted" => observed.booted = path(),
         "current" => observed.current = path(),
         "profile" => observed.profile = path(),
-        "candidate" => observed.candidate = path(),
+        "specialisation" => observed.specialisation = Some(value.to_owned()),
+        "boots" => observed.boots = path(),
+        "activity" => observed.activity = serde_json::from_str(value).ok(),
+        "unprotected" if observed.unprotected.len() < 10 => observed.unprotected.push(value.to_owned()),
+        "quarantined" if observed.quarantined.len() < MAX_QUARANTINED => {
+            observed.quarantined.extend(path());
+        }
         "pushed" => observed.pushed = path(),
         "activating" => observed.activating = true,
         "has-toplevel" => observed.has_toplevel = true,
+        "has-helper" => observed.has_helper = true,
         "booted-kernel" => part(&mut observed.booted_kernel, value),
         "current-kernel" => part(&mut observed.current_kernel, value),
         "free" => observed.free = value.parse::<u64>().ok().and_then(|kib| kib.checked_mul(1024)),
@@ -78,14 +89,9 @@ fn part(kernel: &mut Kernel, value: &str) {
     }
 }
 
-/// Reads what a step came to: `test 0`.
-pub(crate) fn result(value: &str) -> Result<StepResult, Unreadable> {
-    let read = || {
-        let (word, code) = value.split_once(' ')?;
-        let step = Step::ALL.into_iter().find(|step| step.word() == word)?;
-        Some(StepResult { step, code: code.parse().ok()? })
-    };
-    read().ok_or_else(|| Unreadable(format!("`result {value}`")))
+/// Reads what a host tells of an activation.
+pub(crate) fn told(value: &str) -> Result<Told, Unreadable> {
+    serde_json::from_str(value).map_err(|error| Unreadable(format!("`told`: {error}")))
 }
 
 #[cfg(test)]
@@ -117,20 +123,23 @@ mod tests {
     }
 
     #[test]
-    fn results_are_read_or_refused() {
-        assert_eq!(result("set-profile 0"), Ok(StepResult { step: Step::SetProfile, code: 0 }));
-        for wrong in ["", "test", "test x", "rm 0", "test 99999999999"] {
-            assert!(result(wrong).is_err(), "{wrong}");
+    fn what_is_told_of_an_activation_is_read_or_refused() {
+        assert_eq!(
+            told(r#"{"told":"waiting","seconds":5,"token":"x"}"#),
+            Ok(Told::Waiting { seconds: 5, token: "x".into() })
+        );
+        for wrong in ["", "{}", r#"{"told":"dance"}"#, r#"{"told":"waiting","seconds":-1}"#] {
+            assert!(told(wrong).is_err(), "{wrong}");
         }
     }
 
     proptest! {
         #[test]
-        fn nothing_that_a_host_says_makes_reading_it_panic(text in "(done|log|result|free|current) ?\\PC{0,40}") {
+        fn nothing_that_a_host_says_makes_reading_it_panic(text in "(done|log|told|activity|free|current) ?\\PC{0,40}") {
             let mut observed = Observed::default();
             if let Ok(Line::Fact(key, value)) = line(&text) {
                 observe(&mut observed, key, value);
-                let _ = result(value);
+                let _ = told(value);
             }
         }
     }

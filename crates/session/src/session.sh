@@ -1,8 +1,6 @@
 # The host's side of a push. It answers what the host is before anything is asked, and ends with the connection.
-# The variables `toplevel`, `limit` and `activation` stand before it.
+# The variables `toplevel`, `helper`, `limit` and `mend` stand before it.
 roots=/nix/var/nix/gcroots/bosco
-run=/run/bosco
-results=$run/results.$$
 
 # What only a boot can bring in, of the system $2. A container has none of it.
 kernel() {
@@ -11,27 +9,33 @@ kernel() {
   done
 }
 
-# Whether an activation is under way. No answer from systemd, while it starts anew, is none.
-activating() {
-  case $(systemctl is-active bosco-activation.service 2>/dev/null) in
-  inactive | failed | unknown) return 1 ;;
-  esac
-}
-
 survey() {
   fact system "$(uname -m)-linux"
   if [ -e /etc/NIXOS ] || grep -qs '^ID="*nixos"*$' /etc/os-release; then fact nixos yes; fi
   if command -v nix-store >/dev/null; then fact nix yes; fi
+  fact boot "$(cat /proc/sys/kernel/random/boot_id) $(sed 's/.*) //' /proc/1/stat | cut -d' ' -f20)"
   fact booted "$(readlink -f /run/booted-system)"
   current=$(readlink -f /run/current-system)
+  profile=$(readlink -f /nix/var/nix/profiles/system)
+  # A specialisation counts as the system that it is one of.
+  for special in "$profile"/specialisation/* "$toplevel"/specialisation/*; do
+    if [ -e "$special" ] && [ "$(readlink -f "$special")" = "$current" ]; then
+      fact specialisation "${special##*/}"
+      current=${special%/specialisation/*}
+      break
+    fi
+  done
   fact current "$current"
-  fact profile "$(readlink -f /nix/var/nix/profiles/system)"
-  fact candidate "$(readlink "$roots/candidate")"
+  fact profile "$profile"
   fact pushed "$(readlink "$roots/pushed")"
-  if command -v systemctl >/dev/null && activating; then fact activating yes; fi
+  # What it remembers of its activations. A host that has never had one has no helper.
+  if [ -x "$roots/helper/bin/bosco" ]; then timeout 10 "$roots/helper/bin/bosco" helper survey; fi
   # What runs is kept, and what is not there needs no question.
   if [ "$current" = "$toplevel" ] || { [ -e "$toplevel" ] && nix-store --check-validity "$toplevel" 2>/dev/null; }; then
     fact has-toplevel yes
+  fi
+  if [ -n "$helper" ] && [ -e "$helper" ] && nix-store --check-validity "$helper" 2>/dev/null; then
+    fact has-helper yes
   fi
   kernel booted-kernel /run/booted-system
   kernel current-kernel /run/current-system
@@ -51,10 +55,13 @@ generations() {
   finish 0
 }
 
-root() { mkdir -p "$roots" && ln -sfn "$toplevel" "$roots/$1"; }
+root() { mkdir -p "$roots" && ln -sfn "$1" "$roots/$2"; }
 
-# From here on the toplevel is kept, there or not yet.
-missing() { root pushed && head -n "$1" | xargs nix-store --check-validity --print-invalid; }
+# From here on toplevel and helper are kept, there or not yet.
+missing() {
+  { [ -z "$toplevel" ] || root "$toplevel" pushed; } && { [ -z "$helper" ] || root "$helper" pushed-helper; } &&
+    head -n "$1" | xargs nix-store --check-validity --print-invalid
+}
 
 # What its own caches have of $2 paths, it fetches from there, in at most $1 seconds; then as above.
 substitute() {
@@ -71,23 +78,17 @@ import() {
   [ "$said" -eq "$1" ]
 }
 
-# In a unit of its own, so that neither a network that restarts nor a session that ends can cut it short. The unit's
-# name lets in one at a time.
-activate() {
-  mkdir -p "$run" && rm -f "$results" || return
-  systemd-run --unit=bosco-activation --description='bosco: activation' --collect --wait --quiet \
-    --service-type=exec --property=RuntimeMaxSec="$limit" --setenv=PATH="$PATH" --setenv=HOME=/root \
-    /bin/sh -c "$activation" bosco-activation "$toplevel" "$run" "$roots" "$results" "$@" && return
-  code=$?
-  # Without results it has not begun: another one is under way, perhaps.
-  [ -e "$results" ] || return "$code"
-  # The wait ends early where the bus is restarted; the unit goes on, at most to its limit.
-  left=$limit
-  while activating && [ "$left" -gt 0 ]; do
-    sleep 1
-    left=$((left - 1))
-  done
+# Mends the path $1 by its archive of $2 bytes: only one that Nix knows, and that nothing which runs needs.
+repair() {
+  known=$(nix-store --query --hash "$1") && running=$(nix-store --query --requisites /run/current-system) || return
+  if printf '%s\n' "$running" | grep -qxF "$1"; then
+    echo "what runs there needs it"
+    return 1
+  fi
+  unshare --mount /bin/sh -c "$mend" mend "$1" "$2" "${known#sha256:}"
 }
+
+dry_activate() { timeout -k 10 "$limit" "$toplevel/bin/switch-to-configuration" dry-activate; }
 
 survey
 while read -r verb arguments; do
@@ -104,16 +105,17 @@ while read -r verb arguments; do
     # What a broken import has left unread must never be taken for a verb.
     [ "$code" = 0 ] || exit 1
     ;;
+  repair)
+    answer 's/^/log /' repair "${arguments% *}" "${arguments#* }"
+    [ "$code" = 0 ] || exit 1
+    ;;
   activate)
-    # shellcheck disable=SC2086 # Steps are words.
-    answer 's/^/log /' activate $arguments
+    # It detaches the activation, follows it, and says what it has to in lines of its own.
+    printf '%s\n' "$arguments" | "$helper/bin/bosco" helper activate
+    finish "$?"
     ;;
-  results)
-    # Of the activation that ended just now.
-    sed 's/^/result /' "$results" && rm -f "$results"
-    tail -c 60000 "$run/activation.log" | sed 's/^/log /'
-    finish 0
-    ;;
+  dry-activate) answer 's/^/log /' dry_activate ;;
+  reboot) answer 's/^/log /' systemctl reboot ;;
   *)
     finish 127
     exit 1

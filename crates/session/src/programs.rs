@@ -1,4 +1,4 @@
-//! Tests of the two shell programs, with stand-ins for what a host has: `nix-store`, `systemd-run` and `systemctl`.
+//! Tests of the shell programs, with stand-ins for what a host has: `nix-store` and the helper.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use bosco_model::StorePath;
 
-use crate::session::{one_command, program};
+use crate::session::{Wanted, one_command, program};
 
 /// The shells that a host can have as /bin/sh, as far as they are here.
 fn shells() -> impl Iterator<Item = &'static [&'static str]> {
@@ -44,9 +44,11 @@ impl Drop for Stubs {
 /// What the session says to `questions`, with `stubs` before everything else in PATH, and its state below `state`.
 fn session(shell: &[&str], stubs: &Path, state: &Path, questions: &[&str]) -> String {
     let toplevel = StorePath::parse(&format!("/nix/store/{}-x", "0".repeat(32))).unwrap();
-    let program = program(Some(&toplevel))
+    let wanted = Wanted { toplevel: Some(&toplevel), helper: None };
+    let program = program(wanted)
+        .replace("/bin/sh -c \"$mend\"", &format!("{} -c \"$mend\"", shell.join(" ")))
         .replace("roots=/nix/var/nix/gcroots/bosco", &format!("roots={}/roots", state.display()))
-        .replace("run=/run/bosco", &format!("run={}/run", state.display()));
+        .replace("helper=''", &format!("helper={}/helper", state.display()));
     converse(shell, stubs, &program, questions)
 }
 
@@ -86,40 +88,35 @@ fn converse(shell: &[&str], stubs: &Path, program: &str, questions: &[&str]) -> 
     said
 }
 
-/// A `systemd-run` that runs the activation at once, and a `systemctl` that knows of none.
-const QUIET: (&str, &str) = ("systemctl", "echo inactive; exit 3");
-
-#[test]
-fn a_log_that_ends_in_the_middle_of_a_line_does_not_swallow_the_end_of_the_answer() {
-    let run = "for last; do :; done; while [ \"$1\" != bosco-activation ]; do shift; done\n\
-               mkdir -p \"$3\"; printf 'one\\nnearly' > \"$3/activation.log\"; echo 'test 0' > \"$5\"";
-    let stubs = Stubs::new("midline", &[("systemd-run", run), QUIET, ("nix-store", "exit 1")]);
-    for shell in shells() {
-        let state = stubs.0.join("state");
-        let said = session(shell, &stubs.0, &state, &["activate test\n", "results\n"]);
-        assert!(said.contains("result test 0\n") && said.contains("log nearly\n"), "{shell:?}: {said}");
-        assert_eq!(said.lines().filter(|line| *line == "done 0").count(), 3, "{shell:?}: {said}");
-    }
+/// Puts a helper where the session looks for it.
+fn helper(state: &Path, text: &str) {
+    let program = state.join("helper/bin/bosco");
+    std::fs::create_dir_all(program.parent().unwrap()).unwrap();
+    std::fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 #[test]
-fn a_unit_that_can_not_be_started_gives_its_reason_and_no_older_results() {
-    let run = "echo 'Unit bosco-activation.service was already loaded.' >&2; exit 1";
-    let stubs = Stubs::new("busy", &[("systemd-run", run), QUIET, ("nix-store", "exit 1")]);
+fn a_request_reaches_the_helper_as_it_is_and_what_it_tells_comes_back() {
+    let stubs = Stubs::new("request", &[("nix-store", "exit 1")]);
+    let request = r#"{"by":"o'x \"$(id)\" `id`","path":"a\\b  c"}"#;
     for shell in shells() {
-        let said = session(shell, &stubs.0, &stubs.0.join("state"), &["activate test\n"]);
+        let state = stubs.0.join("state");
+        helper(&state, "printf 'told %s\\n' \"$(cat)\"; printf 'log %s\\n' \"$*\"; printf nearly; exit 3");
+        let said = session(shell, &stubs.0, &state, &[&format!("activate {request}\n")]);
+        assert!(said.contains(&format!("told {request}\n")), "{shell:?}: {said}");
+        assert!(said.contains("log helper activate\n"), "{shell:?}: {said}");
         assert!(
-            said.contains("log Unit bosco-activation.service was already loaded.\n"),
-            "{shell:?}: {said}"
+            said.ends_with("nearly\ndone 3\n"),
+            "{shell:?}: a line without an end took the end along: {said}"
         );
-        assert!(said.ends_with("done 1\n"), "{shell:?}: {said}");
     }
 }
 
 #[test]
 fn a_store_that_gives_an_error_is_not_one_that_lacks_nothing() {
     let store = "case $1 in --check-validity) echo 'error: disk is full' >&2; exit 1;; esac";
-    let stubs = Stubs::new("full", &[("nix-store", store), QUIET]);
+    let stubs = Stubs::new("full", &[("nix-store", store)]);
     for shell in shells() {
         let question = format!("missing 1\n/nix/store/{}-y\n", "0".repeat(32));
         let said = session(shell, &stubs.0, &stubs.0.join("state"), &[&question]);
@@ -131,12 +128,66 @@ fn a_store_that_gives_an_error_is_not_one_that_lacks_nothing() {
 #[test]
 fn an_import_that_breaks_ends_the_session_so_that_what_is_left_of_it_means_nothing() {
     let store = "case $1 in --serve) echo 'error: bad archive' >&2; exit 1;; esac";
-    let stubs = Stubs::new("broken", &[("nix-store", store), QUIET, ("systemd-run", "touch \"$HOME/ran\"")]);
+    let stubs = Stubs::new("broken", &[("nix-store", store)]);
     for shell in shells() {
-        let import = format!("import 400000\n{}", "activate switch\n".repeat(20_000));
-        let said = session(shell, &stubs.0, &stubs.0.join("state"), &[&import, "activate switch\n"]);
+        let import = format!("import 400000\n{}", "activate {}\n".repeat(20_000));
+        let said = session(shell, &stubs.0, &stubs.0.join("state"), &[&import, "activate {}\n"]);
         assert!(said.contains("nix yes\n") && said.contains("log error: bad archive\n"), "{shell:?}: {said}");
         assert!(said.ends_with("done 1\n"), "{shell:?}: it went on: {said}");
+    }
+}
+
+/// A Nix that knows all paths by the hash `good`, of which what is running is one, restores what it reads, and hashes it
+/// to its text; with them, a namespace that is none.
+const MENDING: [(&str, &str); 4] = [
+    (
+        "nix-store",
+        "case $1 in --query) case $2 in --hash) echo sha256:good;; *) echo /running;; esac;; \
+         --restore) cat > \"$2\";; esac",
+    ),
+    ("nix-hash", "for file; do :; done; cat \"$file\""),
+    ("unshare", "shift; exec \"$@\""),
+    ("mount", "exit 32"),
+];
+
+#[test]
+fn a_damaged_path_is_replaced_by_what_its_hash_says_and_by_nothing_else() {
+    let stubs = Stubs::new("mend", &MENDING);
+    let store = stubs.0.join("store");
+    std::fs::create_dir_all(&store).unwrap();
+    // A `?` in a path means itself.
+    let (path, other) = (store.join("a?"), store.join("ab"));
+    for shell in shells() {
+        for damaged in ["", "bad"] {
+            std::fs::write(&path, damaged).unwrap();
+            std::fs::write(&other, "other").unwrap();
+            let ask = |text: &str| {
+                let question = format!("repair {} 4\n{text}", path.display());
+                session(shell, &stubs.0, &stubs.0.join("state"), &[&question, "generations\n"])
+            };
+            let said = ask("evil");
+            assert!(said.contains("log what was sent is not what Nix"), "{shell:?}: {said}");
+            assert!(said.ends_with("done 1\n"), "{shell:?}: it went on: {said}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), damaged, "{shell:?}");
+            let said = ask("good");
+            assert!(said.trim_end().ends_with("done 0"), "{shell:?}: {said}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "good", "{shell:?}: {said}");
+            let status = std::fs::metadata(&path).unwrap();
+            assert_eq!(status.permissions().mode() & 0o777, 0o444, "{shell:?}");
+            assert_eq!(std::os::unix::fs::MetadataExt::mtime(&status), 1, "{shell:?}");
+            assert_eq!(std::fs::read_to_string(&other).unwrap(), "other", "{shell:?}");
+            assert_eq!(std::fs::read_dir(&store).unwrap().count(), 2, "{shell:?}: something is left over");
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_runs_is_not_mended() {
+    let stubs = Stubs::new("running", &MENDING);
+    for shell in shells() {
+        let said = session(shell, &stubs.0, &stubs.0.join("state"), &["repair /running 4\ngood", "survey\n"]);
+        assert!(said.ends_with("log what runs there needs it\n\ndone 1\n"), "{shell:?}: {said}");
     }
 }
 

@@ -1,0 +1,17 @@
+//! Telling systemd that a service is there.
+
+use std::os::unix::net::UnixDatagram;
+
+/// Says that the service can be asked now, where systemd wants to know (`sd_notify`).
+pub(crate) fn ready() {
+    let Ok(socket) = std::env::var("NOTIFY_SOCKET") else { return };
+    let Ok(from) = UnixDatagram::unbound() else { return };
+    let _ = match socket.strip_prefix('@') {
+        Some(name) => {
+            use std::os::linux::net::SocketAddrExt;
+            std::os::unix::net::SocketAddr::from_abstract_name(name)
+                .and_then(|address| from.send_to_addr(b"READY=1", &address))
+        }
+        None => from.send_to(b"READY=1", socket),
+    };
+}

@@ -1,0 +1,32 @@
+{
+  inputs.nixpkgs.url = "nixpkgs";
+
+  outputs =
+    { self, nixpkgs }:
+    let
+      inherit (nixpkgs) lib;
+      system =
+        kind: letter:
+        lib.nixosSystem {
+          system = "x86_64-linux";
+          specialArgs = { inherit kind letter; };
+          modules = [
+            ./activation.nix
+            ./host.nix
+            ./system.nix
+          ];
+        };
+      hosts = builtins.attrNames (builtins.readDir ./letters);
+      kindOf = name: if lib.hasPrefix "module" name then "module" else "plain";
+      letterOf = name: builtins.readFile (./letters + "/${name}");
+    in
+    {
+      nixosConfigurations = lib.genAttrs hosts (name: system (kindOf name) (letterOf name));
+      systems = lib.genAttrs [ "plain" "module" ] (
+        kind:
+        lib.genAttrs [ "a" "b" "c" "d" "e" "f" ] (
+          letter: (system kind letter).config.system.build.toplevel
+        )
+      );
+    };
+}
