@@ -6,14 +6,14 @@ mod verify;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use bosco_activation::{Before, Needs, Refused, Settings};
 use bosco_model::StorePath;
 
 use crate::places::Places;
-use crate::{loader, units};
+use crate::{generations, loader, units};
 
 pub use room::room;
 use verify::damaged_file;
@@ -68,44 +68,21 @@ fn picture(places: &Places, failed: BTreeSet<String>) -> Result<Before, String> 
         specialisation: specialisation(places, &running),
         running,
         profile: places.store_path(&places.profile()),
-        generation: generation(&places.profile()),
+        generation: generations::present(places),
         failed,
     })
 }
 
-/// The generation that a profile is at.
-fn generation(profile: &Path) -> Option<u32> {
-    let link = fs::read_link(profile).ok()?;
-    number_of(link.file_name()?.to_str()?, profile.file_name()?.to_str()?)
-}
-
-/// The number in the name of a generation's link: `system-12-link`.
-fn number_of(link: &str, profile: &str) -> Option<u32> {
-    link.strip_prefix(profile)?.strip_prefix('-')?.strip_suffix("-link")?.parse().ok()
-}
-
 /// The name under which some system of the host has what runs as a specialisation.
 fn specialisation(places: &Places, running: &StorePath) -> Option<String> {
-    let profile = places.profile();
-    let mut systems = vec![profile.clone(), places.booted_system(), places.gcroots().join("candidate")];
-    let mut generations = generations(&profile);
-    generations.reverse();
-    systems.extend(generations.into_iter().map(|(_, link)| link));
+    let mut systems = vec![places.profile(), places.booted_system(), places.gcroots().join("candidate")];
+    systems
+        .extend(generations::all(places).into_iter().rev().map(|number| generations::link(places, number)));
     systems.iter().find_map(|system| {
         let links = fs::read_dir(system.join("specialisation")).ok()?.flatten();
         let mut names = links.filter(|link| places.store_path(&link.path()).as_ref() == Some(running));
         names.next()?.file_name().into_string().ok()
     })
-}
-
-/// The generations of a profile, oldest first.
-fn generations(profile: &Path) -> Vec<(u32, PathBuf)> {
-    let name = profile.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let Some(Ok(links)) = profile.parent().map(fs::read_dir) else { return Vec::new() };
-    let number = |link: &fs::DirEntry| number_of(link.file_name().to_str()?, name);
-    let mut all: Vec<_> = links.flatten().filter_map(|link| Some((number(&link)?, link.path()))).collect();
-    all.sort();
-    all
 }
 
 /// What a system says of how it wants to be activated. One that says nothing wants what is usual.
@@ -179,6 +156,8 @@ fn lacks(parameters: &str, system_conf: &str, device: bool) -> Vec<&'static str>
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -278,10 +257,6 @@ mod tests {
         machine.link(&three, &one.join("specialisation/tracing"));
         let named = Before { specialisation: Some("tracing".into()), ..expected };
         assert_eq!(picture(places, failed()).unwrap(), named);
-        assert_eq!(number_of("system-1-link", "system"), Some(1));
-        for link in ["system-link", "system-x-link", "system-1", "other-1-link", "system--1-link"] {
-            assert_eq!(number_of(link, "system"), None, "{link}");
-        }
     }
 
     #[test]

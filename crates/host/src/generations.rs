@@ -73,4 +73,12 @@ mod tests {
         assert_eq!(toplevel(&places, 10), Some(parse("b")));
         assert_eq!((of(&places, &parse("a")), of(&places, &parse("c"))), (Some(9), None));
     }
+
+    #[test]
+    fn only_the_links_of_generations_are_generations() {
+        assert_eq!(number("system-1-link"), Some(1));
+        for link in ["system", "system-link", "system--link", "system-1", "other-1-link", "system-1x-link"] {
+            assert_eq!(number(link), None, "{link}");
+        }
+    }
 }

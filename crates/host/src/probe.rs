@@ -115,7 +115,7 @@ fn hold(check: &HealthCheck, stop: &AtomicBool, deadline: Instant) -> Result<(),
 /// One try of a check.
 fn once(kind: &Kind, limit: Duration) -> Result<(), String> {
     match kind {
-        Kind::Unit(unit) => units::is_active_within(unit, limit),
+        Kind::Unit(unit) => units::is_active(unit, limit),
         Kind::Http(url) => http::get(url, limit),
         Kind::Tcp(text) => Authority::parse(text, None)?.connect(limit).map(drop),
         Kind::Command(line) => {

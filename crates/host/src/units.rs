@@ -104,16 +104,11 @@ fn last_of(said: &str, count: usize) -> Vec<String> {
     lines[lines.len().saturating_sub(count)..].to_vec()
 }
 
-/// Whether a unit is active.
+/// Whether a unit is active; systemd may take so long to say.
 ///
 /// # Errors
 /// In words, what it is instead.
-pub fn is_active(unit: &str) -> Result<(), String> {
-    is_active_within(unit, LIMIT)
-}
-
-/// The same, with another limit.
-pub(crate) fn is_active_within(unit: &str, limit: Duration) -> Result<(), String> {
+pub(crate) fn is_active(unit: &str, limit: Duration) -> Result<(), String> {
     activity(unit, &show(unit, &["LoadState", "ActiveState", "SubState"], limit)?)
 }
 
