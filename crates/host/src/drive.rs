@@ -48,7 +48,8 @@ enum Input {
     Asked(Asked),
 }
 
-/// Carries the journal's attempt to its end, having told it of `first`. `begun` is called once it can be followed.
+/// Carries the journal's attempt to its end, having told it of `first`. `begun` is called once it can be followed, by the
+/// socket and by the journal.
 ///
 /// # Errors
 /// In words, where the journal has none, or the socket can't be had.
@@ -71,7 +72,6 @@ pub(crate) fn drive(
             return Err(why);
         }
     }
-    begun();
     // The machine it was in has gone down since.
     journal.boot = this_boot();
     journal.ended = None;
@@ -97,6 +97,9 @@ pub(crate) fn drive(
         Some(event) => attempt.on(event),
         None => attempt,
     };
+    // From here on the journal knows it.
+    let attempt = drive.enter(attempt);
+    begun();
     Ok(drive.run(attempt, &told))
 }
 
@@ -122,8 +125,8 @@ struct Drive {
 }
 
 impl Drive {
-    fn run(mut self, first: Attempt, told: &Receiver<Input>) -> Report {
-        let mut attempt = self.enter(first);
+    fn run(mut self, entered: Attempt, told: &Receiver<Input>) -> Report {
+        let mut attempt = entered;
         loop {
             if let Some(report) = self.report(&attempt) {
                 self.clients.tell_and_close(&Told::Ended { report: Box::new(report.clone()) });
