@@ -5,6 +5,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
+use common::follow::Apply;
 use common::{Said, bosco, state};
 use serde_json::Value;
 use testbed::fleet::{Fleet, sample};
@@ -95,6 +96,38 @@ fn a_path_that_no_cache_of_the_host_has_comes_from_here_with_its_signature() {
         .ssh_ok(&format!("nix --extra-experimental-features nix-command path-info --sigs {large}"))
         .unwrap();
     assert!(signed.contains("somebody-1:"), "{signed}");
+    host.ssh_ok("nix-store --verify --check-contents").unwrap();
+}
+
+#[test]
+fn what_a_host_said_to_have_is_not_collected_before_what_needs_it_has_come() {
+    let lab = Lab::up(&LabSpec::new(1)).unwrap();
+    let fleet = sample(lab.operator(), "plain").unwrap();
+    let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
+    // A cache that takes connections and says nothing: a host that looks there takes its time.
+    host.ssh_ok("systemd-run --quiet --unit hole --socket-property ListenStream=127.0.0.1:9 sleep 1000")
+        .unwrap();
+    let settings = "nix.settings.substituters = [ \"http://127.0.0.1:9\" ];";
+    fleet.write("host1.nix", &format!("{{ networking.hostName = \"host1\"; {settings} }}")).unwrap();
+    bosco(operator, &fleet, &["apply", "--on", "host1"]).exits(0);
+    // It has a path that nothing needs any more, and lacks one that it looks for in its cache.
+    let only_there = "environment.etc.only.text = \"only there\";";
+    fleet
+        .write("host1.nix", &format!("{{ networking.hostName = \"host1\"; {settings} {only_there} }}"))
+        .unwrap();
+    bosco(operator, &fleet, &["apply", "--on", "host1", "--goal", "push"]).exits(0);
+    let path = host.ssh_ok("readlink -f $(readlink /nix/var/nix/gcroots/bosco/pushed)/etc/only").unwrap();
+    let path = path.trim().to_owned();
+    fleet.write("host1.nix", &with_large(&format!("{settings} {only_there}"))).unwrap();
+    build_and_sign(operator, &fleet, &secret_key(operator, "somebody-1"));
+
+    let mut apply = Apply::start(operator, &fleet, &["--on", "host1"]);
+    apply.until_fetching("host1");
+    host.ssh_ok("nix-collect-garbage").unwrap();
+    assert!(host.root().join(path.trim_start_matches('/')).exists(), "{path} was collected");
+    host.ssh_ok("systemctl stop hole.socket; systemctl stop hole.service").unwrap();
+    apply.ends().exits(0);
+    assert_eq!(host.ssh_ok("cat /etc/only").unwrap(), "only there");
     host.ssh_ok("nix-store --verify --check-contents").unwrap();
 }
 

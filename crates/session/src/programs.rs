@@ -125,6 +125,56 @@ fn a_store_that_gives_an_error_is_not_one_that_lacks_nothing() {
     }
 }
 
+/// What a Nix is asked for in its serve protocol that is to hold paths.
+fn locking(paths: &[String]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for number in [0x390c_9deb_u64, 0x205, 1, 1, 0, paths.len() as u64] {
+        bytes.extend(number.to_le_bytes());
+    }
+    for path in paths {
+        bytes.extend((path.len() as u64).to_le_bytes());
+        bytes.extend(path.as_bytes());
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+    }
+    bytes
+}
+
+#[test]
+fn what_is_asked_about_is_held_before_the_answer_and_until_the_session_ends() {
+    // Of every length modulo 8, of one and of two bytes, and of a number that has two.
+    let paths: Vec<String> =
+        (0..300).map(|n| format!("/nix/store/{}-{}", "0".repeat(32), "y".repeat(1 + n % 211))).collect();
+    let expected = locking(&paths);
+    let stubs = Stubs::new("held", &[]);
+    let state = stubs.0.join("state");
+    let (asked, ended) = (state.join("asked"), state.join("ended"));
+    let store = format!(
+        "case $1 in
+         --serve) sleep 0.3; head -c {} > {asked}; printf 123456781234567812345678; cat > /dev/null; echo > {ended};;
+         --check-validity) [ -e {asked} ] && [ ! -e {ended} ] && echo /nix/store/held;;
+         esac",
+        expected.len(),
+        asked = asked.display(),
+        ended = ended.display(),
+    );
+    let program = stubs.0.join("nix-store");
+    std::fs::write(&program, format!("#!/bin/sh\n{store}\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let question = format!("missing {}\n{}\n", paths.len(), paths.join("\n"));
+    for shell in shells() {
+        let _ = std::fs::remove_dir_all(&state);
+        std::fs::create_dir_all(&state).unwrap();
+        let said = session(shell, &stubs.0, &state, &[&question, "generations\n"]);
+        assert!(said.contains("path /nix/store/held\n"), "{shell:?}: it did not wait: {said}");
+        assert!(std::fs::read(&asked).unwrap() == expected, "{shell:?}: it asked for something else");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !ended.exists() {
+            assert!(std::time::Instant::now() < deadline, "{shell:?}: it is held for ever");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
 #[test]
 fn an_import_that_breaks_ends_the_session_so_that_what_is_left_of_it_means_nothing() {
     let store = "case $1 in --serve) echo 'error: bad archive' >&2; exit 1;; esac";

@@ -1,6 +1,7 @@
 # The host's side of a push. It answers what the host is before anything is asked, and ends with the connection.
 # The variables `toplevel`, `helper`, `limit` and `mend` stand before it.
 roots=/nix/var/nix/gcroots/bosco
+held=
 
 # What only a boot can bring in, of the system $2. A container has none of it.
 kernel() {
@@ -57,18 +58,57 @@ generations() {
 
 root() { mkdir -p "$roots" && ln -sfn "$1" "$roots/$2"; }
 
+# Opens what holds paths: 5 is open until this program ends, however it does, and 6 tells when they are held.
+open_hold() {
+  [ -z "$held" ] || return
+  place=$(mktemp -d) || return
+  if mkfifo "$place/hold" "$place/ready"; then
+    exec 5<>"$place/hold" 6<>"$place/ready"
+    held=/proc/$$/fd/5
+  fi
+  rm -rf "$place"
+}
+
+# In Nix's serve protocol: a greeting for its version 2.5, and the question which of the $1 paths in $paths are valid. Its
+# lock keeps them, there or not yet, from being collected for as long as whoever was asked lives.
+locking() {
+  six='\000\000\000\000\000\000'
+  count="\\$(printf %03o $(($1 % 256)))\\$(printf %03o $(($1 / 256)))$six"
+  # shellcheck disable=SC2059 # They are formats. The lock is 1, the 0 forbids to substitute.
+  printf "\353\235\014\071\000\000\000\000\005\002$six\001\000$six\001\000$six\000\000$six$count"
+  # It writes 1 for 0, which not every awk can write.
+  printf '%s\n' "$paths" | LC_ALL=C awk '{
+    bytes = length($0)
+    zeros = "\001\001\001\001\001\001\001"
+    printf "%c%s%s%s", bytes, zeros, $0, substr(zeros, 1, (8 - bytes % 8) % 8)
+  }' | tr '\001' '\000'
+}
+
+# Has a Nix hold the $1 paths in $paths, whose input stays open as long as this program: what is said to be there must not
+# be collected before what needs it has come. They are held when the head of its answer is there. Where that can't be
+# had, it is as it would be without.
+hold() {
+  open_hold
+  [ -n "$held" ] || return
+  { { locking "$1" && exec cat "$held"; } | nix-store --serve --write | { head -c 24 && echo >&6; exec cat 6>&-; }; } \
+    5>&- </dev/null >/dev/null 2>&1 &
+  timeout 60 head -n 1 <&6 >/dev/null
+}
+
+invalid() { xargs nix-store --check-validity --print-invalid; }
+
 # From here on toplevel and helper are kept, there or not yet.
 missing() {
   { [ -z "$toplevel" ] || root "$toplevel" pushed; } && { [ -z "$helper" ] || root "$helper" pushed-helper; } &&
-    head -n "$1" | xargs nix-store --check-validity --print-invalid
+    printf '%s\n' "$paths" | invalid
 }
 
-# What its own caches have of $2 paths, it fetches from there, in at most $1 seconds; then as above.
+# What its own caches have of $2 paths that were asked for before, it fetches from there, in at most $1 seconds; then as above.
 substitute() {
   paths=$(head -n "$2")
   printf '%s\n' "$paths" | timeout -k 10 "$1" xargs nix-store --realise --ignore-unknown --keep-going --option connect-timeout 5 \
     --option stalled-download-timeout 30 --option download-attempts 2 >/dev/null 2>&1
-  printf '%s\n' "$paths" | missing "$2"
+  printf '%s\n' "$paths" | invalid
 }
 
 # Takes paths, in Nix's serve protocol. The end is a command that it does not know: it ends with an error then, having
@@ -95,7 +135,12 @@ while read -r verb arguments; do
   case $verb in
   survey) survey ;;
   generations) generations ;;
-  missing) answer 's#^/nix/store/#path &#;t;s/^/log /' missing "$arguments" ;;
+  missing)
+    paths=$(head -n "$arguments")
+    # Not within the answer, whose end it would hold up: a shell keeps copies of what it redirects.
+    hold "$arguments"
+    answer 's#^/nix/store/#path &#;t;s/^/log /' missing
+    ;;
   substitute)
     # shellcheck disable=SC2086 # Two numbers.
     answer 's#^/nix/store/#path &#;t;s/^/log /' substitute $arguments

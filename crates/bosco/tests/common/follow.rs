@@ -61,6 +61,14 @@ impl Apply {
         });
     }
 
+    /// Waits until a host looks in its own caches for what it lacks.
+    #[track_caller]
+    pub fn until_fetching(&mut self, host: &str) {
+        self.until(&format!("{host} looking in its caches"), |event| {
+            event["event"] == "fetching" && event["host"] == host
+        });
+    }
+
     /// Waits until some of what a host lacks is on its way, and not all of it.
     #[track_caller]
     pub fn until_half_copied(&mut self, host: &str) {
