@@ -55,7 +55,7 @@ impl Refusal {
                 "set `nixpkgs.hostPlatform` of this host, or its `deployment.targetHost`"
             }
             Self::Changed => "somebody else deployed to it; apply again if yours is the one that should run",
-            Self::Activating { .. } => "apply again when it has ended; `bosco status` shows how it stands",
+            Self::Activating { .. } => "try again when it has ended; `bosco status` shows how it stands",
         }
     }
 }

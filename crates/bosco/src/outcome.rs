@@ -117,6 +117,9 @@ impl Outcome {
             Self::Refused { hint, .. } | Self::Reverted { hint, .. } | Self::Inconclusive { hint, .. } => {
                 Some(hint)
             }
+            Self::WentBack { .. } => {
+                Some("the fleet still says another system, which the next apply brings: mend it first")
+            }
             Self::Interrupted { stage: Stage::Activate } => Some("`bosco status` says how it ended"),
             _ => None,
         }
@@ -213,7 +216,7 @@ impl Outcome {
             Ending::Reverted { cause } => Self::Reverted {
                 reason: format!("{cause}; {}", runs(report)),
                 hint: format!(
-                    "mend it and apply again, or try the same once more with `--again`; what was migrated stays so. Its log is {} there",
+                    "mend it and apply again, or try the same once more with `--again`. Data that its services have migrated is not migrated back. Its log is {} there",
                     report.log
                 ),
                 log: shown(cause, log),
@@ -227,7 +230,11 @@ impl Outcome {
             },
             Ending::Refused { why } => Self::Refused {
                 reason: why.to_string(),
-                hint: format!("{}. Its log is {} there", remedy(why), report.log),
+                // What was refused at once has none.
+                hint: match why {
+                    Refused::Quarantined { .. } => remedy(why).to_owned(),
+                    _ => format!("{}. Its log is {} there", remedy(why), report.log),
+                },
             },
         }
     }

@@ -126,6 +126,14 @@ fn a_system_that_makes_its_host_unwell_is_taken_back_with_what_it_said() {
                         };";
             unwell(case, unit, &["broken.service has failed", "broken.service: out of ducks"]);
         }),
+        ("service-that-is-started-again-and-again", |case| {
+            let unit = "systemd.services.looping = {
+                          wantedBy = [ \"multi-user.target\" ];
+                          serviceConfig = { Restart = \"always\"; RestartSec = \"100ms\"; };
+                          script = \"sleep 1; echo can not bind; exit 1\";
+                        };";
+            unwell(case, unit, &["looping.service has failed", "can not bind"]);
+        }),
         ("check-that-never-holds", |case| {
             let check = "environment.etc.fresh.text = \"\"; deployment.healthChecks.ready = {
                            command = \"echo not ready; ! test -e /etc/fresh\"; retries = 2; interval = 1; timeout = 2;

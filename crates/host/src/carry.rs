@@ -365,7 +365,7 @@ fn survey(places: &Places) -> Result<(), String> {
         say("unprotected", missing);
     }
     for one in &journal.quarantine {
-        say("quarantined", one.toplevel.as_str());
+        say("quarantined", &format!("{} {}", one.toplevel, one.why));
     }
     Ok(())
 }

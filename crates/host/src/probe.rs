@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use bosco_activation::{Complaint, HealthCheck, Kind, Settings};
 
 use crate::run::{program, run};
-use crate::units;
+use crate::units::{self, Running};
 
 use address::Authority;
 
+/// How long a service that was only just started has to run.
+const SETTLED: Duration = Duration::from_secs(3);
 /// How much is told of a failed unit's log, in lines.
 const LINES: usize = 10;
 /// Of how many failed units the log is told. Where more have failed, one reason is behind most of them.
@@ -39,8 +41,46 @@ pub fn complaints(
 ) -> Vec<Complaint> {
     let checks = failed_checks(settings, stop, deadline);
     let mut all = failed_units(before, stop, deadline);
+    if all.is_empty() && checks.is_empty() {
+        all = restless(before, stop, deadline);
+    }
     all.extend(checks);
     all
+}
+
+/// Services that were only just started have to run for a while: what ends at once and is started again looks well half of
+/// the time. Nothing is waited for where none is that young.
+fn restless(before: &BTreeSet<String>, stop: &AtomicBool, deadline: Instant) -> Vec<Complaint> {
+    let left = || deadline.saturating_duration_since(Instant::now()).clamp(LEAST, UNITS);
+    let young = |running: &Running| SETTLED.checked_sub(age(running)).is_some_and(|left| !left.is_zero());
+    let Ok(first) = units::running(left()) else { return Vec::new() };
+    let Some(wait) = first.iter().filter(|one| young(one)).map(|one| SETTLED.saturating_sub(age(one))).max()
+    else {
+        return Vec::new();
+    };
+    if !pause(wait, stop, deadline) {
+        return Vec::new();
+    }
+    let mut all = failed_units(before, stop, deadline);
+    let again =
+        units::running(left()).unwrap_or_default().into_iter().filter(|now| now.restarts > 0 && young(now));
+    for Running { unit, .. } in again {
+        let told = all
+            .iter()
+            .any(|complaint| matches!(complaint, Complaint::Unit { unit: one, .. } if *one == unit));
+        if !told && !before.contains(&unit) {
+            all.push(Complaint::Unit { log: units::last_lines(&unit, LINES), unit });
+        }
+    }
+    all
+}
+
+/// For how long a service has run.
+fn age(running: &Running) -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let now =
+        Duration::new(now.tv_sec.try_into().unwrap_or_default(), now.tv_nsec.try_into().unwrap_or_default());
+    now.saturating_sub(Duration::from_micros(running.since))
 }
 
 fn failed_checks(settings: &Settings, stop: &AtomicBool, deadline: Instant) -> Vec<Complaint> {

@@ -36,6 +36,51 @@ pub(crate) fn failed_within(limit: Duration) -> Result<BTreeSet<String>, String>
     Ok(parse_failed(&said))
 }
 
+/// A service that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Running {
+    pub(crate) unit: String,
+    /// Since when, in microseconds of the machine's uptime.
+    pub(crate) since: u64,
+    /// How often systemd has started it again.
+    pub(crate) restarts: u32,
+}
+
+/// All services that run, but for those that come and go with a session.
+///
+/// # Errors
+/// In words, where systemd does not say.
+pub(crate) fn running(limit: Duration) -> Result<Vec<Running>, String> {
+    let list =
+        ["list-units", "--type=service", "--state=running", "--full", "--plain", "--no-legend", "--no-pager"];
+    let said = succeed(program("systemctl").args(list), limit)?;
+    let names: Vec<&str> =
+        said.lines().filter_map(|line| line.split_whitespace().next()).filter(|name| stays(name)).collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut show = program("systemctl");
+    show.args(["show", "--property=Id,NRestarts,ActiveEnterTimestampMonotonic", "--"]).args(names);
+    Ok(parse_running(&succeed(&mut show, limit)?))
+}
+
+/// Whether a service is one that stays: not bosco's own, nor started for a session or by who asks for something.
+fn stays(unit: &str) -> bool {
+    const PASSING: [&str; 6] = ["bosco-", "user@", "sshd@", "ssh@", "run-", "systemd-"];
+    !PASSING.iter().any(|prefix| unit.starts_with(prefix))
+}
+
+/// The services in what `systemctl show` says: a paragraph each.
+fn parse_running(said: &str) -> Vec<Running> {
+    let service = |paragraph: &str| {
+        let unit = property(paragraph, "Id")?.to_owned();
+        let since = property(paragraph, "ActiveEnterTimestampMonotonic")?.parse().ok()?;
+        let restarts = property(paragraph, "NRestarts")?.parse().ok()?;
+        Some(Running { unit, since, restarts })
+    };
+    said.split("\n\n").filter_map(service).collect()
+}
+
 /// The failed units in what `systemctl list-units` says: name, load, active and sub state, description.
 fn parse_failed(said: &str) -> BTreeSet<String> {
     said.lines().filter_map(failed_in_line).map(str::to_owned).collect()
@@ -85,7 +130,8 @@ pub fn last_lines(unit: &str, count: usize) -> Vec<String> {
         })
         .map(|said| last_of(&said, count))
         .unwrap_or_default();
-    if !of_run.is_empty() {
+    // A run that has only just begun has nothing to tell of how the one before it ended.
+    if of_run.len() > 2 {
         return of_run;
     }
     let of_unit = format!("--unit={unit}");

@@ -1,6 +1,6 @@
 //! What a host says of itself.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,8 +36,8 @@ pub struct Observed {
     pub activity: Option<Activity>,
     /// What it lacks to come back by itself from a boot that panics or hangs, in words.
     pub unprotected: Vec<String>,
-    /// Systems that failed there by their own fault.
-    pub quarantined: BTreeSet<StorePath>,
+    /// Systems that failed there by their own fault, with what they did.
+    pub quarantined: BTreeMap<StorePath, String>,
     /// Whether the toplevel that was asked for is in its store.
     pub has_toplevel: bool,
     /// Whether the helper that was asked for is in its store.
@@ -50,7 +50,7 @@ pub struct Observed {
     pub free: Option<u64>,
 }
 
-/// Kernel, initrd and modules of a system: where they differ from what was booted, only a reboot brings them in.
+/// Kernel, initrd, modules and kernel parameters of a system: where they differ from what was booted, only a reboot brings them in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Kernel(pub Vec<String>);

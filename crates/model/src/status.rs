@@ -87,7 +87,7 @@ impl State {
             Self::BootPending
         } else if last == Some(ActivityStage::Reverted) {
             Self::Reverted
-        } else if observed.quarantined.contains(should) {
+        } else if observed.quarantined.contains_key(should) {
             Self::Quarantined
         } else if matches!(last, Some(ActivityStage::Inconclusive | ActivityStage::Open)) {
             Self::Inconclusive
@@ -206,7 +206,8 @@ mod tests {
             let other = Observed { activity: Some(activity(OLD, stage)), ..observed(OLD, OLD) };
             assert_eq!(State::of(&path(NEW), &other), State::Pending, "that was another system");
         }
-        let seen = Observed { quarantined: [path(NEW)].into(), ..observed(OLD, OLD) };
+        let seen =
+            Observed { quarantined: [(path(NEW), "it failed".to_owned())].into(), ..observed(OLD, OLD) };
         assert_eq!(State::of(&path(NEW), &seen), State::Quarantined);
     }
 

@@ -49,7 +49,8 @@ pub(crate) fn observe(observed: &mut Observed, key: &str, value: &str) {
         "activity" => observed.activity = serde_json::from_str(value).ok(),
         "unprotected" if observed.unprotected.len() < 10 => observed.unprotected.push(value.to_owned()),
         "quarantined" if observed.quarantined.len() < MAX_QUARANTINED => {
-            observed.quarantined.extend(path());
+            let (path, why) = value.split_once(' ').unwrap_or((value, ""));
+            observed.quarantined.extend(StorePath::parse(path).ok().map(|path| (path, why.to_owned())));
         }
         "pushed" => observed.pushed = path(),
         "activating" => observed.activating = true,
@@ -83,8 +84,8 @@ fn machine(uname: &str) -> String {
 }
 
 fn part(kernel: &mut Kernel, value: &str) {
-    // Three parts are asked for; more are not kept.
-    if kernel.0.len() < 3 {
+    // Four parts are asked for; more are not kept.
+    if kernel.0.len() < 4 {
         kernel.0.push(value.to_owned());
     }
 }

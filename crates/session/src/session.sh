@@ -8,6 +8,7 @@ kernel() {
   for part in kernel initrd kernel-modules; do
     [ ! -e "$2/$part" ] || fact "$1" "$(readlink -f "$2/$part")"
   done
+  [ ! -e "$2/kernel-params" ] || fact "$1" "$(head -c 4096 "$2/kernel-params" | tr '\n' ' ')"
 }
 
 survey() {

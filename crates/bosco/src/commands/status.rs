@@ -1,6 +1,6 @@
 //! `bosco status`.
 
-use bosco_model::{Activity, Declaration, Selector, State, Status};
+use bosco_model::{Activity, Declaration, Selector, State, Status, StorePath};
 use bosco_session::Wanted;
 
 use crate::cli::Cli;
@@ -75,7 +75,7 @@ async fn ask(context: Context, reach: Reach, chosen: Chosen) -> Option<Answer> {
         Ok((session, observed)) => {
             session.close().await;
             let state = State::of(&toplevel, &observed);
-            (state, reason(state, &observed), Some(observed), None)
+            (state, reason(state, &toplevel, &observed), Some(observed), None)
         }
         Err(Outcome::LocalOnly) => (State::LocalOnly, None, None, None),
         Err(trouble) => {
@@ -89,7 +89,7 @@ async fn ask(context: Context, reach: Reach, chosen: Chosen) -> Option<Answer> {
 }
 
 /// What a state leaves to be said.
-fn reason(state: State, observed: &bosco_model::Observed) -> Option<String> {
+fn reason(state: State, should: &StorePath, observed: &bosco_model::Observed) -> Option<String> {
     let last = |words: fn(&Activity) -> String, else_: &str| {
         observed.activity.as_ref().map_or_else(|| else_.to_owned(), words)
     };
@@ -97,14 +97,19 @@ fn reason(state: State, observed: &bosco_model::Observed) -> Option<String> {
         State::Unfit => observed.unfit().map(|unfit| unfit.to_string()),
         State::NotCommitted => Some("it runs it, but will boot another system".into()),
         State::BootPending => Some(format!("it runs it from the next boot on{}", unprotected(observed))),
-        State::RebootNeeded => {
-            Some(format!("its kernel, initrd or modules are older{}", unprotected(observed)))
-        }
+        State::RebootNeeded => Some(format!(
+            "its kernel, initrd, modules or kernel parameters are older{}",
+            unprotected(observed)
+        )),
         State::Updating => {
             Some(last(|last| format!("by {}: {}", last.by, last.words), "an activation is under way"))
         }
-        State::Reverted | State::Inconclusive => Some(last(|last| last.words.clone(), "it was taken back")),
-        State::Quarantined => Some("it has failed there; `bosco apply --again` tries it again".into()),
+        State::Reverted | State::Inconclusive => Some(last(cause, "it was taken back")),
+        State::Quarantined => {
+            let why = observed.quarantined.get(should);
+            let why = why.filter(|why| !why.is_empty()).map_or("it has failed there", String::as_str);
+            Some(format!("{why}; `bosco apply --again` tries it again"))
+        }
         State::UpToDate
         | State::Pending
         | State::Offline
@@ -120,4 +125,10 @@ fn unprotected(observed: &bosco_model::Observed) -> String {
         return String::new();
     }
     format!("; unprotected, should that boot panic or hang: {}", observed.unprotected.join(", "))
+}
+
+/// Why an activation was taken back; that it was is its state.
+fn cause(last: &Activity) -> String {
+    let words = last.words.strip_prefix("reverted: ").or(last.words.strip_prefix("inconclusive: "));
+    format!("{}; its log is {} there", words.unwrap_or(&last.words), last.log)
 }
