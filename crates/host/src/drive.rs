@@ -299,13 +299,16 @@ impl Drive {
     fn end_effect(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let until = Instant::now() + LET_GO;
+        // One that has just told what came of it ends at once.
+        let mut pause = Duration::from_micros(100);
         while let Some(worker) = self.worker.take_if(|worker| !worker.is_finished()) {
             leftover::end();
             if Instant::now() >= until {
                 self.hands.note("bosco: what was at work does not end; going on without it");
                 return;
             }
-            thread::sleep(LET_GO / 500);
+            thread::sleep(pause);
+            pause = (pause * 2).min(LET_GO / 500);
             self.worker = Some(worker);
         }
         leftover::end();
