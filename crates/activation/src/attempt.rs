@@ -134,6 +134,50 @@ impl Attempt {
         )
     }
 
+    /// Whether its effect has limits of its own, and must not be cut short half-way by the activation's.
+    #[must_use]
+    pub fn ends_by_itself(&self) -> bool {
+        matches!(
+            self.state,
+            State::PreparingEntry | State::SettingProfile | State::InstallingBoot | State::Reverting
+        )
+    }
+
+    /// Whether the activation's own time is over for it: what changes the default, goes back or is decided takes as long as
+    /// that takes.
+    #[must_use]
+    pub fn is_past_its_time(&self) -> bool {
+        self.ends_by_itself()
+            || matches!(self.state, State::Retesting { .. } | State::Rebooting { .. } | State::Closing { .. })
+    }
+
+    /// Whether its effect may begin only once the state is on the disk. The way back must not depend on a disk with room.
+    #[must_use]
+    pub fn must_be_kept(&self) -> bool {
+        !matches!(
+            self.state,
+            State::Proving { .. }
+                | State::Reverting
+                | State::Retesting { .. }
+                | State::Rebooting { into: Into::Old }
+                | State::Closing { .. }
+                | State::Ended { .. }
+        )
+    }
+
+    /// Whether a fresh connection can still follow, though it is not waited for any more.
+    #[must_use]
+    pub fn can_be_followed(&self) -> bool {
+        matches!(
+            self.state,
+            State::Proving { .. }
+                | State::SettingProfile
+                | State::InstallingBoot
+                | State::Retesting { .. }
+                | State::Closing { .. }
+        )
+    }
+
     /// The attempt as it is after an event. One that means nothing in its state changes nothing.
     #[must_use]
     pub fn on(mut self, event: Event) -> Self {

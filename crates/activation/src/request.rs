@@ -74,6 +74,15 @@ impl Settings {
     /// The longest that anybody may ask the host to wait.
     const LONGEST: u64 = 24 * 3600;
 
+    /// What can be asked of an old system too, which says this of itself: a check that it does not declare says nothing about
+    /// it.
+    #[must_use]
+    pub fn asked_of(&self, old: &Self) -> Self {
+        let mut asked = self.clone();
+        asked.health_checks.retain(|name, check| old.health_checks.get(name) == Some(check));
+        asked
+    }
+
     /// How long an activation may take.
     #[must_use]
     pub fn activation(&self) -> Duration {
@@ -141,6 +150,21 @@ mod tests {
         assert_eq!(web.kind, Kind::Http("http://127.0.0.1:80/".into()));
         assert_eq!((web.timeout, web.interval, web.retries), (5, 1, 5));
         assert_eq!(serde_json::from_str::<Settings>("{}").unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn an_old_system_is_asked_only_what_it_declares_in_the_same_way() {
+        let check =
+            |retries| HealthCheck { kind: Kind::Unit("x.service".into()), timeout: 5, interval: 1, retries };
+        let of = |checks: &[(&str, u32)]| Settings {
+            health_checks: checks
+                .iter()
+                .map(|(name, retries)| ((*name).to_owned(), check(*retries)))
+                .collect(),
+            ..Settings::default()
+        };
+        let asked = of(&[("same", 1), ("other", 1), ("new", 1)]).asked_of(&of(&[("same", 1), ("other", 2)]));
+        assert_eq!(asked.health_checks.keys().collect::<Vec<_>>(), ["same"]);
     }
 
     #[test]

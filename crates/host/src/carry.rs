@@ -261,18 +261,7 @@ pub fn guard(places: &Places, id: &str, limit: Duration) -> Result<(), String> {
         if !is_open(&journal) {
             return Ok(());
         }
-        let goes_back = journal.open().is_some_and(|attempt| {
-            matches!(
-                attempt.state,
-                State::PreparingEntry
-                    | State::SettingProfile
-                    | State::InstallingBoot
-                    | State::Reverting
-                    | State::Retesting { .. }
-                    | State::Rebooting { .. }
-                    | State::Closing { .. }
-            )
-        });
+        let goes_back = journal.open().is_some_and(Attempt::is_past_its_time);
         if goes_back && left != BACK {
             left = BACK;
             continue;

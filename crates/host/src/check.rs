@@ -15,10 +15,10 @@ use bosco_model::StorePath;
 use crate::places::Places;
 use crate::{generations, loader, units};
 
-pub use room::room;
+pub(crate) use room::room;
 use verify::damaged_file;
 pub(crate) use verify::{closure, sync};
-pub use verify::{sync_store, verify_new};
+pub(crate) use verify::{sync_store, verify_new};
 
 /// The longest settings of a system, in bytes.
 const LONGEST_SETTINGS: u64 = 1024 * 1024;
@@ -29,13 +29,13 @@ const BOOT_UNIT: &str = "etc/systemd/system/bosco-boot.service";
 
 /// Whether something is a NixOS system that can be activated.
 #[must_use]
-pub fn is_system(candidate: &Path) -> bool {
+pub(crate) fn is_system(candidate: &Path) -> bool {
     ["bin/switch-to-configuration", "init", "etc"].iter().all(|part| candidate.join(part).exists())
 }
 
 /// What only a boot can bring in of the candidate.
 #[must_use]
-pub fn needs(places: &Places, candidate: &Path) -> Needs {
+pub(crate) fn needs(places: &Places, candidate: &Path) -> Needs {
     let text = |system: &Path, file: &str| fs::read(system.join(file)).ok();
     let differs = |system: &Path, file| text(candidate, file) != text(system, file);
     if differs(&places.current_system(), "init-interface-version") {
@@ -55,7 +55,7 @@ pub fn needs(places: &Places, candidate: &Path) -> Needs {
 ///
 /// # Errors
 /// In words, where it is not known what runs, or which units have failed.
-pub fn before(places: &Places) -> Result<Before, String> {
+pub(crate) fn before(places: &Places) -> Result<Before, String> {
     picture(places, units::failed()?)
 }
 
@@ -89,7 +89,7 @@ fn specialisation(places: &Places, running: &StorePath) -> Option<String> {
 ///
 /// # Errors
 /// In words, with the file's name, where it can't be read.
-pub fn settings(candidate: &Path) -> Result<Settings, String> {
+pub(crate) fn settings(candidate: &Path) -> Result<Settings, String> {
     let path = candidate.join(SETTINGS);
     let wrong = |why: String| format!("{} can't be read: {why}", path.display());
     let file = match File::open(&path) {
@@ -112,13 +112,13 @@ pub(crate) fn damaged_settings(candidate: &Path, limit: Duration) -> Option<Refu
 
 /// Whether the candidate goes on with its attempt by itself after a boot, and can be booted once.
 #[must_use]
-pub fn proves_boot(places: &Places, candidate: &Path) -> bool {
+pub(crate) fn proves_boot(places: &Places, candidate: &Path) -> bool {
     fs::symlink_metadata(candidate.join(BOOT_UNIT)).is_ok() && loader::can_boot_once(places)
 }
 
 /// What is missing for the machine to come back by itself from a boot of the candidate that panics or hangs, in words.
 #[must_use]
-pub fn unprotected(candidate: &Path) -> Vec<&'static str> {
+pub(crate) fn unprotected(candidate: &Path) -> Vec<&'static str> {
     let read = |file: &str| fs::read_to_string(candidate.join(file)).unwrap_or_default();
     let device = ["/dev/watchdog", "/dev/watchdog0"].iter().any(|path| Path::new(path).exists());
     lacks(&read("kernel-params"), &read("etc/systemd/system.conf"), device)

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bosco_activation::{
-    Attempt, Cause, Effect, Event, Found, Into, Journal, Needs, Refused, Report, Settings, State, Told,
+    Attempt, Cause, Effect, Event, Found, Journal, Needs, Refused, Report, Settings, State, Told,
 };
 
 use crate::generations;
@@ -128,7 +128,7 @@ impl Drive {
     fn run(mut self, entered: Attempt, told: &Receiver<Input>) -> Report {
         let mut attempt = entered;
         loop {
-            if let Some(report) = self.report(&attempt) {
+            if let Some(report) = report(&self.places, &attempt) {
                 self.clients.tell_and_close(&Told::Ended { report: Box::new(report.clone()) });
                 return report;
             }
@@ -191,15 +191,7 @@ impl Drive {
             }
             Question::Confirm { .. } if !attempt.wants_connection() => {
                 // Confirmed by another one, or nothing is to be confirmed any more: it may follow to the end.
-                let over = matches!(
-                    attempt.state,
-                    State::SettingProfile
-                        | State::InstallingBoot
-                        | State::Closing { .. }
-                        | State::Proving { .. }
-                        | State::Retesting { .. }
-                );
-                if over {
+                if attempt.can_be_followed() {
                     self.clients.add(client);
                 } else {
                     client.tell(&Told::Early);
@@ -329,10 +321,7 @@ impl Drive {
                 self.overdue = Some(now + RETEST + CLOSE);
             }
             State::Rebooting { .. } => self.overdue = Some(now + GO_DOWN),
-            // Each of its parts has a limit of its own, and none is to be cut short half-way.
-            State::PreparingEntry | State::SettingProfile | State::InstallingBoot | State::Reverting => {
-                self.overdue = None;
-            }
+            _ if attempt.ends_by_itself() => self.overdue = None,
             State::Closing { .. } => self.overdue = Some(now + CLOSE),
             _ => {}
         }
@@ -346,19 +335,7 @@ impl Drive {
         }
         let Err(why) = self.memory.save(&self.journal) else { return attempt };
         self.hands.note(&format!("bosco: {why}"));
-        let must = matches!(
-            attempt.state,
-            State::Checking
-                | State::Rooting
-                | State::Syncing
-                | State::Arming
-                | State::Switching
-                | State::PreparingEntry
-                | State::SettingProfile
-                | State::InstallingBoot
-                | State::Rebooting { into: Into::Candidate | Into::Committed { .. } }
-        );
-        if !must {
+        if !attempt.must_be_kept() {
             return attempt;
         }
         let doing = attempt.effect().unwrap_or(Effect::Check);
@@ -366,10 +343,6 @@ impl Drive {
         self.journal.attempt = Some(next.clone());
         let _ = self.memory.save(&self.journal);
         next
-    }
-
-    fn report(&self, attempt: &Attempt) -> Option<Report> {
-        report(&self.places, attempt)
     }
 }
 

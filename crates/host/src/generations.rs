@@ -12,26 +12,26 @@ const NAME: &str = "system";
 
 /// The link of a generation, there or not.
 #[must_use]
-pub fn link(places: &Places, number: u32) -> PathBuf {
+pub(crate) fn link(places: &Places, number: u32) -> PathBuf {
     places.profile().with_file_name(format!("{NAME}-{number}-link"))
 }
 
 /// The system of a generation, if it is there.
 #[must_use]
-pub fn toplevel(places: &Places, number: u32) -> Option<StorePath> {
+pub(crate) fn toplevel(places: &Places, number: u32) -> Option<StorePath> {
     places.store_path(&link(places, number))
 }
 
 /// The generation that the profile names.
 #[must_use]
-pub fn present(places: &Places) -> Option<u32> {
+pub(crate) fn present(places: &Places) -> Option<u32> {
     let target = fs::read_link(places.profile()).ok()?;
     number(target.file_name()?.to_str()?)
 }
 
 /// All that are there, the oldest first.
 #[must_use]
-pub fn all(places: &Places) -> Vec<u32> {
+pub(crate) fn all(places: &Places) -> Vec<u32> {
     let folder = places.profile().with_file_name("");
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut numbers: Vec<u32> = entries.filter_map(|entry| number(entry.file_name().to_str()?)).collect();
@@ -41,7 +41,7 @@ pub fn all(places: &Places) -> Vec<u32> {
 
 /// The generation that is a system: the profile's own where it is that one, or else the newest.
 #[must_use]
-pub fn of(places: &Places, system: &StorePath) -> Option<u32> {
+pub(crate) fn of(places: &Places, system: &StorePath) -> Option<u32> {
     let is = |number: &u32| toplevel(places, *number).as_ref() == Some(system);
     present(places).filter(is).or_else(|| all(places).into_iter().rev().find(is))
 }

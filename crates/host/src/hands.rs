@@ -40,7 +40,7 @@ const NOT_BEGUN: [i32; 2] = [1, 11];
 
 /// What carries effects out.
 #[derive(Debug, Clone)]
-pub struct Hands {
+pub(crate) struct Hands {
     places: Places,
     /// The log of the attempt.
     log: PathBuf,
@@ -51,19 +51,19 @@ pub struct Hands {
 impl Hands {
     /// Hands for an attempt.
     #[must_use]
-    pub fn new(places: Places, id: &str) -> Self {
+    pub(crate) fn new(places: Places, id: &str) -> Self {
         let log = places.state().join(format!("{id}.log"));
         Self { places, log, helper: helper() }
     }
 
     /// Where the attempt's log is.
     #[must_use]
-    pub fn log_path(&self) -> &Path {
+    pub(crate) fn log_path(&self) -> &Path {
         &self.log
     }
 
     /// Adds a line to the attempt's log. A full disk must not stop anything.
-    pub fn note(&self, line: &str) {
+    pub(crate) fn note(&self, line: &str) {
         if let Ok(mut file) = File::options().create(true).append(true).open(&self.log) {
             let _ = file.write_all(format!("{line}\n").as_bytes());
         }
@@ -72,7 +72,7 @@ impl Hands {
     /// Does what the attempt's state is for, at most until `deadline`, and gives what came of it. `stop` ends a probe whose
     /// outcome nobody needs any more.
     #[must_use]
-    pub fn perform(
+    pub(crate) fn perform(
         &self,
         attempt: &Attempt,
         settings: &Settings,
@@ -218,16 +218,14 @@ impl Hands {
         }
         let none = std::collections::BTreeSet::new();
         let before = attempt.before.as_ref().map_or(&none, |before| &before.failed);
-        if matches!(attempt.state, State::Retesting { .. })
-            && let Some(old) = attempt.before.as_ref()
-        {
-            // What the old system does not declare says nothing about it.
-            let declared = check::settings(old.running.as_ref()).unwrap_or_default().health_checks;
-            let mut settings = settings.clone();
-            settings.health_checks.retain(|name, check| declared.get(name) == Some(check));
-            return Event::Done(Found::Probed(probe::complaints(&settings, before, stop, deadline)));
-        }
-        Event::Done(Found::Probed(probe::complaints(settings, before, stop, deadline)))
+        let old = match (&attempt.state, &attempt.before) {
+            (State::Retesting { .. }, Some(before)) => {
+                Some(check::settings(before.running.as_ref()).unwrap_or_default())
+            }
+            _ => None,
+        };
+        let asked = old.map_or_else(|| settings.clone(), |old| settings.asked_of(&old));
+        Event::Done(Found::Probed(probe::complaints(&asked, before, stop, deadline)))
     }
 
     /// An entry of its own for the candidate, written by the installer of what runs, and chosen for one boot.
@@ -476,7 +474,7 @@ impl Hands {
 
     /// The last lines of the log of the attempt, at most so many bytes.
     #[must_use]
-    pub fn log_tail(&self, most: u64) -> String {
+    pub(crate) fn log_tail(&self, most: u64) -> String {
         tail(&self.log, most).unwrap_or_default()
     }
 }

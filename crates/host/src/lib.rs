@@ -2,18 +2,18 @@
 //! `bosco-activation`; here are its hands. Must never need a network, a library of the candidate's, or the operator.
 
 pub mod carry;
-pub mod check;
+mod check;
 mod drive;
-pub mod durable;
-pub mod generations;
-pub mod hands;
+mod durable;
+mod generations;
+mod hands;
 mod leftover;
 mod listen;
-pub mod loader;
+mod loader;
 pub mod local;
-pub mod memory;
+mod memory;
 mod notify;
 pub mod places;
-pub mod probe;
-pub mod run;
-pub mod units;
+mod probe;
+mod run;
+mod units;

@@ -18,7 +18,7 @@ const TOOL: Duration = Duration::from_secs(60);
 
 /// A kind of boot loader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loader {
+pub(crate) enum Loader {
     /// systemd-boot, with an entry for each generation.
     SystemdBoot,
     /// GRUB, with one menu.
@@ -30,7 +30,7 @@ pub enum Loader {
 impl Loader {
     /// The one that a host has, by its files.
     #[must_use]
-    pub fn of(places: &Places) -> Self {
+    pub(crate) fn of(places: &Places) -> Self {
         let has_entries = systemd_boot::has_entries(places);
         let has_grub = grub::file(places).is_file();
         match (has_entries, has_grub) {
@@ -58,7 +58,7 @@ pub(crate) fn boot_folder(places: &Places) -> PathBuf {
 
 /// The system that boots where nobody chooses another one. `None`: that can't be said for sure.
 #[must_use]
-pub fn default_toplevel(places: &Places) -> Option<StorePath> {
+pub(crate) fn default_toplevel(places: &Places) -> Option<StorePath> {
     match Loader::of(places) {
         Loader::SystemdBoot => systemd_boot::default_toplevel(places),
         Loader::Grub => grub::default_toplevel(places),
@@ -71,7 +71,7 @@ pub fn default_toplevel(places: &Places) -> Option<StorePath> {
 ///
 /// # Errors
 /// In words, where it has no entry of its own, or where the choice can't be made or is not there when it is read again.
-pub fn prepare_once(places: &Places, toplevel: &StorePath) -> Result<(), String> {
+pub(crate) fn prepare_once(places: &Places, toplevel: &StorePath) -> Result<(), String> {
     match Loader::of(places) {
         Loader::SystemdBoot => systemd_boot::prepare_once(places, toplevel),
         Loader::Grub => grub::prepare_once(places, toplevel),
@@ -84,7 +84,7 @@ pub fn prepare_once(places: &Places, toplevel: &StorePath) -> Result<(), String>
 ///
 /// # Errors
 /// In words, where the candidate is still chosen afterwards.
-pub fn clear_once(places: &Places) -> Result<(), String> {
+pub(crate) fn clear_once(places: &Places) -> Result<(), String> {
     // Not only in what the host has now: an attempt may have begun with another one.
     systemd_boot::clear_once(places)?;
     grub::clear_once(places)
@@ -93,7 +93,7 @@ pub fn clear_once(places: &Places) -> Result<(), String> {
 /// Whether a candidate can be booted once: the loader knows how, its tool is there, and what it writes can be taken back
 /// by the loader itself. A choice that the loader could not take back would be booted for ever.
 #[must_use]
-pub fn can_boot_once(places: &Places) -> bool {
+pub(crate) fn can_boot_once(places: &Places) -> bool {
     match Loader::of(places) {
         Loader::SystemdBoot => systemd_boot::can_boot_once(places),
         Loader::Grub => grub::can_boot_once(places),

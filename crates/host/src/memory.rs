@@ -19,20 +19,20 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Where a host keeps its journal.
 #[derive(Debug, Clone)]
-pub struct Memory {
+pub(crate) struct Memory {
     places: Places,
 }
 
 /// Held by who carries an activation out. It goes with the process.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
 impl Memory {
     /// The memory of a host.
     #[must_use]
-    pub fn new(places: Places) -> Self {
+    pub(crate) fn new(places: Places) -> Self {
         Self { places }
     }
 
@@ -44,7 +44,7 @@ impl Memory {
     ///
     /// # Errors
     /// In words, where the disk does not give it.
-    pub fn load(&self) -> Result<Journal, String> {
+    pub(crate) fn load(&self) -> Result<Journal, String> {
         self.read().map(|(journal, _)| journal)
     }
 
@@ -52,7 +52,7 @@ impl Memory {
     ///
     /// # Errors
     /// The same; and where an attempt has not ended that can't be understood.
-    pub fn load_to_write(&self) -> Result<Journal, String> {
+    pub(crate) fn load_to_write(&self) -> Result<Journal, String> {
         let (journal, unread) = self.read()?;
         match unread {
             Unread::Nothing => {}
@@ -91,7 +91,7 @@ impl Memory {
     ///
     /// # Errors
     /// In words; what was remembered before still is.
-    pub fn save(&self, journal: &Journal) -> Result<(), String> {
+    pub(crate) fn save(&self, journal: &Journal) -> Result<(), String> {
         let text =
             serde_json::to_vec(journal).map_err(|error| format!("the journal can't be written: {error}"))?;
         durable::write(&self.file(), &text)
@@ -101,7 +101,7 @@ impl Memory {
     ///
     /// # Errors
     /// In words.
-    pub fn prepare(&self) -> Result<(), String> {
+    pub(crate) fn prepare(&self) -> Result<(), String> {
         // What programs have said, and who asked for what, is root's to read.
         for (folder, mode) in
             [(self.places.state(), 0o700), (self.places.run(), 0o700), (self.places.gcroots(), 0o755)]
@@ -115,7 +115,7 @@ impl Memory {
     ///
     /// # Errors
     /// In words.
-    pub fn lock(&self, wait: bool) -> Result<Option<Lock>, String> {
+    pub(crate) fn lock(&self, wait: bool) -> Result<Option<Lock>, String> {
         if wait {
             return self.flock(FlockOperation::LockExclusive);
         }
@@ -134,7 +134,7 @@ impl Memory {
     ///
     /// # Errors
     /// In words.
-    pub fn is_locked(&self) -> Result<bool, String> {
+    pub(crate) fn is_locked(&self) -> Result<bool, String> {
         if !self.places.run().join("lock").exists() {
             return Ok(false);
         }
@@ -169,7 +169,7 @@ fn make(folder: &Path, mode: u32) -> Result<(), String> {
 
 /// What this boot is known by: the kernel's own mark, and when the first process started, as containers share the mark.
 #[must_use]
-pub fn this_boot() -> String {
+pub(crate) fn this_boot() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let stat = fs::read_to_string("/proc/1/stat").unwrap_or_default();
     // The name of the program, in parentheses, may hold anything.
@@ -179,6 +179,6 @@ pub fn this_boot() -> String {
 
 /// Now, in seconds since 1970.
 #[must_use]
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
 }

@@ -33,7 +33,7 @@ const LEAST: Duration = Duration::from_secs(1);
 /// begun after the deadline, and nothing is tried again once `stop` is set, which is for where the answer does not matter
 /// any more.
 #[must_use]
-pub fn complaints(
+pub(crate) fn complaints(
     settings: &Settings,
     before: &BTreeSet<String>,
     stop: &AtomicBool,

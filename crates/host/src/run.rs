@@ -18,7 +18,7 @@ const LINGER: Duration = Duration::from_millis(500);
 
 /// What came of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ran {
+pub(crate) struct Ran {
     /// Its exit code; 128 and the number, where a signal ended it.
     pub code: i32,
     /// What it said, on its output and its errors alike; of much, the end.
@@ -28,7 +28,7 @@ pub struct Ran {
 impl Ran {
     /// Its last words, on one line.
     #[must_use]
-    pub fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         const LONGEST: usize = 500;
         let mut lines = self.said.lines().map(str::trim).filter(|line| !line.is_empty());
         let last = lines.next_back().unwrap_or("it said nothing");
@@ -38,7 +38,7 @@ impl Ran {
 
 /// A program of the host, found in the PATH that services have there.
 #[must_use]
-pub fn program(name: &str) -> Command {
+pub(crate) fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     command.env("PATH", path()).current_dir("/");
     command
@@ -55,7 +55,7 @@ fn path() -> String {
 ///
 /// # Errors
 /// In words, where it can't be started or does not end in time.
-pub fn run(command: &mut Command, limit: Duration) -> Result<Ran, String> {
+pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Ran, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.process_group(0).stdin(Stdio::null());
     // One pipe for both, so that what is said stays in its order.
@@ -146,7 +146,7 @@ fn wait(
 ///
 /// # Errors
 /// As for [`run`]; and where the file can't be written.
-pub fn run_into(command: &mut Command, file: &Path, limit: Duration) -> Result<Ran, String> {
+pub(crate) fn run_into(command: &mut Command, file: &Path, limit: Duration) -> Result<Ran, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let open = || -> std::io::Result<(File, File, u64)> {
         let out = File::options().create(true).append(true).open(file)?;
@@ -175,7 +175,7 @@ pub fn run_into(command: &mut Command, file: &Path, limit: Duration) -> Result<R
 ///
 /// # Errors
 /// Where it can't be read.
-pub fn tail(file: &Path, most: u64) -> std::io::Result<String> {
+pub(crate) fn tail(file: &Path, most: u64) -> std::io::Result<String> {
     let length = File::open(file)?.metadata()?.len();
     read_from(file, length.saturating_sub(most), most)
 }
@@ -198,7 +198,7 @@ fn exit_code(status: std::process::ExitStatus) -> i32 {
 ///
 /// # Errors
 /// In words, where it does not.
-pub fn succeed(command: &mut Command, limit: Duration) -> Result<String, String> {
+pub(crate) fn succeed(command: &mut Command, limit: Duration) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let ran = run(command, limit)?;
     if ran.code == 0 {

@@ -14,7 +14,7 @@ const LONGEST_LINE: usize = 300;
 ///
 /// # Errors
 /// In words, where systemd does not say.
-pub fn failed() -> Result<BTreeSet<String>, String> {
+pub(crate) fn failed() -> Result<BTreeSet<String>, String> {
     failed_within(LIMIT)
 }
 
@@ -117,7 +117,7 @@ fn failed_in_line(line: &str) -> Option<&str> {
 /// The last lines that a unit has logged, of its latest run where that is known; at most so many. None where there is no
 /// journal to read.
 #[must_use]
-pub fn last_lines(unit: &str, count: usize) -> Vec<String> {
+pub(crate) fn last_lines(unit: &str, count: usize) -> Vec<String> {
     let lines = format!("--lines={count}");
     let common = ["--no-pager", "--quiet", "--output=cat", &lines];
     // What the unit says has the one field, what systemd says of it has the other.

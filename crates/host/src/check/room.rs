@@ -38,7 +38,7 @@ struct Free {
 ///
 /// # Errors
 /// [`Refused::NoRoom`] names the first place that has too little, [`Refused::Failed`] one that can't be looked at.
-pub fn room(places: &Places, candidate: &Path) -> Result<(), Refused> {
+pub(crate) fn room(places: &Places, candidate: &Path) -> Result<(), Refused> {
     look(places, &places.store(), STORE)?;
     look(places, &places.state(), STATE)?;
     let boot = loader::boot_folder(places);

@@ -25,7 +25,7 @@ const LONGEST_LIST: u64 = 64 * 1024 * 1024;
 ///
 /// # Errors
 /// [`Refused::Damaged`] where some are not there or not what they were; [`Refused::Failed`] where that can't be found out.
-pub fn verify_new(candidate: &Path, running: &Path, limit: Duration) -> Result<(), Refused> {
+pub(crate) fn verify_new(candidate: &Path, running: &Path, limit: Duration) -> Result<(), Refused> {
     let deadline = Instant::now() + limit;
     let left = || deadline.saturating_duration_since(Instant::now());
     let failed = |why| Refused::Failed { doing: Effect::Sync, why };
@@ -133,7 +133,7 @@ fn store_path_in(line: &str) -> Option<String> {
 ///
 /// # Errors
 /// In words, where that fails: the disk is broken then, or full.
-pub fn sync_store() -> Result<(), String> {
+pub(crate) fn sync_store() -> Result<(), String> {
     ["/nix/store", "/nix/var/nix/db"].into_iter().try_for_each(|folder| sync(Path::new(folder)))
 }
 
