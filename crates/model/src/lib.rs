@@ -15,7 +15,7 @@ mod store_path;
 pub use generation::{Generation, Generations, NoGeneration};
 pub use goal::Goal;
 pub use host::{Declaration, Host, Privilege, Target};
-pub use name::{HostName, InvalidName, Tag};
+pub use name::{FleetName, HostName, InvalidName, Tag};
 pub use observed::{Activity, ActivityStage, Kernel, Observed};
 pub use selector::{Condition, InvalidSelector, Pattern, Reach, Selector};
 pub use status::{State, Status, Unfit};

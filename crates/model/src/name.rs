@@ -122,6 +122,10 @@ name! {
     HostName, check_host
 }
 name! {
+    /// The name of a fleet.
+    FleetName, check_host
+}
+name! {
     /// A tag, as `deployment.tags` lists them.
     Tag, check_tag
 }

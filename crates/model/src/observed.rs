@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::StorePath;
 
 /// What one round trip to a host brought back. `None` is what the host did not know.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Observed {
     /// Nix's name of the machine, as `x86_64-linux`.
     pub system: Option<String>,
@@ -51,7 +51,7 @@ pub struct Observed {
 }
 
 /// Kernel, initrd, modules and kernel parameters of a system: where they differ from what was booted, only a reboot brings them in.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Kernel(pub Vec<String>);
 

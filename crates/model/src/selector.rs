@@ -3,14 +3,15 @@
 //! `,` joins, `&` keeps what both sides have and binds tighter, `!` turns around what follows, parentheses group.
 //! `*` stands for any characters, `?` for one.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 use wildmatch::WildMatch;
 
-use crate::HostName;
 use crate::name::{is_name_character, is_tag_character};
+use crate::{HostName, Tag};
 
 /// The longest selector, in bytes.
 const MAX_LENGTH: usize = 64 * 1024;
@@ -38,7 +39,8 @@ pub enum InvalidSelector {
 }
 
 /// A set of hosts, described by their names and tags.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Selector(Node);
 
 #[derive(Debug, Clone, PartialEq)]
@@ -107,6 +109,12 @@ impl Selector {
         }
     }
 
+    /// `*`: every host.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self(Node::Name(WildMatch::new("*")))
+    }
+
     /// What any of several select; `None` without one.
     #[must_use]
     pub fn any(mut selectors: Vec<Self>) -> Option<Self> {
@@ -142,6 +150,41 @@ impl Selector {
     #[must_use]
     pub fn narrow(&self, name: &HostName) -> Reach {
         self.0.narrow(name)
+    }
+
+    /// What it says of a host of which the tags are known too; the same as `nix/evaluate.nix` makes of it.
+    #[must_use]
+    pub fn matches(&self, name: &HostName, tags: &BTreeSet<Tag>) -> bool {
+        match self.narrow(name) {
+            Reach::Yes => true,
+            Reach::No => false,
+            Reach::If(condition) => condition.holds(tags),
+        }
+    }
+}
+
+impl Condition {
+    fn holds(&self, tags: &BTreeSet<Tag>) -> bool {
+        match self {
+            Self::Tag(Pattern(pattern)) => tags.iter().any(|tag| pattern.matches(tag.as_str())),
+            Self::Not(inner) => !inner.holds(tags),
+            Self::All(parts) => parts.iter().all(|part| part.holds(tags)),
+            Self::Any(parts) => parts.iter().any(|part| part.holds(tags)),
+        }
+    }
+}
+
+impl TryFrom<String> for Selector {
+    type Error = InvalidSelector;
+
+    fn try_from(text: String) -> Result<Self, InvalidSelector> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Selector> for String {
+    fn from(selector: Selector) -> Self {
+        selector.to_string()
     }
 }
 
@@ -334,34 +377,9 @@ fn write_list(f: &mut fmt::Formatter<'_>, parts: &[Node], separator: &str, tight
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Tag;
-
-    impl Selector {
-        /// What `nix/evaluate.nix` makes of it, once the tags are known.
-        fn matches(&self, name: &HostName, tags: &BTreeSet<Tag>) -> bool {
-            match self.narrow(name) {
-                Reach::Yes => true,
-                Reach::No => false,
-                Reach::If(condition) => condition.holds(tags),
-            }
-        }
-    }
-
-    impl Condition {
-        fn holds(&self, tags: &BTreeSet<Tag>) -> bool {
-            match self {
-                Self::Tag(Pattern(pattern)) => tags.iter().any(|tag| pattern.matches(tag.as_str())),
-                Self::Not(inner) => !inner.holds(tags),
-                Self::All(parts) => parts.iter().all(|part| part.holds(tags)),
-                Self::Any(parts) => parts.iter().any(|part| part.holds(tags)),
-            }
-        }
-    }
 
     fn tag(pattern: &str) -> Condition {
         Condition::Tag(Pattern(WildMatch::new(pattern)))

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{ActivityStage, HostName, Observed, StorePath};
 
 /// How a host stands to what it should run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// It runs it, and will after a boot.
@@ -39,6 +39,14 @@ pub enum State {
     LocalOnly,
     /// What it should run can't be said: its configuration does not evaluate.
     NotEvaluated,
+    /// It has never said anything.
+    New,
+    /// It stays where somebody has brought it to by hand, or told it to stay.
+    Held,
+    /// It tries, and does not get there.
+    Failing,
+    /// It runs something that neither its manifest nor a push has brought there.
+    Drifted,
 }
 
 impl State {
@@ -60,6 +68,10 @@ impl State {
             Self::Unfit => "unfit",
             Self::LocalOnly => "local only",
             Self::NotEvaluated => "not evaluated",
+            Self::New => "new",
+            Self::Held => "held",
+            Self::Failing => "failing",
+            Self::Drifted => "drifted",
         }
     }
 

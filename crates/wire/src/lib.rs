@@ -1,8 +1,12 @@
-//! Bytes between an operator and a host.
+//! Bytes between two boscos, or between bosco and a host.
 //!
-//! The operator's own `ssh` carries them, so that their configuration, agent, hardware key and jump hosts work. What
-//! the bytes mean is none of this crate's business.
+//! For an operator their own `ssh` carries them, so that their configuration, agent, hardware key and jump hosts work
+//! ([`Ssh`]); for an agent it is russh ([`link`]). What is said to a hub is HTTP over either ([`http`], [`api`]).
 
+pub mod api;
+pub mod http;
+pub mod link;
+pub mod pack;
 mod ssh;
 mod trouble;
 

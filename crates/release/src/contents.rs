@@ -1,0 +1,127 @@
+//! What is in a closure: every path with the hash of its contents. A store path says how a thing was made; this says what
+//! it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bosco_model::StorePath;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::Digest;
+
+/// The most paths that a closure may have.
+const MOST: usize = 200_000;
+
+/// One path of a closure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PathContents {
+    /// The path.
+    pub path: StorePath,
+    /// SHA-256 of its archive (NAR).
+    pub hash: Digest,
+    /// How many bytes the archive has.
+    pub size: u64,
+    /// What it refers to, itself perhaps included.
+    pub references: BTreeSet<StorePath>,
+    /// Who vouches for it elsewhere, as `cache.nixos.org-1:…`. Not part of the digest: it proves itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<String>,
+    /// How a content-addressed path came by its name; empty for others. Not part of the digest: the name proves it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub address: String,
+}
+
+/// All paths of a closure, in the order of their names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<PathContents>", into = "Vec<PathContents>")]
+pub struct Contents(BTreeMap<StorePath, PathContents>);
+
+/// Paths do not make a closure.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ContentsError {
+    /// One is there twice.
+    #[error("{0} is in the closure twice")]
+    Twice(StorePath),
+    /// One refers to what is not there.
+    #[error("{path} refers to {missing}, which is not in the closure")]
+    Open {
+        /// Who refers.
+        path: StorePath,
+        /// To what.
+        missing: StorePath,
+    },
+    /// There are too many.
+    #[error("a closure has at most {MOST} paths")]
+    TooMany,
+}
+
+impl Contents {
+    /// Makes a closure of paths.
+    ///
+    /// # Errors
+    /// [`ContentsError`].
+    pub fn new(paths: Vec<PathContents>) -> Result<Self, ContentsError> {
+        if paths.len() > MOST {
+            return Err(ContentsError::TooMany);
+        }
+        let mut map = BTreeMap::new();
+        for contents in paths {
+            if let Some(twice) = map.insert(contents.path.clone(), contents) {
+                return Err(ContentsError::Twice(twice.path));
+            }
+        }
+        for contents in map.values() {
+            if let Some(missing) = contents.references.iter().find(|path| !map.contains_key(*path)) {
+                return Err(ContentsError::Open { path: contents.path.clone(), missing: missing.clone() });
+            }
+        }
+        Ok(Self(map))
+    }
+
+    /// The closure digest: over path, hash, size and references of every path.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut text = String::from("bosco-closure-1\n");
+        for PathContents { path, hash, size, references, .. } in self.0.values() {
+            text += &format!("{path} {hash} {size}");
+            for reference in references {
+                text.push(' ');
+                text += reference.as_str();
+            }
+            text.push('\n');
+        }
+        Digest::of(&[text.as_bytes()])
+    }
+
+    /// What is known of a path.
+    #[must_use]
+    pub fn get(&self, path: &StorePath) -> Option<&PathContents> {
+        self.0.get(path)
+    }
+
+    /// All of it, in the order of the names.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &PathContents> {
+        self.0.values()
+    }
+
+    /// How many bytes all archives have.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.0.values().fold(0, |sum, contents| sum.saturating_add(contents.size))
+    }
+}
+
+impl TryFrom<Vec<PathContents>> for Contents {
+    type Error = ContentsError;
+
+    fn try_from(paths: Vec<PathContents>) -> Result<Self, ContentsError> {
+        Self::new(paths)
+    }
+}
+
+impl From<Contents> for Vec<PathContents> {
+    fn from(contents: Contents) -> Self {
+        contents.0.into_values().collect()
+    }
+}

@@ -1,0 +1,150 @@
+//! Whether a host takes a manifest that it was given: a function of what it knows.
+
+use bosco_model::{HostName, StorePath};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{Digest, Number, Opened, Sealed, Trust, Unsealed};
+
+/// How far the clocks of a host and of who made a release may be apart, in seconds.
+const SKEW: u64 = 24 * 3600;
+
+/// What a host knows of itself when it is given a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Its name.
+    pub host: HostName,
+    /// Whom it trusts.
+    pub trust: Trust,
+    /// The highest number that it has taken, seen or was pushed to.
+    pub highest: Number,
+    /// The manifest that it has seen with the highest number that it has seen one with.
+    pub seen: Option<(Number, Digest)>,
+    /// What keeps it where it is.
+    pub hold: Option<Hold>,
+    /// Now, in seconds since 1970, by its own clock, which may be wrong.
+    pub now: u64,
+}
+
+/// A system that somebody has brought a host to by hand: it stays there until a release contains it, or somebody lets it go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// The number that the push had.
+    pub number: Number,
+    /// What was pushed.
+    pub toplevel: StorePath,
+}
+
+/// What becomes of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judged {
+    /// It is to be activated, unless the host runs it.
+    Take(Box<Opened>),
+    /// It is good, and the host stays where it was brought to by hand.
+    Held(Box<Opened>, Hold),
+    /// It is good but for the time: it is not activated until the clock, or the release, is right.
+    Late(Box<Opened>, Late),
+    /// It is not for this host to run.
+    Refused(Refusal),
+}
+
+/// What is wrong with the time of a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Late {
+    /// It should have been replaced by now.
+    #[error("the release has expired: somebody may be withholding newer ones, or the clock is wrong")]
+    Expired,
+    /// It was made in the future.
+    #[error("the release is from the future: the clock is wrong")]
+    Future,
+}
+
+/// Why a host does not take a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// It is not believed.
+    #[error(transparent)]
+    Unsealed(#[from] Unsealed),
+    /// It is another host's.
+    #[error("it is {0}'s")]
+    OtherHost(HostName),
+    /// It is another fleet's.
+    #[error("it is of another fleet")]
+    OtherFleet,
+    /// The number goes back.
+    #[error("it is release {number}, and the host has seen {highest}: somebody replays an old one")]
+    Older {
+        /// Its number.
+        number: Number,
+        /// The highest that was seen.
+        highest: Number,
+    },
+    /// There was another one with this number.
+    #[error(
+        "it is another release {0} than the one that the host has seen: somebody signs two with one number"
+    )]
+    Forked(Number),
+}
+
+impl Refusal {
+    /// Whether somebody should look into it at once: this does not happen by accident.
+    #[must_use]
+    pub fn is_alarm(&self) -> bool {
+        !matches!(self, Self::Unsealed(Unsealed::Unknown(_) | Unsealed::Stranger(_)))
+    }
+}
+
+/// Whether a host takes a manifest.
+#[must_use]
+pub fn judge(known: &Known, sealed: &Sealed) -> Judged {
+    let opened = match sealed.open(&known.trust) {
+        Ok(opened) => opened,
+        Err(why) => return Judged::Refused(why.into()),
+    };
+    match refusal(known, &opened) {
+        Some(refusal) => Judged::Refused(refusal),
+        None => timely(known, opened),
+    }
+}
+
+fn refusal(known: &Known, Opened { manifest, leaf, .. }: &Opened) -> Option<Refusal> {
+    if manifest.fleet != known.trust.fleet {
+        return Some(Refusal::OtherFleet);
+    }
+    if manifest.host != known.host {
+        return Some(Refusal::OtherHost(manifest.host.clone()));
+    }
+    match known.seen {
+        Some((number, seen)) if number == manifest.number && seen != *leaf => {
+            return Some(Refusal::Forked(number));
+        }
+        Some((number, _)) if number > manifest.number => {
+            return Some(Refusal::Older { number: manifest.number, highest: number });
+        }
+        _ => {}
+    }
+    // A push may have taken the number that the release before it has, or a higher one: that is a hold, and says so.
+    if manifest.number < known.highest && known.hold.is_none() {
+        return Some(Refusal::Older { number: manifest.number, highest: known.highest });
+    }
+    None
+}
+
+fn timely(known: &Known, opened: Opened) -> Judged {
+    let Opened { statement, manifest, .. } = &opened;
+    if let Some(hold) = &known.hold {
+        let is_newer = manifest.number > hold.number;
+        let contains = manifest.lifts >= hold.number || manifest.toplevel == hold.toplevel;
+        if !(is_newer && contains) {
+            return Judged::Held(Box::new(opened), hold.clone());
+        }
+    }
+    if known.now > statement.expires {
+        return Judged::Late(Box::new(opened), Late::Expired);
+    }
+    if known.now.saturating_add(SKEW) < statement.made {
+        return Judged::Late(Box::new(opened), Late::Future);
+    }
+    Judged::Take(Box::new(opened))
+}

@@ -1,0 +1,88 @@
+//! Public keys, as OpenSSH writes them: of hosts, operators and hubs.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use ssh_key::{HashAlg, PublicKey};
+use thiserror::Error;
+
+/// A public key: `ssh-ed25519 AAAA…`, without a comment. Two are the same key exactly where they are equal.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Key(String);
+
+/// A text is not a public key.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{text}` is not a public key as OpenSSH writes it, such as `ssh-ed25519 AAAA…`: {why}")]
+pub struct InvalidKey {
+    text: String,
+    why: String,
+}
+
+impl Key {
+    /// Reads a key, with or without a comment behind it.
+    ///
+    /// # Errors
+    /// [`InvalidKey`].
+    pub fn parse(text: &str) -> Result<Self, InvalidKey> {
+        let invalid = |why: ssh_key::Error| InvalidKey { text: shortened(text), why: why.to_string() };
+        Self::of(&PublicKey::from_openssh(text.trim()).map_err(invalid)?).map_err(invalid)
+    }
+
+    /// The key of a connection or a signature.
+    ///
+    /// # Errors
+    /// Where it can't be written: no key that was read anywhere.
+    pub fn of(key: &PublicKey) -> Result<Self, ssh_key::Error> {
+        PublicKey::from(key.key_data().clone()).to_openssh().map(Self)
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `SHA256:…`, as `ssh-keygen -l` shows it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.parsed().map(|key| key.fingerprint(HashAlg::Sha256).to_string()).unwrap_or_default()
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn parsed(&self) -> Option<PublicKey> {
+        PublicKey::from_openssh(&self.0).ok()
+    }
+}
+
+/// As much of a text as an error shows.
+fn shortened(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(40).collect()
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.fingerprint())
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> Self {
+        key.0
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = InvalidKey;
+
+    fn try_from(text: String) -> Result<Self, InvalidKey> {
+        Self::parse(&text)
+    }
+}

@@ -1,0 +1,38 @@
+//! Releases: what every host of a fleet should run, numbered, signed once, and taken or refused by each host for itself.
+//!
+//! A release is a Merkle tree over its manifests ([`tree`]). What is signed is a [`Statement`] that names the tree's root;
+//! a host gets its [`Manifest`] with the way up to it ([`Sealed`]). Whether it takes it is [`judge`]: a function of what
+//! the host knows. Nothing here reads a file, starts a process or looks at a clock.
+
+mod contents;
+mod digest;
+mod fleet;
+mod judge;
+mod key;
+mod manifest;
+mod policy;
+mod release;
+mod report;
+mod sealed;
+pub mod tree;
+mod trust;
+
+pub use contents::{Contents, ContentsError, PathContents};
+pub use digest::{Digest, InvalidDigest};
+pub use fleet::{FleetFile, FleetFileError, HubFile, OperatorFile};
+pub use judge::{Hold, Judged, Known, Late, Refusal, judge};
+pub use key::{InvalidKey, Key};
+pub use manifest::Manifest;
+pub use policy::{Policy, Window};
+pub use release::{Draft, Release};
+pub use report::{HostReport, SignedReport};
+pub use sealed::{Opened, Sealed, Statement, Unsealed};
+pub use trust::{Level, Signer, SignerKind, Trust};
+
+/// The number of a release: a host never goes back to a lower one.
+pub type Number = u64;
+
+/// What a signature of a release is for: one that was made for something else is worth nothing.
+pub const RELEASE_NAMESPACE: &str = "bosco-release";
+/// The same of a host's report.
+pub const REPORT_NAMESPACE: &str = "bosco-report";

@@ -1,0 +1,36 @@
+//! One host's part of a release.
+
+use std::collections::BTreeSet;
+
+use bosco_model::{FleetName, HostName, StorePath, Tag};
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, Key, Number, Policy, Trust};
+
+/// What one host should run, and all that it has to know of it. A field that a host does not know makes it refuse the whole:
+/// what it can't do it must not pass over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Manifest {
+    /// The fleet.
+    pub fleet: FleetName,
+    /// The host; no other takes it.
+    pub host: HostName,
+    /// The host's own public keys: two while one replaces the other.
+    pub keys: Vec<Key>,
+    /// The number of the release.
+    pub number: Number,
+    /// The system to run.
+    pub toplevel: StorePath,
+    /// What is in the system's closure: [`crate::Contents::digest`].
+    pub closure: Digest,
+    /// What selectors know the host by.
+    pub tags: BTreeSet<Tag>,
+    /// When it updates by itself.
+    pub policy: Policy,
+    /// Whom it trusts from here on.
+    pub trust: Trust,
+    /// Holds with at most this number are lifted: the release contains what was pushed by them.
+    #[serde(default)]
+    pub lifts: Number,
+}

@@ -1,0 +1,140 @@
+//! A manifest with its proof: what a host is given, and what it must find before it believes any of it.
+
+use bosco_model::FleetName;
+use serde::{Deserialize, Serialize};
+use ssh_key::SshSig;
+use thiserror::Error;
+
+use crate::{Digest, Key, Manifest, Number, RELEASE_NAMESPACE, Signer, Trust, tree};
+
+/// The longest manifest or statement that is read, in bytes.
+const LONGEST: usize = 256 * 1024;
+
+/// What is signed: one text for all hosts of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Statement {
+    /// The fleet.
+    pub fleet: FleetName,
+    /// The number of the release.
+    pub number: Number,
+    /// The root of the tree over its manifests.
+    pub root: Digest,
+    /// How many manifests there are.
+    pub hosts: u64,
+    /// Which commit it is made from, where that can be said.
+    #[serde(default)]
+    pub commit: Option<String>,
+    /// When it was made, in seconds since 1970.
+    pub made: u64,
+    /// When a host that has heard of nothing newer should raise the alarm, in seconds since 1970.
+    pub expires: u64,
+    /// Whether the hub has built it.
+    #[serde(default)]
+    pub hub_builds: bool,
+}
+
+/// A host's manifest, the way up to the root, and the signature over that. The texts are kept as they were signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sealed {
+    /// A [`Statement`], as text.
+    pub statement: String,
+    /// Its SSHSIG, as `ssh-keygen -Y sign` writes it.
+    pub signature: String,
+    /// A [`Manifest`], as text.
+    pub manifest: String,
+    /// Which leaf of the tree it is.
+    pub index: u64,
+    /// The way up from it.
+    pub way: Vec<Digest>,
+}
+
+/// A manifest that belongs to a signed release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// What was signed.
+    pub statement: Statement,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The manifest's leaf: what it is known by.
+    pub leaf: Digest,
+    /// Who has signed it.
+    pub signer: Signer,
+}
+
+/// Why a manifest is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Unsealed {
+    /// It is too long to be one.
+    #[error("it is longer than any manifest")]
+    TooLong,
+    /// The signature can't be read, or was made for something else.
+    #[error("its signature can't be read: {0}")]
+    Signature(String),
+    /// The key is good for nothing here.
+    #[error("it is signed with {0}, which nobody has who may sign for this host")]
+    Stranger(String),
+    /// The signature is not one over this.
+    #[error("its signature by {0} is wrong")]
+    Forged(String),
+    /// The text is none that this bosco understands.
+    #[error("it can't be understood: {0}")]
+    Unknown(String),
+    /// The manifest does not belong to what was signed.
+    #[error("its proof does not lead to the release that was signed")]
+    Elsewhere,
+    /// Statement and manifest contradict each other.
+    #[error("it is not of the fleet or the number that was signed")]
+    Mixed,
+}
+
+impl Sealed {
+    /// Believes it, or says why not. Whether the host takes it is another matter: [`crate::judge`].
+    ///
+    /// # Errors
+    /// [`Unsealed`].
+    pub fn open(&self, trust: &Trust) -> Result<Opened, Unsealed> {
+        if self.statement.len() > LONGEST || self.manifest.len() > LONGEST || self.signature.len() > LONGEST {
+            return Err(Unsealed::TooLong);
+        }
+        let (statement, signer) = verify_statement(&self.statement, &self.signature, &trust.signers)?;
+        let leaf = tree::leaf(self.manifest.as_bytes());
+        if tree::climb(leaf, self.index, statement.hosts, &self.way) != Some(statement.root) {
+            return Err(Unsealed::Elsewhere);
+        }
+        let manifest: Manifest =
+            serde_json::from_str(&self.manifest).map_err(|error| Unsealed::Unknown(error.to_string()))?;
+        if manifest.fleet != statement.fleet || manifest.number != statement.number {
+            return Err(Unsealed::Mixed);
+        }
+        Ok(Opened { statement, manifest, leaf, signer })
+    }
+}
+
+/// Reads a statement that one of these has signed.
+///
+/// # Errors
+/// [`Unsealed`].
+pub(crate) fn verify_statement(
+    text: &str,
+    signature: &str,
+    signers: &[Signer],
+) -> Result<(Statement, Signer), Unsealed> {
+    let key = verify(RELEASE_NAMESPACE, text, signature)?;
+    let signer = signers.iter().find(|signer| signer.key == key);
+    let signer = signer.ok_or_else(|| Unsealed::Stranger(key.fingerprint()))?.clone();
+    let statement = serde_json::from_str(text).map_err(|error| Unsealed::Unknown(error.to_string()))?;
+    Ok((statement, signer))
+}
+
+/// Whose signature it is, where it is a good one over that text, for that purpose.
+pub(crate) fn verify(namespace: &str, text: &str, signature: &str) -> Result<Key, Unsealed> {
+    let unreadable = |error: ssh_key::Error| Unsealed::Signature(error.to_string());
+    let signature = SshSig::from_pem(signature).map_err(unreadable)?;
+    let public = ssh_key::PublicKey::from(signature.public_key().clone());
+    let key = Key::of(&public).map_err(unreadable)?;
+    // The namespace is part of what was signed, and compared.
+    public.verify(namespace, text.as_bytes(), &signature).map_err(|_| Unsealed::Forged(key.fingerprint()))?;
+    Ok(key)
+}
