@@ -13,7 +13,7 @@ mod source;
 mod version;
 
 pub use build::Root;
-pub use closure::{Delivery, PathInfo, Store};
+pub use closure::{Archives, Delivery, PathInfo, Store};
 pub use command::{Error, LogLine, Nix};
 pub use evaluate::{Evaluated, Fleet, Form};
 pub use source::{NoSource, Source};
