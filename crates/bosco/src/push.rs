@@ -65,7 +65,7 @@ pub(crate) async fn push(
     chosen: Vec<Chosen>,
 ) -> Result<Vec<(HostName, Outcome)>, Error> {
     let gate = Arc::new(Gate::new(wish.rule, chosen.len()));
-    let (builds, builder) = builds(context.clone(), root, Arc::clone(&gate));
+    let (builds, builder) = builds(context.clone(), Arc::new(root), Arc::clone(&gate));
     let push = Push {
         helpers: Helpers::new(context.nix),
         copier: Copier::new(context.nix, Arc::clone(&context.events)),
