@@ -1,5 +1,6 @@
 //! The fleet's hub, as an operator asks it: over their own ssh, by the key that `bosco.toml` says.
 
+mod hosts;
 mod known;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OnceCell, mpsc};
 
+pub(crate) use self::hosts::Tags;
 use self::known::Known;
 use crate::cli::Place;
 use crate::error::{Error, Exit};
@@ -46,11 +48,11 @@ struct Inner {
     known: Known,
     via: Via,
     /// What the hub says of its hosts, for those that can't be reached otherwise: asked once, when it is first needed.
-    hosts: OnceCell<Option<Hosts>>,
+    ways: OnceCell<Option<Ways>>,
 }
 
 /// Which hosts can be reached through the hub.
-struct Hosts {
+struct Ways {
     status: FleetStatus,
     next: Next,
 }
@@ -93,8 +95,11 @@ impl Hub {
     /// The fleet's hub, for a command that is about it.
     pub(crate) async fn of(place: &Place) -> Result<Self, Error> {
         let Some(rules) = rules(place)? else {
-            return Err(Error::new(Exit::Usage, format!("the fleet has no hub: there is no {FILE} here or above"))
-                .hint("docs/pull.md says what stands in it; `bosco apply` needs none"));
+            return Err(Error::new(
+                Exit::Usage,
+                format!("the fleet has no hub: there is no {FILE} here or above"),
+            )
+            .hint("docs/pull.md says what stands in it; `bosco apply` needs none"));
         };
         let path = rules.path.clone();
         Self::from(rules).await?.ok_or_else(|| {
@@ -111,17 +116,18 @@ impl Hub {
         }
     }
 
-    async fn from(rules: Rules) -> Result<Option<Self>, Error> {
+    /// The hub of a fleet that is run so, where it has one.
+    pub(crate) async fn from(rules: Rules) -> Result<Option<Self>, Error> {
         let Some(HubFile { address, keys, .. }) = &rules.file.hub else { return Ok(None) };
         let Some((host, port)) =
             rules.file.hub.as_ref().and_then(|hub| hub.place()).map(|(host, port)| (host.to_owned(), port))
         else {
             return Err(Error::new(Exit::Usage, format!("{}: `hub.address` is none", rules.path.display())));
         };
-        let known = Known::new(&of_hub(keys)).map_err(unwritten)?;
+        let known = Known::new(&of_hub(keys)).map_err(|error| unwritten(&error))?;
         let via = Via { host, port, known_hosts: known.path().to_owned() };
-        let (ssh, address, hosts) = (Ssh::find().await?, address.clone(), OnceCell::new());
-        Ok(Some(Self(Arc::new(Inner { rules, address, ssh, known, via, hosts }))))
+        let (ssh, address, ways) = (Ssh::find().await?, address.clone(), OnceCell::new());
+        Ok(Some(Self(Arc::new(Inner { rules, address, ssh, known, via, ways }))))
     }
 
     /// How the fleet is run.
@@ -142,22 +148,22 @@ impl Hub {
     /// The way to a host through the hub, where the hub has it connected. What keeps it from saying so is no trouble of the
     /// host's: there is no such way then.
     pub(crate) async fn way(&self, host: &HostName, target: &Target) -> Option<Target> {
-        let hosts = self.0.hosts.get_or_init(|| async { self.hosts().await.ok() }).await.as_ref()?;
-        let line = hosts.status.hosts.iter().find(|line| line.host == *host)?;
-        let is_known = hosts.next.keys.get(host).is_some_and(|keys| !keys.is_empty());
+        let ways = self.0.ways.get_or_init(|| async { self.ways().await.ok() }).await.as_ref()?;
+        let line = ways.status.hosts.iter().find(|line| line.host == *host)?;
+        let is_known = ways.next.keys.get(host).is_some_and(|keys| !keys.is_empty());
         (line.connected && is_known).then(|| self.0.ssh.through(&self.0.via, host, target))
     }
 
     /// Asks which hosts can be reached, and keeps their keys.
-    async fn hosts(&self) -> Result<Hosts, Error> {
+    async fn ways(&self) -> Result<Ways, Error> {
         let mut hub = self.open().await?;
         let (status, next): (FleetStatus, Next) = (hub.get("/v1/status").await?, hub.get("/v1/next").await?);
         let keys = self.rules().hub.iter().flat_map(|hub| of_hub(&hub.keys));
         let of_hosts = next.keys.iter().flat_map(|(host, keys)| {
             keys.iter().map(|key| (host.to_string(), key.clone())).collect::<Vec<_>>()
         });
-        self.0.known.write(&keys.chain(of_hosts).collect::<Vec<_>>()).map_err(unwritten)?;
-        Ok(Hosts { status, next })
+        self.0.known.write(&keys.chain(of_hosts).collect::<Vec<_>>()).map_err(|error| unwritten(&error))?;
+        Ok(Ways { status, next })
     }
 }
 
@@ -165,7 +171,7 @@ fn of_hub(keys: &[Key]) -> Vec<(String, Key)> {
     keys.iter().map(|key| (ALIAS.to_owned(), key.clone())).collect()
 }
 
-fn unwritten(error: std::io::Error) -> Error {
+fn unwritten(error: &std::io::Error) -> Error {
     Error::new(Exit::Unable, format!("the keys that ssh is to know can't be written: {error}"))
 }
 
@@ -276,14 +282,17 @@ fn trouble(address: &str, path: &Path, error: &bosco_wire::Error) -> Error {
         }
         Trouble::NotPassed => {
             let message = format!("the hub at {address} knows your key, but not as an operator's");
-            Error::new(Exit::NotDeployed, message).hint(format!("make it one in {file}, and have the hub read that"))
+            Error::new(Exit::NotDeployed, message)
+                .hint(format!("make it one in {file}, and have the hub read that"))
         }
         Trouble::NoSsh => Error::new(Exit::Unable, error.to_string()).hint(error.hint()),
         Trouble::Stopped => Error::new(Exit::Interrupted, "interrupted"),
         trouble if trouble.is_offline() || matches!(trouble, Trouble::Lost | Trouble::Silent) => {
-            Error::new(Exit::Unreachable, format!("the hub at {address} can't be reached: {error}")).hint(WITHOUT)
+            Error::new(Exit::Unreachable, format!("the hub at {address} can't be reached: {error}"))
+                .hint(WITHOUT)
         }
-        _ => Error::new(Exit::Unable, format!("the hub at {address} can't be asked: {error}")).hint(error.hint()),
+        _ => Error::new(Exit::Unable, format!("the hub at {address} can't be asked: {error}"))
+            .hint(error.hint()),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bosco_activation::{Plan, Refusal, plan};
-use bosco_model::{Declaration, Goal, HostName, Observed, StorePath, Target};
+use bosco_model::{Declaration, Goal, HostName, Number, Observed, StorePath, Target, next_number};
 use bosco_nix::Root;
 use bosco_session::{Session, Wanted};
 
@@ -66,13 +66,14 @@ pub(crate) async fn push(
 ) -> Result<Vec<(HostName, Outcome)>, Error> {
     let gate = Arc::new(Gate::new(wish.rule, chosen.len()));
     let (builds, builder) = builds(context.clone(), Arc::new(root), Arc::clone(&gate));
+    let reach = Reach::find(&context).await?;
     let push = Push {
         helpers: Helpers::new(context.nix),
         copier: Copier::new(context.nix, Arc::clone(&context.events)),
         context,
         goal: wish.goal,
         ask: wish.ask,
-        reach: Reach::find().await?,
+        reach,
         builds,
         gate,
         targets: Arc::default(),
@@ -80,7 +81,7 @@ pub(crate) async fn push(
     let hosts = each(chosen, |chosen| {
         let push = push.clone();
         async move {
-            let mut host = Host { push, name: chosen.name.clone(), place: Place::Evaluating };
+            let mut host = Host { push, name: chosen.name.clone(), place: Place::Evaluating, number: 0 };
             let outcome = host.bring(&chosen).await.unwrap_or_else(Some);
             outcome.map(|outcome| host.end(outcome))
         }
@@ -97,6 +98,8 @@ struct Host {
     push: Push,
     name: HostName,
     place: Place,
+    /// The number that it is pushed with: one more than it has come to.
+    number: Number,
 }
 
 impl Host {
@@ -124,7 +127,7 @@ impl Host {
             toplevel: Some(&declared.toplevel),
             helper: helper.as_ref().ok().and_then(Option::as_ref),
         };
-        let (mut session, observed) = reach.open(target, wanted, asked).await?;
+        let (mut session, observed) = reach.open(&chosen.name, target, wanted, asked).await?;
         match self.deliver(&declared, helper, &observed, &mut session).await {
             Ok(helper) => Ok(Some(self.activate(&declared, target, helper.as_ref(), session).await)),
             Err(outcome) => {
@@ -145,6 +148,7 @@ impl Host {
     ) -> Result<Option<StorePath>, Outcome> {
         let asked = Instant::now();
         self.plan(declared, observed)?;
+        self.number = next_number(observed.number);
         let helper = helper?;
         if !observed.has_toplevel {
             self.build(declared).await?;
@@ -163,6 +167,7 @@ impl Host {
             if (&now.current, &now.profile) != (&observed.current, &observed.profile) {
                 return Err(refused(&Refusal::Changed));
             }
+            self.number = next_number(now.number);
         }
         self.copy(declared, helper.as_ref(), observed, session).await?;
         Ok(helper)
@@ -192,10 +197,11 @@ impl Host {
         };
         let (reach, events) = (&self.push.reach, &self.push.context.events);
         let activation = Activation { name: &self.name, target, helper, reach, events };
+        let ask = Ask { number: self.number, ..self.push.ask };
         let mut mended = HashSet::new();
         loop {
             self.enter(Stage::Activate);
-            let came = activation.run(session, goal, &declared.toplevel, self.push.ask).await;
+            let came = activation.run(session, goal, &declared.toplevel, ask).await;
             let Damaged { paths, outcome } = match came {
                 Ok(outcome) => return outcome,
                 Err(damaged) => damaged,
@@ -223,7 +229,7 @@ impl Host {
         // It is not here where the host has had it.
         self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
         let wanted = Wanted { toplevel: Some(&declared.toplevel), helper: Some(helper) };
-        let (mut session, observed) = self.push.reach.open(target, wanted, || ()).await?;
+        let (mut session, observed) = self.push.reach.open(&self.name, target, wanted, || ()).await?;
         let copier = &self.push.copier;
         let mended = copier.mend(&self.name, &declared.toplevel, paths, observed.free, &mut session).await;
         match mended {

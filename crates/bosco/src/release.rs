@@ -95,7 +95,8 @@ pub(crate) async fn build(
     if ended.iter().any(|(_, _, built)| built.is_none()) {
         return Err(ended.into_iter().map(|(name, outcome, _)| (name, outcome)).collect());
     }
-    let mut built = Built { parts: Vec::new(), closures: BTreeMap::new(), paths: BTreeMap::new(), _root: root };
+    let mut built =
+        Built { parts: Vec::new(), closures: BTreeMap::new(), paths: BTreeMap::new(), _root: root };
     for (declared, (contents, infos)) in ended.into_iter().filter_map(|(_, _, built)| built) {
         let closure = contents.digest();
         let Declaration { host, toplevel, .. } = declared;

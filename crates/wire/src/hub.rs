@@ -3,10 +3,14 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
 
 use bosco_model::{HostName, Target};
 use tokio::io::{AsyncRead, AsyncWrite, join};
+use tokio::net::TcpStream;
 use tokio::process::{ChildStdin, ChildStdout};
+use tokio::time::timeout;
 
 use crate::api::{HTTP, SSHD};
 use crate::process::Process;
@@ -70,6 +74,16 @@ impl Ssh {
         }
     }
 
+    /// Whether something listens where a host's sshd should, as the operator's configuration has it. `None` where only `ssh`
+    /// knows the way.
+    pub async fn is_there(&self, target: &Target, limit: Duration) -> Option<bool> {
+        let mut ssh = tokio::process::Command::new("ssh");
+        ssh.arg("-G").args(self.way(target)).stdin(Stdio::null()).kill_on_drop(true);
+        let said = ssh.output().await.ok().filter(|said| said.status.success())?;
+        let (host, port) = direct(&String::from_utf8_lossy(&said.stdout))?;
+        Some(timeout(limit, TcpStream::connect((host, port))).await.is_ok_and(|came| came.is_ok()))
+    }
+
     /// The arguments of an `ssh` to something inside the hub.
     fn into(&self, via: &Via, name: &str, port: u32, escape: fn(&str) -> String) -> Vec<OsString> {
         let mut args: Vec<OsString> = self.configuration().collect();
@@ -121,6 +135,19 @@ fn without_jumps(options: &[String]) -> Vec<String> {
     kept
 }
 
+/// Where `ssh -G` says that it would connect to by itself.
+fn direct(said: &str) -> Option<(String, u16)> {
+    let value = |key: &str| {
+        said.lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
+            .filter(|value| *value != "none")
+    };
+    if value("proxycommand").is_some() || value("proxyjump").is_some() {
+        return None;
+    }
+    Some((value("hostname")?.to_owned(), value("port")?.parse().ok()?))
+}
+
 impl Tunnel {
     /// Why it ended.
     pub async fn gone(&mut self) -> Error {
@@ -138,6 +165,14 @@ mod tests {
     fn jump_hosts_give_way_to_the_hub_and_other_options_stay() {
         let options = ["-J", "gate", "-o", "Compression=yes", "-Jother", "-4"].map(str::to_owned);
         assert_eq!(without_jumps(&options), ["-o", "Compression=yes", "-4"]);
+    }
+
+    #[test]
+    fn only_what_ssh_connects_to_by_itself_is_looked_for() {
+        let plain = "user root\nhostname 192.0.2.1\nport 2200\nproxycommand none\n";
+        assert_eq!(direct(plain), Some(("192.0.2.1".into(), 2200)));
+        assert_eq!(direct(&format!("{plain}proxyjump gate\n")), None);
+        assert_eq!(direct("hostname x\n"), None);
     }
 
     #[tokio::test]

@@ -87,6 +87,11 @@ impl Ssh {
         self.configuration().chain(target.ssh_options.iter().map(OsString::from)).collect()
     }
 
+    /// The way to a host, as arguments.
+    pub(crate) fn way(&self, target: &Target) -> Vec<OsString> {
+        self.of_the_fleet(target).into_iter().chain(address(target)).collect()
+    }
+
     /// The operator's configuration, where it is not the usual one.
     pub(crate) fn configuration(&self) -> impl Iterator<Item = OsString> {
         self.config.iter().flat_map(|config| ["-F".into(), config.clone()])

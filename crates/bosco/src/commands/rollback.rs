@@ -1,6 +1,6 @@
 //! `bosco rollback`: an activation like any other, of a system that the host has already.
 
-use bosco_model::{Goal, Selector};
+use bosco_model::{Goal, Selector, next_number};
 use bosco_session::Wanted;
 
 use crate::activate::{Activation, Ask};
@@ -29,7 +29,7 @@ struct Rollback {
 pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, to: Option<u32>) -> Result<Exit, Error> {
     work(cli, selector.as_ref(), async |context, chosen| {
         let rollback = Rollback {
-            reach: Reach::find().await?,
+            reach: Reach::find(&context).await?,
             helpers: Helpers::new(context.nix),
             copier: Copier::new(context.nix, context.events.clone()),
             context,
@@ -55,7 +55,8 @@ impl Rollback {
         let helper = self.helpers.of(&host.system).await?;
         let enter = |stage| (self.context.events)(Event::Stage { host: chosen.name.clone(), stage });
         let wanted = Wanted { toplevel: None, helper: Some(&helper) };
-        let (mut session, observed) = self.reach.open(target, wanted, || enter(Stage::Connect)).await?;
+        let (mut session, observed) =
+            self.reach.open(&chosen.name, target, wanted, || enter(Stage::Connect)).await?;
         if let Some(unfit) = observed.unfit() {
             return Err(refused(&unfit.into()));
         }
@@ -75,7 +76,8 @@ impl Rollback {
         let (name, reach, events) = (&chosen.name, &self.reach, &self.context.events);
         let activation = Activation { name, target, helper: &helper, reach, events };
         // Who names it wants it, whatever became of it before.
-        let ask = Ask { generation: Some(back.number), reboot: false, again: true };
+        let number = next_number(observed.number);
+        let ask = Ask { generation: Some(back.number), reboot: false, again: true, number };
         // What is damaged can't be had here: a generation is the host's own.
         let outcome = activation.run(session, Goal::Switch, &back.toplevel, ask).await;
         Ok(Some(match outcome.unwrap_or_else(|damaged| damaged.outcome) {

@@ -125,7 +125,9 @@ pub(crate) fn packages<'a>(
     };
     // Files of the configuration have no versions: they come and go with every change, and say nothing.
     let is_package = |name: &&str| {
-        [&before, &after].iter().any(|all| all.get(name).is_some_and(|all| all.iter().any(|one| !one.is_empty())))
+        [&before, &after]
+            .iter()
+            .any(|all| all.get(name).is_some_and(|all| all.iter().any(|one| !one.is_empty())))
     };
     names.into_iter().filter(is_package).filter_map(line).collect()
 }
@@ -193,7 +195,10 @@ mod tests {
             (Manifest { toplevel: path("b"), ..manifest("web") }, "system"),
             (Manifest { closure: Digest::of(&[b"x"]), ..manifest("web") }, "contents of the same system"),
             (Manifest { tags: [bosco_model::Tag::parse("x").unwrap()].into(), ..manifest("web") }, "tags"),
-            (Manifest { policy: Policy { interval: 1, ..Policy::default() }, ..manifest("web") }, "update policy"),
+            (
+                Manifest { policy: Policy { interval: 1, ..Policy::default() }, ..manifest("web") },
+                "update policy",
+            ),
             (Manifest { keys: vec![Key::parse(ADA).unwrap()], ..manifest("web") }, "its keys"),
             (Manifest { trust, ..manifest("web") }, "whom it trusts"),
             (Manifest { lifts: 3, ..manifest("web") }, "goes on from what was pushed"),
@@ -206,7 +211,10 @@ mod tests {
 
     #[test]
     fn hosts_come_and_go() {
-        let changes = compare(&release(vec![manifest("a"), manifest("b")]), &release(vec![manifest("b"), manifest("c")]));
+        let changes = compare(
+            &release(vec![manifest("a"), manifest("b")]),
+            &release(vec![manifest("b"), manifest("c")]),
+        );
         let told: Vec<String> = changes.iter().map(|one| format!("{}: {}", one.host, one.kind)).collect();
         assert_eq!(told, ["a: gone from the fleet", "c: new in the fleet"]);
     }
@@ -226,7 +234,8 @@ mod tests {
         #[test]
         fn a_name_and_its_version_are_all_of_the_text(text in "[a-z0-9.+_-]{0,20}") {
             let (name, version) = split(&text);
-            prop_assert!(name == text || format!("{name}-{version}") == text);
+            let whole = format!("{name}-{version}");
+            prop_assert!(name == text || whole == text);
         }
     }
 }

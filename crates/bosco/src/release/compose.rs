@@ -73,7 +73,8 @@ impl Composed {
     /// The hosts that do not trust this signer: they won't take the release.
     pub(crate) fn strangers_to(&self, signer: &Signer) -> Vec<&HostName> {
         let manifests = self.manifests.iter();
-        let strange = manifests.filter(|manifest| !manifest.trust.signers.iter().any(|one| one.key == signer.key));
+        let strange =
+            manifests.filter(|manifest| !manifest.trust.signers.iter().any(|one| one.key == signer.key));
         strange.map(|manifest| &manifest.host).collect()
     }
 }

@@ -31,20 +31,26 @@ enum Place {
 
 impl Pen {
     /// Looks for a key that may sign releases: the one that was named, or the first that is at hand.
-    pub(crate) async fn find(signers: &[Signer], named: Option<&Path>, hub_signs: bool) -> Result<Self, Error> {
+    pub(crate) async fn find(
+        signers: &[Signer],
+        named: Option<&Path>,
+        hub_signs: bool,
+    ) -> Result<Self, Error> {
         let operators = || signers.iter().filter(|signer| signer.kind == SignerKind::Operator);
         if let Some(file) = named {
             let key = public_half(file).await?;
             let signer = operators().find(|signer| signer.key == key).ok_or_else(|| {
                 let message = format!("{} may not sign releases: {}", file.display(), key.fingerprint());
-                Error::new(Exit::NotDeployed, message).hint("bosco.toml says whose keys may, below `operators`")
+                Error::new(Exit::NotDeployed, message)
+                    .hint("bosco.toml says whose keys may, below `operators`")
             })?;
             return Ok(Self { signer: signer.clone(), key: Place::File(file.to_owned()) });
         }
         let in_agent = in_agent().await;
         let in_files = in_files(&ssh_folder());
         let place = |key: &Key| {
-            let file = in_files.iter().find(|(other, _)| other == key).map(|(_, file)| Place::File(file.clone()));
+            let file =
+                in_files.iter().find(|(other, _)| other == key).map(|(_, file)| Place::File(file.clone()));
             if in_agent.contains(key) { Some(Place::Agent) } else { file }
         };
         if let Some((signer, key)) = operators().find_map(|signer| Some((signer, place(&signer.key)?))) {
@@ -86,8 +92,11 @@ impl Pen {
 /// `ssh-keygen -Y sign`. It may ask for a passphrase or a touch, and takes its time.
 async fn keygen(key: &Path, statement: &str) -> Result<String, Error> {
     let failed = |why: String| {
-        Error::new(Exit::NotDeployed, format!("the release could not be signed with {}: {why}", key.display()))
-            .hint("does `ssh-keygen -Y sign -n test -f` of that key work by hand?")
+        Error::new(
+            Exit::NotDeployed,
+            format!("the release could not be signed with {}: {why}", key.display()),
+        )
+        .hint("does `ssh-keygen -Y sign -n test -f` of that key work by hand?")
     };
     let mut child = Command::new("ssh-keygen")
         .args(["-q", "-Y", "sign", "-n", RELEASE_NAMESPACE, "-f"])
@@ -121,7 +130,9 @@ async fn public_half(file: &Path) -> Result<Key, Error> {
         Error::new(Exit::Usage, format!("{} is no key: {why}", file.display()))
             .hint("`--sign-with` takes a private key, or the public half of one that your agent has")
     };
-    let beside = PathBuf::from([file.as_os_str(), ".pub".as_ref()].concat());
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".pub");
+    let beside = PathBuf::from(beside);
     for path in [file, &beside] {
         if let Some(key) = fs::read_to_string(path).ok().and_then(|text| Key::parse(&text).ok()) {
             return Ok(key);

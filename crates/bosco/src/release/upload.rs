@@ -72,14 +72,16 @@ async fn feed(
     mut tell: impl FnMut(u64),
 ) -> Result<(), Error> {
     let full = |error: io::Error| {
-        Error::new(Exit::Unable, format!("no temporary file can be written: {error}")).hint("is its disk full?")
+        Error::new(Exit::Unable, format!("no temporary file can be written: {error}"))
+            .hint("is its disk full?")
     };
     let mut spool = Some(Spool::new().map_err(full)?);
     let mut done = 0;
     tell(0);
     for expected in hashes {
         let Some(info) = archives.begin() else { break };
-        let mut packer = Packer::new(spool.take().map_or_else(Spool::new, Ok).map_err(full)?).map_err(full)?;
+        let mut packer =
+            Packer::new(spool.take().map_or_else(Spool::new, Ok).map_err(full)?).map_err(full)?;
         let mut buffer = vec![0; CHUNK];
         loop {
             let read = archives.read(&mut buffer).await?;
@@ -93,7 +95,10 @@ async fn feed(
         }
         let (hash, mut packed) = packer.finish().map_err(full)?;
         if hash != expected {
-            let message = format!("{} is damaged in the store here: its contents are not those that Nix knows", info.path);
+            let message = format!(
+                "{} is damaged in the store here: its contents are not those that Nix knows",
+                info.path
+            );
             return Err(Error::new(Exit::NotBuilt, message)
                 .hint("`nix-store --verify --check-contents --repair` mends it; nothing was published"));
         }
