@@ -14,6 +14,8 @@ mod policy;
 mod release;
 mod report;
 mod sealed;
+#[cfg(test)]
+mod tests;
 pub mod tree;
 mod trust;
 
