@@ -3,6 +3,7 @@
 
 pub mod case;
 pub mod follow;
+pub mod forms;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
