@@ -19,11 +19,10 @@ let
   isStateDirectory = lib.hasPrefix places cfg.stateDir;
   # An address of IPv6 stands in brackets before a port.
   listen =
-    address:
     let
-      isBare = lib.hasInfix ":" address && !lib.hasPrefix "[" address;
+      isBare = lib.hasInfix ":" cfg.listenAddress && !lib.hasPrefix "[" cfg.listenAddress;
     in
-    "${if isBare then "[${address}]" else address}:${toString cfg.port}";
+    "${if isBare then "[${cfg.listenAddress}]" else cfg.listenAddress}:${toString cfg.port}";
 in
 {
   _file = "bosco/nix/modules/hub.nix";
@@ -49,14 +48,11 @@ in
         ending any connection.
       '';
     };
-    listenAddresses = mkOption {
-      type = types.nonEmptyListOf types.str;
-      default = [ "::" ];
-      example = [
-        "192.0.2.1"
-        "2001:db8::1"
-      ];
-      description = "The addresses to listen at. `::` is every one, of IPv4 too.";
+    listenAddress = mkOption {
+      type = types.str;
+      default = "::";
+      example = "192.0.2.1";
+      description = "The address to listen at. `::` is every one, of IPv4 too; `0.0.0.0` is for a machine without IPv6.";
     };
     port = mkOption {
       type = types.port;
@@ -120,20 +116,16 @@ in
       reloadTriggers = [ config.environment.etc.${fleetFile}.source ];
       serviceConfig = {
         Type = "exec";
-        ExecStart = lib.escapeShellArgs (
-          [
-            "${cfg.package}/bin/bosco"
-            "hub"
-            "--state"
-            cfg.stateDir
-            "--fleet"
-            "/etc/${fleetFile}"
-          ]
-          ++ lib.concatMap (address: [
-            "--listen"
-            (listen address)
-          ]) cfg.listenAddresses
-        );
+        ExecStart = lib.escapeShellArgs [
+          "${cfg.package}/bin/bosco"
+          "hub"
+          "--state"
+          cfg.stateDir
+          "--listen"
+          listen
+          "--fleet"
+          "/etc/${fleetFile}"
+        ];
         ExecReload = "${pkgs.coreutils}/bin/kill -HUP $MAINPID";
         Restart = "always";
         RestartSec = "1s";

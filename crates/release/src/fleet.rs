@@ -60,9 +60,12 @@ fn yes() -> bool {
     true
 }
 
-/// What is wrong with a `bosco.toml` that could be read.
+/// What is wrong with a `bosco.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FleetFileError {
+    /// It can't be read as one: where, and why.
+    #[error("{0}")]
+    Form(String),
     /// One key is two's.
     #[error("one key has two owners, {0} and {1}; a key says who somebody is")]
     SharedKey(String, String),
@@ -75,6 +78,16 @@ pub enum FleetFileError {
 }
 
 impl FleetFile {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// [`FleetFileError`].
+    pub fn parse(text: &str) -> Result<Self, FleetFileError> {
+        let file: Self = toml::from_str(text).map_err(|error| FleetFileError::Form(error.to_string()))?;
+        file.check()?;
+        Ok(file)
+    }
+
     /// What has to hold beyond its form.
     ///
     /// # Errors

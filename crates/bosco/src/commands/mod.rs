@@ -6,6 +6,7 @@ mod eval;
 mod exec;
 mod generations;
 mod hosts;
+mod hub;
 mod man;
 mod reboot;
 mod rollback;
@@ -40,6 +41,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Status(selection) => status::run(cli, selection.selector()).await,
         Command::Rollback { selection, to } => rollback::run(cli, selection.selector(), *to).await,
         Command::Reboot { selection, if_needed } => reboot::run(cli, selection.selector(), *if_needed).await,
+        Command::Hub(hub) => hub::run(hub).await,
         Command::Local { arguments } => local(arguments),
         Command::Generations(selection) => generations::run(cli, selection.selector()).await,
         Command::Exec { selection, command } => exec::run(cli, selection.selector(), command).await,
