@@ -47,18 +47,19 @@ pub const BESIDE_COLMENA: &[&str] = &["activation", "host", "agent", "hub"];
 /// A fleet of one host, with bosco's flake in it.
 pub fn fleet(operator: &Operator) -> Fleet<'_> {
     let fleet = create(operator, "fleet").unwrap();
-    for module in ["activation", "agent", "deployment", "host", "hub"] {
-        copy(&fleet, &format!("nix/modules/{module}.nix"));
-    }
-    copy(&fleet, "flake.nix");
+    add_bosco(&fleet);
     fleet.write("hosts.nix", HOSTS).unwrap();
     fleet
 }
 
-/// Puts a file of bosco's into a fleet.
-fn copy(fleet: &Fleet<'_>, file: &str) {
-    let text = std::fs::read_to_string(repository().join(file)).unwrap();
-    fleet.write(Path::new("bosco").join(file), &text).unwrap();
+/// Puts bosco's flake into a fleet, as the folder `bosco`.
+pub fn add_bosco(fleet: &Fleet<'_>) {
+    let modules = ["activation", "agent", "deployment", "host", "hub"];
+    let modules = modules.map(|module| format!("nix/modules/{module}.nix"));
+    for file in modules.iter().map(String::as_str).chain(["flake.nix"]) {
+        let text = std::fs::read_to_string(repository().join(file)).unwrap();
+        fleet.write(Path::new("bosco").join(file), &text).unwrap();
+    }
 }
 
 /// Gives the host some of bosco's modules, and what it says.
