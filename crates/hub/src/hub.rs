@@ -16,6 +16,7 @@ use crate::joins::Joins;
 use crate::objects::Objects;
 use crate::ratchet::{Ratchet, Secret};
 use crate::sessions::Sessions;
+use crate::sftp::{Limits, Quota, World, Worlds};
 use crate::standing::{self, Facts};
 use crate::store::{Heard, HostRow, Store};
 use crate::visits::Visits;
@@ -50,6 +51,7 @@ pub(crate) struct Hub {
     /// Who publishes, or lets hosts in or go: one at a time.
     pub(crate) deciding: tokio::sync::Mutex<()>,
     pub(crate) bulk: Semaphore,
+    worlds: Worlds,
     fleet: RwLock<Arc<FleetFile>>,
     people: RwLock<HashMap<Key, Who>>,
     hosts: RwLock<BTreeMap<HostName, Arc<Host>>>,
@@ -167,6 +169,7 @@ impl Hub {
             sessions: Sessions::default(),
             deciding: tokio::sync::Mutex::default(),
             bulk: Semaphore::new(BULK),
+            worlds: Worlds::new(state.join("hosts")),
             fleet: RwLock::new(Arc::new(fleet)),
             people: RwLock::default(),
             hosts: RwLock::new(hosts),
@@ -209,6 +212,14 @@ impl Hub {
         if let Err(error) = self.store.heard(&heard).await {
             crate::say(&format!("what hosts have said could not be written down: {error}"));
         }
+    }
+
+    /// What a host has over SFTP.
+    pub(crate) fn world(&self, host: &HostName) -> Arc<World> {
+        let quota = self.fleet().quota;
+        let backup = Quota { bytes: quota.backup, files: quota.backup_files };
+        let logs = Quota { bytes: quota.logs, files: quota.logs_files };
+        self.worlds.of(host, Limits { backup, logs })
     }
 
     /// How the fleet is run.

@@ -7,6 +7,7 @@ mod objects;
 mod ratchet;
 mod server;
 mod sessions;
+pub mod sftp;
 mod standing;
 mod store;
 mod visits;

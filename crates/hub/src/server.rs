@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::api;
 use crate::hub::{Hub, Who};
+use crate::sftp;
 use crate::visits::{self, PREFIX};
 
 /// How long somebody may take to say who they are.
@@ -158,9 +159,15 @@ impl Handler for Door {
         name: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        // SFTP takes its place here.
-        let _ = (name, self.sftp.take());
-        session.channel_failure(channel)
+        let (Some(Who::Host(host)), "sftp", Some(opened)) = (&self.who, name, self.sftp.take()) else {
+            return session.channel_failure(channel);
+        };
+        let world = self.hub.world(host);
+        session.channel_success(channel)?;
+        tokio::spawn(async move {
+            let _ = sftp::serve(opened.into_stream(), world).await;
+        });
+        Ok(())
     }
 
     async fn channel_open_direct_tcpip(

@@ -20,6 +20,9 @@ pub struct FleetFile {
     /// The hub, where there is one.
     #[serde(default)]
     pub hub: Option<HubFile>,
+    /// How much of the hub's disk each host may use.
+    #[serde(default)]
+    pub quota: QuotaFile,
     /// Who may do something, by name.
     #[serde(default)]
     pub operators: BTreeMap<String, OperatorFile>,
@@ -36,6 +39,26 @@ pub struct HubFile {
     /// Whether its key may sign releases, for every host.
     #[serde(default)]
     pub signs: bool,
+}
+
+/// How much of the hub's disk each host may use, in bytes and in numbers of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct QuotaFile {
+    /// For its backups.
+    pub backup: u64,
+    /// The same, in files.
+    pub backup_files: u64,
+    /// For its logs.
+    pub logs: u64,
+    /// The same, in files.
+    pub logs_files: u64,
+}
+
+impl Default for QuotaFile {
+    fn default() -> Self {
+        Self { backup: 100_000_000_000, backup_files: 1_000_000, logs: 1_000_000_000, logs_files: 10_000 }
+    }
 }
 
 /// A person or a CI, as `bosco.toml` has them.
