@@ -12,6 +12,9 @@ let
   inherit (lib) mkOption types;
   cfg = config.services.bosco.agent;
   inherit (pkgs.stdenv.hostPlatform) system;
+  always = cfg.timer == null;
+  # Whom the host trusts: it is there once a hub has let the host in.
+  trust = "/nix/var/bosco/trust.json";
 
   arguments = [
     "agent"
@@ -22,11 +25,11 @@ let
     "--helper"
     cfg.helper
   ]
-  ++ lib.optionals (cfg.page.enable && cfg.timer == null) [
+  ++ lib.optionals (cfg.page.enable && always) [
     "--page"
     (toString cfg.page.port)
   ]
-  ++ lib.optional (cfg.timer != null) "--once";
+  ++ lib.optional (!always) "--once";
 in
 {
   _file = "bosco/nix/modules/agent.nix";
@@ -114,7 +117,7 @@ in
 
         systemd.services.bosco-agent = {
           description = "bosco: fetch what this host should run, and activate it";
-          wantedBy = lib.mkIf (cfg.timer == null) [ "multi-user.target" ];
+          wantedBy = lib.mkIf always [ "multi-user.target" ];
           after = [
             "network.target"
             "nix-daemon.socket"
@@ -124,6 +127,8 @@ in
           # A switch that it has asked for itself restarts it in mid-work, where it has changed. The activation has a unit of
           # its own, and the agent that is started then finds and confirms it.
           stopIfChanged = false;
+          # A host that no hub has let in yet has nothing to do, which is no failure.
+          unitConfig.ConditionPathExists = trust;
           path = [ "/run/current-system/sw" ];
           environment = {
             HOME = "/root";
@@ -131,9 +136,8 @@ in
             NIX_REMOTE = "daemon";
           };
           serviceConfig = {
-            # Not `oneshot`, not even with a timer: a switch waits until what it starts has started, and this waits for the
-            # switch.
-            Type = "exec";
+            # With a timer it is no `oneshot`: a switch waits until what it starts has started, and this waits for the switch.
+            Type = if always then "notify" else "exec";
             ExecStart = lib.escapeShellArgs ([ "${cfg.package}/bin/bosco" ] ++ arguments);
             # Nothing is lost by ending it, and a switch waits for that.
             TimeoutStopSec = "15s";
@@ -173,7 +177,8 @@ in
             SystemCallFilter = [ "@system-service" ];
             SystemCallErrorNumber = "EPERM";
           }
-          // lib.optionalAttrs (cfg.timer == null) {
+          // lib.optionalAttrs always {
+            WatchdogSec = "2min";
             Restart = "always";
             RestartSec = "1s";
             RestartSteps = 8;
@@ -181,7 +186,14 @@ in
           };
         };
 
-        systemd.timers.bosco-agent = lib.mkIf (cfg.timer != null) {
+        # It begins when the host is let in.
+        systemd.paths.bosco-agent = lib.mkIf always {
+          description = "bosco: whom this host trusts";
+          wantedBy = [ "paths.target" ];
+          pathConfig.PathChanged = trust;
+        };
+
+        systemd.timers.bosco-agent = lib.mkIf (!always) {
           description = "bosco: when this host looks for what it should run";
           wantedBy = [ "timers.target" ];
           timerConfig = {

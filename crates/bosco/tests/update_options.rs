@@ -180,7 +180,9 @@ fn an_agent_is_a_unit_that_a_switch_may_restart() {
         &daemon,
         &[
             &format!("ExecStart={bosco} agent {words} --helper {helper} --page 9999"),
-            "Type=exec",
+            "ConditionPathExists=/nix/var/bosco/trust.json",
+            "Type=notify",
+            "WatchdogSec=2min",
             "Restart=always",
             "RestartMaxDelaySec=2min",
             "StartLimitIntervalSec=0",
@@ -192,6 +194,8 @@ fn an_agent_is_a_unit_that_a_switch_may_restart() {
         ],
     );
     assert!(!daemon.contains("X-RestartIfChanged"), "a new agent is to take its place:\n{daemon}");
+
+    has(&unit("", "bosco-agent.path"), &["PathChanged=/nix/var/bosco/trust.json", "WantedBy=paths.target"]);
 
     let quiet = unit("page.enable = false; host = \"other\";", "bosco-agent.service");
     let words = "--host other --identity /etc/ssh/ssh_host_ed25519_key";
