@@ -123,15 +123,7 @@ impl Store {
         let closure = serve::texts(stdout).await?;
         let asked = Message::default().verb(Verb::QueryPathInfos).texts(closure.iter().map(String::as_str));
         self.stdin.write_all(&asked.0).await?;
-        let mut infos = Vec::with_capacity(closure.len());
-        while infos.len() <= closure.len() {
-            let path = serve::text(stdout).await?;
-            if path.is_empty() {
-                return Ok(infos);
-            }
-            infos.push(PathInfo::read(&path, stdout).await?);
-        }
-        Err(invalid("it gave more paths than it was asked for"))
+        PathInfo::read_all(stdout, closure.len()).await
     }
 
     /// Hands out paths, at least one. What they refer to must be among them before, or be at the receiver already.
@@ -159,6 +151,47 @@ impl Store {
 }
 
 impl PathInfo {
+    /// What somebody else says of a path: the hash of its archive as Nix writes one.
+    #[must_use]
+    pub fn told(
+        path: StorePath,
+        size: u64,
+        hash: String,
+        references: Vec<StorePath>,
+        signatures: Vec<String>,
+        address: String,
+    ) -> Self {
+        Self { path, size, signatures, references, deriver: String::new(), hash, address }
+    }
+
+    /// The hash of its archive: `sha256:` and Nix's base 32.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// What it refers to.
+    #[must_use]
+    pub fn references(&self) -> &[StorePath] {
+        &self.references
+    }
+
+    /// Reads what is known of at most so many paths.
+    pub(crate) async fn read_all(
+        stream: &mut (impl AsyncRead + Unpin),
+        most: usize,
+    ) -> io::Result<Vec<Self>> {
+        let mut infos = Vec::with_capacity(most);
+        while infos.len() <= most {
+            let path = serve::text(stream).await?;
+            if path.is_empty() {
+                return Ok(infos);
+            }
+            infos.push(Self::read(&path, stream).await?);
+        }
+        Err(invalid("it gave more paths than it was asked for"))
+    }
+
     /// Reads what stands behind a path.
     async fn read(path: &str, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Self> {
         let parse = |path: &str| StorePath::parse(path).map_err(|error| invalid(error.to_string()));
@@ -174,7 +207,7 @@ impl PathInfo {
     }
 
     /// What stands before its archive.
-    fn head(&self) -> Message {
+    pub(crate) fn head(&self) -> Message {
         Message::default()
             .verb(Verb::AddToStoreNar)
             .text(self.path.as_str())
@@ -284,7 +317,8 @@ fn damaged(path: &StorePath) -> io::Error {
 
 /// Puts each path behind those that it refers to. References that are not among them, and loops, which Nix does not let
 /// in, are passed over.
-fn references_first(infos: Vec<PathInfo>) -> Vec<PathInfo> {
+#[must_use]
+pub fn references_first(infos: Vec<PathInfo>) -> Vec<PathInfo> {
     enum Visit {
         Enter(StorePath),
         Leave(PathInfo),

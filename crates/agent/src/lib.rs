@@ -1,0 +1,1 @@
+//! The always-on side on a host.
