@@ -118,6 +118,9 @@ impl<'a> Worker<'a> {
             reboot,
             again,
             connection: true,
+            number: 0,
+            hold: false,
+            lifts: 0,
         }
     }
 

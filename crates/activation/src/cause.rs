@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bosco_model::StorePath;
+use bosco_model::{Number, StorePath};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -57,6 +57,22 @@ pub enum Refused {
     Quarantined {
         /// What it did, in words.
         why: String,
+    },
+    /// Something newer was committed there. Of two that deploy at once, the later one wins.
+    #[error("it is number {number}, and the host is at {highest} already")]
+    Older {
+        /// Its number.
+        number: Number,
+        /// The highest that was committed.
+        highest: Number,
+    },
+    /// The host was brought to another system by hand, which the release does not contain.
+    #[error("the host is held at {toplevel}, which was pushed as number {number}")]
+    Held {
+        /// The number of the push.
+        number: Number,
+        /// What was pushed.
+        toplevel: StorePath,
     },
     /// A file system has no room for what an activation writes.
     #[error("no room there: {place} has {free} free, an activation needs {needed}")]

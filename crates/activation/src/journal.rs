@@ -1,9 +1,9 @@
 //! What a host remembers of its activations, on its disk.
 
-use bosco_model::StorePath;
+use bosco_model::{Goal, Hold, Number, StorePath};
 use serde::{Deserialize, Serialize};
 
-use crate::{Attempt, Cause, Ending};
+use crate::{Attempt, Cause, Ending, Refused, Request};
 
 /// How many systems a host keeps in mind that failed there; older ones are forgotten.
 const REMEMBERED: usize = 50;
@@ -27,6 +27,14 @@ pub struct Journal {
     /// Systems whose activation was interrupted.
     #[serde(default)]
     pub interrupted: Vec<StorePath>,
+    /// The highest number that was committed, of releases and pushes; it never goes back. What was only tried does not
+    /// count: a push that did not hold must not keep the release from being tried again that the host is to run.
+    #[serde(default)]
+    pub number: Number,
+    /// What the host was brought to by hand, where nothing that was pulled has followed. It is kept apart from the attempts:
+    /// one that comes to nothing, whoever asked for it, does not let it go.
+    #[serde(default)]
+    pub hold: Option<Hold>,
 }
 
 /// What could not be understood of a journal.
@@ -70,6 +78,8 @@ impl Journal {
             ended: None,
             quarantine: serde_json::from_value(part("quarantine")).unwrap_or_default(),
             interrupted: serde_json::from_value(part("interrupted")).unwrap_or_default(),
+            number: serde_json::from_value(part("number")).unwrap_or_default(),
+            hold: serde_json::from_value(part("hold")).unwrap_or_default(),
         };
         let open = !attempt.is_null() && attempt["state"] != "ended";
         Ok((journal, if open { Unread::OpenAttempt } else { Unread::Something }))
@@ -87,13 +97,35 @@ impl Journal {
         self.quarantine.iter().find(|one| one.toplevel == *toplevel)
     }
 
+    /// What a request is refused with, before it begins, by what the host remembers. Push and pull do not undo each other
+    /// here: it is asked under the lock, whatever its sender knew of the host.
+    #[must_use]
+    pub fn refusal(&self, request: &Request) -> Option<Refused> {
+        let Request { number, hold, lifts, toplevel, .. } = request;
+        if *number > 0 && *number < self.number {
+            return Some(Refused::Older { number: *number, highest: self.number });
+        }
+        let is_pulled = *number > 0 && !hold;
+        let kept =
+            self.hold.as_ref().filter(|hold| is_pulled && !hold.gives_way_to(*number, *lifts, toplevel));
+        if let Some(Hold { number, toplevel }) = kept.cloned() {
+            return Some(Refused::Held { number, toplevel });
+        }
+        let held = self.quarantined(toplevel).filter(|_| !request.again)?;
+        Some(Refused::Quarantined { why: held.why.clone() })
+    }
+
     /// Draws the consequences of the attempt's end: what failed by its own fault, or was interrupted twice, is not tried
-    /// again; what was committed has nothing held against it.
+    /// again; what was committed has nothing held against it, and keeps others off as far as it was counted.
     pub fn close(&mut self, now: u64) {
         let Some(attempt) = &self.attempt else { return };
         let Some(ending) = attempt.ending() else { return };
-        let (toplevel, ending) = (attempt.request.toplevel.clone(), ending.clone());
+        let (request, ending) = (attempt.request.clone(), ending.clone());
         self.ended = Some(now);
+        if matches!(ending, Ending::Committed { .. }) {
+            self.count(&request);
+        }
+        let toplevel = request.toplevel;
         match ending {
             Ending::Reverted { cause } => self.condemn(toplevel, cause.to_string(), now),
             Ending::Inconclusive { cause: cause @ Cause::Interrupted { .. } } => {
@@ -109,6 +141,26 @@ impl Journal {
             }
             Ending::Committed { .. } | Ending::Inconclusive { .. } | Ending::Refused { .. } => {}
         }
+    }
+
+    /// Counts what was committed. A test is not counted, and neither sets a hold nor lifts one: it is gone with the next boot,
+    /// and what holds must outlast that. So what is pulled takes its place, as a boot would.
+    fn count(&mut self, request: &Request) {
+        if !matches!(request.goal, Goal::Switch | Goal::Boot) {
+            return;
+        }
+        self.number = self.number.max(request.number);
+        if request.hold {
+            self.hold = Some(Hold { number: self.number, toplevel: request.toplevel.clone() });
+        } else if request.number > 0 {
+            self.hold = None;
+        }
+    }
+
+    /// Lets a hold with at most that number go, and gives it. What the host has come to is counted all the same: it takes
+    /// what is newer, and not what was there before.
+    pub fn lift(&mut self, number: Number) -> Option<Hold> {
+        self.hold.take_if(|hold| hold.number <= number)
     }
 
     /// Forgets what was held against a system. Whether there was anything.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bosco_model::{Goal, StorePath};
+use bosco_model::{Goal, HIGHEST, Number, StorePath};
 use serde::{Deserialize, Serialize};
 
 /// What is asked of a host.
@@ -31,13 +31,22 @@ pub struct Request {
     /// Whether the host has to be reached anew before anything is committed. Not so at its own console.
     #[serde(default)]
     pub connection: bool,
+    /// Its number: a push has the host's next one, what is pulled that of its release. 0: it is not counted.
+    #[serde(default)]
+    pub number: Number,
+    /// Whether the host stays there until a release contains it: so for a push, and not for what is pulled.
+    #[serde(default)]
+    pub hold: bool,
+    /// Of what is pulled: holds with at most this number do not stand in its way, as it contains what was pushed by them.
+    #[serde(default)]
+    pub lifts: Number,
 }
 
 /// The longest that an id or a name in a request may be, in bytes.
 const LONGEST: usize = 100;
 
 impl Request {
-    /// Whether its words can be used as names of files and shown to people.
+    /// Whether its words can be used as names of files and shown to people, and its number leaves others above it.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -45,6 +54,7 @@ impl Request {
             && self.id.bytes().all(plain)
             && self.by.len() <= LONGEST
             && !self.by.chars().any(char::is_control)
+            && self.number <= HIGHEST
     }
 }
 
@@ -179,8 +189,12 @@ mod tests {
             reboot: false,
             again: false,
             connection: true,
+            number: 1,
+            hold: true,
+            lifts: 0,
         };
         assert!(request("00ff-1", "ada@laptop").is_sound());
+        assert!(!Request { number: u64::MAX, ..request("1", "ada") }.is_sound(), "it would be the last");
         for (id, by) in [("", "ada"), ("../x", "ada"), ("1", "a\nb"), (&"1".repeat(200), "ada")] {
             assert!(!request(id, by).is_sound(), "{id:?} {by:?}");
         }

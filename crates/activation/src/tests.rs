@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod numbers;
+
 fn path(number: u8) -> StorePath {
     StorePath::parse(&format!("/nix/store/{}-nixos-system-{number}", "0".repeat(32))).unwrap()
 }
@@ -29,6 +31,9 @@ fn attempt(goal: Goal) -> Attempt {
         reboot: false,
         again: false,
         connection: true,
+        number: 0,
+        hold: false,
+        lifts: 0,
     };
     Attempt::new(request, 0)
 }

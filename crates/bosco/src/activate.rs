@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bosco_activation::{Busy, Ending, Refused, Request, Told};
-use bosco_model::{Activity, ActivityStage, Goal, StorePath, Target};
+use bosco_model::{Activity, ActivityStage, Goal, Number, StorePath, Target};
 use bosco_session::{Error, Session, Stage as Progress};
 use tokio::time::{Instant, sleep};
 
@@ -33,6 +33,8 @@ pub(crate) struct Ask {
     pub(crate) reboot: bool,
     /// Whether what is in quarantine may be tried again.
     pub(crate) again: bool,
+    /// Its number: one more than the host has come to.
+    pub(crate) number: Number,
 }
 
 /// A host whose activation is followed.
@@ -70,6 +72,9 @@ impl Activation<'_> {
             reboot: ask.reboot,
             again: ask.again,
             connection: true,
+            number: ask.number,
+            hold: true,
+            lifts: 0,
         };
         let mut limit = UNTOLD;
         let tell = &mut |told: &Told| {

@@ -197,7 +197,7 @@ impl Apply {
             (_, true) => Rule::All,
             _ => Rule::AllBuilt,
         };
-        let ask = Ask { generation: None, reboot: self.reboot, again: self.again };
+        let ask = Ask { reboot: self.reboot, again: self.again, ..Ask::default() };
         Wish { goal: self.goal.0, rule, ask }
     }
 }

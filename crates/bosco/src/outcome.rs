@@ -287,6 +287,10 @@ fn remedy(why: &Refused) -> &'static str {
         Refused::NoSystem { .. } | Refused::OtherGeneration { .. } => {
             "`bosco generations` lists what is there"
         }
+        Refused::Older { .. } => {
+            "somebody else has deployed to it meanwhile; apply again if yours is the one that should run"
+        }
+        Refused::Held { .. } => "it takes a release that contains what was pushed to it",
         Refused::NeedsReboot => "`--goal boot` makes it the next boot's, `--reboot` boots it",
         Refused::Failed { .. } => "nothing was changed; mend the host and apply again",
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bosco_activation::{Plan, Refusal, plan};
-use bosco_model::{Declaration, Goal, HostName, Observed, StorePath, Target};
+use bosco_model::{Declaration, Goal, HostName, Number, Observed, StorePath, Target, next_number};
 use bosco_nix::Root;
 use bosco_session::{Session, Wanted};
 
@@ -80,7 +80,7 @@ pub(crate) async fn push(
     let hosts = each(chosen, |chosen| {
         let push = push.clone();
         async move {
-            let mut host = Host { push, name: chosen.name.clone(), place: Place::Evaluating };
+            let mut host = Host { push, name: chosen.name.clone(), place: Place::Evaluating, number: 0 };
             let outcome = host.bring(&chosen).await.unwrap_or_else(Some);
             outcome.map(|outcome| host.end(outcome))
         }
@@ -97,6 +97,8 @@ struct Host {
     push: Push,
     name: HostName,
     place: Place,
+    /// The number that it is pushed with: one more than it has come to.
+    number: Number,
 }
 
 impl Host {
@@ -145,6 +147,7 @@ impl Host {
     ) -> Result<Option<StorePath>, Outcome> {
         let asked = Instant::now();
         self.plan(declared, observed)?;
+        self.number = next_number(observed.number);
         let helper = helper?;
         if !observed.has_toplevel {
             self.build(declared).await?;
@@ -163,6 +166,7 @@ impl Host {
             if (&now.current, &now.profile) != (&observed.current, &observed.profile) {
                 return Err(refused(&Refusal::Changed));
             }
+            self.number = next_number(now.number);
         }
         self.copy(declared, helper.as_ref(), observed, session).await?;
         Ok(helper)
@@ -192,10 +196,11 @@ impl Host {
         };
         let (reach, events) = (&self.push.reach, &self.push.context.events);
         let activation = Activation { name: &self.name, target, helper, reach, events };
+        let ask = Ask { number: self.number, ..self.push.ask };
         let mut mended = HashSet::new();
         loop {
             self.enter(Stage::Activate);
-            let came = activation.run(session, goal, &declared.toplevel, self.push.ask).await;
+            let came = activation.run(session, goal, &declared.toplevel, ask).await;
             let Damaged { paths, outcome } = match came {
                 Ok(outcome) => return outcome,
                 Err(damaged) => damaged,

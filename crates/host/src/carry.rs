@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bosco_activation::{Attempt, Busy, Ending, Event, Journal, Report, Request, State, Told};
+use bosco_model::Number;
 
 use crate::drive::{drive, report, taken_up, unwanted};
 use crate::hands::{Hands, own_program, transient};
@@ -321,6 +322,10 @@ pub fn main(places: &Places, arguments: &[String]) -> ExitCode {
         }
         ["boot"] => resume(places).map(drop),
         ["survey"] => survey(places),
+        ["lift", number] => match number.parse() {
+            Ok(number) => lift(places, number),
+            Err(_) => Err("`helper lift` takes the number of a hold".into()),
+        },
         _ => Err("the helper does not know what it is asked".into()),
     };
     if let Some(id) = ended {
@@ -350,6 +355,12 @@ fn survey(places: &Places) -> Result<(), String> {
     if let Some(activity) = local::activity(places, &journal) {
         say("activity", &serde_json::to_string(&activity).unwrap_or_default());
     }
+    if journal.number > 0 {
+        say("number", &journal.number.to_string());
+    }
+    if let Some(hold) = &journal.hold {
+        say("hold", &serde_json::to_string(hold).unwrap_or_default());
+    }
     for missing in check::unprotected(&places.current_system()) {
         say("unprotected", missing);
     }
@@ -359,8 +370,54 @@ fn survey(places: &Places) -> Result<(), String> {
     Ok(())
 }
 
+/// Lets a hold with at most that number go, so that the host takes releases again, and says `lifted` with it. Where there is
+/// none, nothing is to be done.
+fn lift(places: &Places, number: Number) -> Result<(), String> {
+    let memory = Memory::new(places.clone());
+    memory.prepare()?;
+    let _lock = memory.lock(false)?.ok_or("an activation is under way; the hold stays until it has ended")?;
+    let mut journal = memory.load_to_write()?;
+    if let Some(hold) = journal.lift(number) {
+        memory.save(&journal)?;
+        say("lifted", &serde_json::to_string(&hold).unwrap_or_default());
+    }
+    Ok(())
+}
+
 /// Whether anybody heard it.
 fn say(key: &str, text: &str) -> bool {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{key} {text}").and_then(|()| out.flush()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use bosco_model::{Hold, StorePath};
+
+    use super::*;
+    use crate::places::testing::TempDir;
+
+    #[test]
+    fn a_hold_is_let_go_by_its_number_and_not_while_an_activation_is_under_way() {
+        let dir = TempDir::new();
+        let places = Places::below(dir.path());
+        let memory = Memory::new(places.clone());
+        memory.prepare().unwrap();
+        let toplevel = StorePath::parse(&format!("/nix/store/{}-nixos", "0".repeat(32))).unwrap();
+        let held = Journal { number: 7, hold: Some(Hold { number: 7, toplevel }), ..Journal::default() };
+        memory.save(&held).unwrap();
+
+        let lock = memory.lock(false).unwrap().unwrap();
+        assert!(lift(&places, 7).unwrap_err().contains("an activation is under way"));
+        drop(lock);
+        assert_eq!(memory.load().unwrap(), held);
+
+        lift(&places, 6).unwrap();
+        assert_eq!(memory.load().unwrap(), held, "it is a newer one");
+        lift(&places, 7).unwrap();
+        let let_go = Journal { hold: None, ..held };
+        assert_eq!(memory.load().unwrap(), let_go, "what was pushed is still counted");
+        lift(&places, 7).unwrap();
+        assert_eq!(memory.load().unwrap(), let_go, "there is none any more");
+    }
 }

@@ -377,9 +377,9 @@ pub(crate) fn taken_up(places: &Places, journal: &Journal) -> Event {
 
 /// What an attempt is refused with before it begins, if it is.
 pub(crate) fn unwanted(journal: &Journal, request: &bosco_activation::Request) -> Option<Refused> {
-    let held = journal.quarantined(&request.toplevel).filter(|_| !request.again);
-    if let Some(held) = held {
-        return Some(Refused::Quarantined { why: held.why.clone() });
+    let refused = journal.refusal(request);
+    if refused.is_some() {
+        return refused;
     }
     // How it wants to be activated has to be known; a system that is not there is told by the check.
     let toplevel = request.toplevel.as_ref();

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use bosco_activation::{Attempt, Ending, Journal, Report, Request, Told};
-use bosco_model::{Activity, ActivityStage, Generation, Generations, Goal, StorePath};
+use bosco_model::{Activity, ActivityStage, Generation, Generations, Goal, StorePath, next_number};
 
 use crate::carry::{self, activate};
 use crate::generations;
@@ -19,7 +19,7 @@ const USAGE: &str = "usage: bosco local status [--json]
 
 status    says what runs here, and how the last activation ended
 rollback  goes back to an older generation, the one before by default
-resume    takes up an activation that was interrupted, and lifts every quarantine
+resume    takes up an activation that was interrupted, and lifts every quarantine; a hold stays
 ";
 
 /// The exit codes, the same as the operator's commands have.
@@ -75,6 +75,12 @@ fn status(places: &Places, json: bool) -> Result<u8, String> {
     let generation = boots.as_ref().and_then(|boots| generations::of(places, boots));
     let generation = generation.map(|number| format!(" (generation {number})"));
     say(&format!("boots     {}{}", named(boots), generation.unwrap_or_default()));
+    if journal.number > 0 {
+        say(&format!("number    {}", journal.number));
+    }
+    if let Some(hold) = &journal.hold {
+        say(&format!("hold      {}, until a release contains it", hold.toplevel));
+    }
     match &journal.attempt {
         None => say("last      no activation is known"),
         Some(attempt) => say(&format!("last      {}", told(places, &journal, attempt))),
@@ -162,6 +168,9 @@ fn rollback(places: &Places, to: Option<u32>) -> Result<u8, String> {
         reboot: false,
         again: true,
         connection: false,
+        number: next_number(Memory::new(places.clone()).load()?.number),
+        hold: true,
+        lifts: 0,
     };
     let mut last: Option<Report> = None;
     let mut busy = None;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::StorePath;
+use crate::{Hold, Number, StorePath};
 
 /// What one round trip to a host brought back. `None` is what the host did not know.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,10 @@ pub struct Observed {
     pub unprotected: Vec<String>,
     /// Systems that failed there by their own fault, with what they did.
     pub quarantined: BTreeMap<StorePath, String>,
+    /// The highest number that was committed there, of releases and pushes; 0 where none was.
+    pub number: Number,
+    /// What it was brought to by hand, where no release has contained it since.
+    pub hold: Option<Hold>,
     /// Whether the toplevel that was asked for is in its store.
     pub has_toplevel: bool,
     /// Whether the helper that was asked for is in its store.

@@ -1,10 +1,9 @@
 //! Whether a host takes a manifest that it was given: a function of what it knows.
 
-use bosco_model::{HostName, StorePath};
-use serde::{Deserialize, Serialize};
+use bosco_model::HostName;
 use thiserror::Error;
 
-use crate::{Digest, Number, Opened, Sealed, Trust, Unsealed};
+use crate::{Digest, Hold, Number, Opened, Sealed, Trust, Unsealed};
 
 /// How far the clocks of a host and of who made a release may be apart, in seconds.
 const SKEW: u64 = 24 * 3600;
@@ -24,16 +23,6 @@ pub struct Known {
     pub hold: Option<Hold>,
     /// Now, in seconds since 1970, by its own clock, which may be wrong.
     pub now: u64,
-}
-
-/// A system that somebody has brought a host to by hand: it stays there until a release contains it, or somebody lets it go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Hold {
-    /// The number that the push had.
-    pub number: Number,
-    /// What was pushed.
-    pub toplevel: StorePath,
 }
 
 /// What becomes of a manifest.
@@ -133,12 +122,9 @@ fn refusal(known: &Known, Opened { manifest, leaf, .. }: &Opened) -> Option<Refu
 
 fn timely(known: &Known, opened: Opened) -> Judged {
     let Opened { statement, manifest, .. } = &opened;
-    if let Some(hold) = &known.hold {
-        let is_newer = manifest.number > hold.number;
-        let contains = manifest.lifts >= hold.number || manifest.toplevel == hold.toplevel;
-        if !(is_newer && contains) {
-            return Judged::Held(Box::new(opened), hold.clone());
-        }
+    let gives_way = |hold: &&Hold| hold.gives_way_to(manifest.number, manifest.lifts, &manifest.toplevel);
+    if let Some(hold) = known.hold.as_ref().filter(|hold| !gives_way(hold)) {
+        return Judged::Held(Box::new(opened), hold.clone());
     }
     if known.now > statement.expires {
         return Judged::Late(Box::new(opened), Late::Expired);

@@ -17,10 +17,11 @@ mod sealed;
 pub mod tree;
 mod trust;
 
+pub use bosco_model::{Hold, Number};
 pub use contents::{Contents, ContentsError, PathContents};
 pub use digest::{Digest, InvalidDigest};
 pub use fleet::{FleetFile, FleetFileError, HubFile, OperatorFile};
-pub use judge::{Hold, Judged, Known, Late, Refusal, judge};
+pub use judge::{Judged, Known, Late, Refusal, judge};
 pub use key::{InvalidKey, Key};
 pub use manifest::Manifest;
 pub use policy::{Policy, Window};
@@ -28,9 +29,6 @@ pub use release::{Draft, Release};
 pub use report::{HostReport, SignedReport};
 pub use sealed::{Opened, Sealed, Statement, Unsealed};
 pub use trust::{Level, Signer, SignerKind, Trust};
-
-/// The number of a release: a host never goes back to a lower one.
-pub type Number = u64;
 
 /// What a signature of a release is for: one that was made for something else is worth nothing.
 pub const RELEASE_NAMESPACE: &str = "bosco-release";

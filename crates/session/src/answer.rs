@@ -1,7 +1,7 @@
 //! Reading what a host answers. Pure, and distrustful: the other side may be broken or hostile.
 
 use bosco_activation::Told;
-use bosco_model::{Generation, Kernel, Observed, StorePath};
+use bosco_model::{Generation, HIGHEST, Hold, Kernel, Number, Observed, StorePath};
 use thiserror::Error;
 
 /// How many systems a host may say that it has in quarantine.
@@ -47,6 +47,11 @@ pub(crate) fn observe(observed: &mut Observed, key: &str, value: &str) {
         "specialisation" => observed.specialisation = Some(value.to_owned()),
         "boots" => observed.boots = path(),
         "activity" => observed.activity = serde_json::from_str(value).ok(),
+        "number" => observed.number = number(value).unwrap_or_default(),
+        "hold" => {
+            let hold: Option<Hold> = serde_json::from_str(value).ok();
+            observed.hold = hold.filter(|hold| hold.number <= HIGHEST);
+        }
         "unprotected" if observed.unprotected.len() < 10 => observed.unprotected.push(value.to_owned()),
         "quarantined" if observed.quarantined.len() < MAX_QUARANTINED => {
             let (path, why) = value.split_once(' ').unwrap_or((value, ""));
@@ -61,6 +66,11 @@ pub(crate) fn observe(observed: &mut Observed, key: &str, value: &str) {
         "free" => observed.free = value.parse::<u64>().ok().and_then(|kib| kib.checked_mul(1024)),
         _ => {}
     }
+}
+
+/// A number that there can be: one that a host makes up must not be the last.
+fn number(value: &str) -> Option<Number> {
+    value.parse().ok().filter(|number| *number <= HIGHEST)
 }
 
 /// One generation: `NUMBER TIME TOPLEVEL VERSION`. What can't be read is none that anybody could go back to.
@@ -105,6 +115,7 @@ mod tests {
     fn what_a_host_says_is_read() {
         let mut observed = Observed::default();
         let path = format!("/nix/store/{}-nixos-system-web", "0".repeat(32));
+        let hold = format!(r#"{{"number":7,"toplevel":"{path}"}}"#);
         for (key, value) in [
             ("system", "x86_64-linux"),
             ("nixos", "yes"),
@@ -113,6 +124,8 @@ mod tests {
             ("booted", "/run/booted-system"),
             ("booted-kernel", "/nix/store/k"),
             ("free", "1024"),
+            ("number", "7"),
+            ("hold", hold.as_str()),
             ("tomorrow", "more"),
         ] {
             observe(&mut observed, key, value);
@@ -121,6 +134,19 @@ mod tests {
         assert_eq!(observed.booted, None, "what is no store path is not known");
         assert_eq!((observed.nixos, observed.free), (true, Some(1024 * 1024)));
         assert_eq!(observed.booted_kernel, Kernel(vec!["/nix/store/k".into()]));
+        let toplevel = StorePath::parse(&path).unwrap();
+        assert_eq!((observed.number, observed.hold), (7, Some(Hold { number: 7, toplevel })));
+    }
+
+    #[test]
+    fn a_number_that_would_be_the_last_is_not_believed() {
+        let path = format!("/nix/store/{}-nixos-system-web", "0".repeat(32));
+        for number in ["18446744073709551615", "9007199254740993", "-1", "7.5", "many", ""] {
+            let mut observed = Observed::default();
+            observe(&mut observed, "number", number);
+            observe(&mut observed, "hold", &format!(r#"{{"number":{number},"toplevel":"{path}"}}"#));
+            assert_eq!(observed, Observed::default(), "{number}");
+        }
     }
 
     #[test]
@@ -136,7 +162,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_a_host_says_makes_reading_it_panic(text in "(done|log|told|activity|free|current) ?\\PC{0,40}") {
+        fn nothing_that_a_host_says_makes_reading_it_panic(text in "(done|log|told|activity|free|current|number|hold) ?\\PC{0,40}") {
             let mut observed = Observed::default();
             if let Ok(Line::Fact(key, value)) = line(&text) {
                 observe(&mut observed, key, value);

@@ -1,6 +1,6 @@
 //! `bosco rollback`: an activation like any other, of a system that the host has already.
 
-use bosco_model::{Goal, Selector};
+use bosco_model::{Goal, Selector, next_number};
 use bosco_session::Wanted;
 
 use crate::activate::{Activation, Ask};
@@ -75,7 +75,8 @@ impl Rollback {
         let (name, reach, events) = (&chosen.name, &self.reach, &self.context.events);
         let activation = Activation { name, target, helper: &helper, reach, events };
         // Who names it wants it, whatever became of it before.
-        let ask = Ask { generation: Some(back.number), reboot: false, again: true };
+        let number = next_number(observed.number);
+        let ask = Ask { generation: Some(back.number), reboot: false, again: true, number };
         // What is damaged can't be had here: a generation is the host's own.
         let outcome = activation.run(session, Goal::Switch, &back.toplevel, ask).await;
         Ok(Some(match outcome.unwrap_or_else(|damaged| damaged.outcome) {

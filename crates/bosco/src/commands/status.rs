@@ -115,7 +115,12 @@ fn reason(state: State, should: &StorePath, observed: &bosco_model::Observed) ->
         | State::Offline
         | State::NoAccess
         | State::LocalOnly
-        | State::NotEvaluated => None,
+        | State::NotEvaluated
+        // These are a hub's to say.
+        | State::New
+        | State::Held
+        | State::Failing
+        | State::Drifted => None,
     }
 }
 

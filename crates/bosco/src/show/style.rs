@@ -28,15 +28,21 @@ pub(super) fn of_outcome(outcome: &Outcome) -> Style {
 pub(crate) fn state(state: State) -> String {
     let style = match state {
         State::UpToDate => GOOD,
-        State::Pending | State::Updating | State::BootPending | State::RebootNeeded => ODD,
+        State::Pending
+        | State::Updating
+        | State::BootPending
+        | State::RebootNeeded
+        | State::Held
+        | State::Drifted => ODD,
         State::NotCommitted
         | State::Reverted
         | State::Inconclusive
         | State::Quarantined
+        | State::Failing
         | State::NoAccess
         | State::Unfit
         | State::NotEvaluated => BAD,
-        State::Offline | State::LocalOnly => DIM,
+        State::Offline | State::LocalOnly | State::New => DIM,
     };
     format!("{style}{state}{style:#}")
 }
