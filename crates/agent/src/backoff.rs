@@ -16,7 +16,8 @@ pub const CONNECT: Backoff = Backoff { first: Duration::from_secs(1), longest: D
 /// For a closure that could not be fetched.
 pub const FETCH: Backoff = Backoff { first: Duration::from_secs(30), longest: Duration::from_secs(3600) };
 /// For an activation that did not bring the host to its manifest, where nothing says that the manifest is to blame.
-pub const ACTIVATE: Backoff = Backoff { first: Duration::from_secs(120), longest: Duration::from_secs(6 * 3600) };
+pub const ACTIVATE: Backoff =
+    Backoff { first: Duration::from_secs(120), longest: Duration::from_secs(6 * 3600) };
 
 impl Backoff {
     /// How long to wait after so many failures in a row, at least one: with a quarter more or less, as `random` has it, so that

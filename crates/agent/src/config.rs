@@ -48,6 +48,9 @@ impl AgentConfig {
 
 impl std::fmt::Debug for AgentConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AgentConfig").field("host", &self.host).field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("AgentConfig")
+            .field("host", &self.host)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }

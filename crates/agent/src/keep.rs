@@ -61,8 +61,8 @@ fn read<T: DeserializeOwned>(path: &Path) -> Found<T> {
 }
 
 fn write(path: &Path, value: &impl Serialize) -> Result<(), String> {
-    let text = serde_json::to_vec(value)
-        .map_err(|error| format!("{} can't be written: {error}", path.display()))?;
+    let text =
+        serde_json::to_vec(value).map_err(|error| format!("{} can't be written: {error}", path.display()))?;
     durable::write(path, &text)
 }
 

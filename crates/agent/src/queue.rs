@@ -32,7 +32,8 @@ impl Queue {
     /// In words.
     pub(crate) fn put(&self, id: &str, report: &SignedReport) -> Result<u64, String> {
         keep::prepare(&self.folder)?;
-        let text = serde_json::to_vec(report).map_err(|error| format!("a report can't be written: {error}"))?;
+        let text =
+            serde_json::to_vec(report).map_err(|error| format!("a report can't be written: {error}"))?;
         let all = self.all();
         let excess = (all.len() + 1).saturating_sub(MOST);
         // First: it may be the disk that is full.

@@ -177,7 +177,10 @@ pub fn decide(view: &View<'_>, moment: &Moment) -> Decision {
     let last = view.last.filter(|last| last.leaf == opened.leaf && view.nudge.is_none());
     if let Some(Last { came, .. }) = last {
         if *came == Came::Arrived {
-            return stay(Phase::Waiting, "it has run it, and somebody has brought it to something else since");
+            return stay(
+                Phase::Waiting,
+                "it has run it, and somebody has brought it to something else since",
+            );
         }
         if let Some((left, why)) = came.left(moment.now) {
             let (phase, until) = (Phase::Backoff, Some(Duration::from_secs(left)));

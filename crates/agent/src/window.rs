@@ -38,9 +38,8 @@ fn opens_one(window: &Window, Local { day, minute }: Local) -> Option<u32> {
         let since = (now + WEEK * DAY - begin) % (WEEK * DAY);
         if since < length { 0 } else { WEEK * DAY - since }
     };
-    let days = (0..WEEK).filter(|day| {
-        window.days.is_empty() || window.days.iter().any(|named| u32::from(*named) == *day)
-    });
+    let days = (0..WEEK)
+        .filter(|day| window.days.is_empty() || window.days.iter().any(|named| u32::from(*named) == *day));
     days.map(|day| begins(day * DAY + from)).min()
 }
 
