@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bosco_host::durable;
 use bosco_model::StorePath;
-use bosco_nix::{Nix, PathInfo, Taking, base32, references_first};
+use bosco_nix::{Nix, PathInfo, Taking, references_first};
 use bosco_release::{Contents, Digest, Manifest, PathContents};
 use bosco_wire::api::Phase;
 use bosco_wire::http::{Http, HttpError};
@@ -119,19 +119,15 @@ fn worth_substituting(contents: &Contents, missing: &[StorePath]) -> Vec<StorePa
     if size(contents, &signed) < SUBSTITUTE { Vec::new() } else { signed }
 }
 
-fn hash(digest: &Digest) -> String {
-    format!("sha256:{}", base32(digest.as_bytes()))
-}
-
 fn info(one: &PathContents) -> PathInfo {
     let PathContents { path, hash: digest, size, references, signatures, address } = one.clone();
-    PathInfo::told(path, size, hash(&digest), references.into_iter().collect(), signatures, address)
+    PathInfo::told(path, size, digest.as_bytes(), references.into_iter().collect(), signatures, address)
 }
 
 /// Whether the store has a path as it was signed.
 fn is_same(one: &PathContents, info: &PathInfo) -> bool {
-    let references: HashSet<&StorePath> = info.references().iter().collect();
-    info.hash() == hash(&one.hash) && info.size == one.size && references == one.references.iter().collect()
+    let references: HashSet<&StorePath> = info.references.iter().collect();
+    info.sha256() == Some(*one.hash.as_bytes()) && info.size == one.size && references == one.references.iter().collect()
 }
 
 /// A path that is to come, with the digest of its archive.
@@ -268,7 +264,7 @@ mod tests {
                 prop_assert_eq!(asked.len(), round.len(), "an archive twice in one question");
                 for (digest, info) in round {
                     prop_assert_eq!(closure.get(&info.path).unwrap().hash, digest);
-                    for reference in info.references() {
+                    for reference in &info.references {
                         prop_assert!(
                             *reference == info.path || !missing.contains(reference) || came.contains(reference)
                         );
