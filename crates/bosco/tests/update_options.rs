@@ -179,7 +179,7 @@ fn an_agent_is_a_unit_that_a_switch_may_restart() {
     has(
         &daemon,
         &[
-            &format!("ExecStart={bosco} agent {words} --helper {helper} --page 9999"),
+            &format!("ExecStart={bosco} agent {words} --helper {helper} --page-port 9999"),
             "ConditionPathExists=/nix/var/bosco/trust.json",
             "Type=notify",
             "WatchdogSec=2min",
@@ -199,11 +199,14 @@ fn an_agent_is_a_unit_that_a_switch_may_restart() {
 
     let quiet = unit("page.enable = false; host = \"other\";", "bosco-agent.service");
     let words = "--host other --identity /etc/ssh/ssh_host_ed25519_key";
-    has(&quiet, &[&format!("ExecStart={bosco} agent {words} --helper {helper}")]);
+    has(&quiet, &[&format!("ExecStart={bosco} agent {words} --helper {helper} --no-page")]);
 
     let words = "--host web --identity /etc/ssh/ssh_host_ed25519_key";
     let timed = unit("timer = \"*:0/15\"; helper = \"/h\";", "bosco-agent.service");
-    has(&timed, &[&format!("ExecStart={bosco} agent {words} --helper /h --once"), "Type=exec"]);
+    has(
+        &timed,
+        &[&format!("ExecStart={bosco} agent {words} --helper /h --once"), "Type=exec", "SuccessExitStatus=5"],
+    );
     assert!(!timed.contains("Restart=") && !timed.contains("WantedBy="), "{timed}");
     let timer = unit("timer = \"*:0/15\";", "bosco-agent.timer");
     has(&timer, &["OnCalendar=*:0/15", "Persistent=true", "WantedBy=timers.target"]);

@@ -15,14 +15,6 @@ pub enum Mode {
     Both,
 }
 
-impl Mode {
-    /// Whether a release is to have a manifest for the host.
-    #[must_use]
-    pub fn is_released(self) -> bool {
-        self != Self::Push
-    }
-}
-
 /// When a host takes up a release by itself, as `deployment.update` of its configuration says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
