@@ -34,10 +34,12 @@ pub struct PathInfo {
     pub size: u64,
     /// Who vouches for its contents. A path that came from a cache has the cache's signature.
     pub signatures: Vec<String>,
-    references: Vec<StorePath>,
+    /// What it refers to, itself perhaps included.
+    pub references: Vec<StorePath>,
+    /// How a content-addressed path came by its name; empty for others.
+    pub address: String,
     deriver: String,
     hash: String,
-    address: String,
 }
 
 /// The store here, open to be asked.
@@ -53,6 +55,16 @@ struct Server {
     child: Child,
     stdout: BufReader<ChildStdout>,
     log: JoinHandle<Result<String, Error>>,
+}
+
+/// Bare archives out of the store here, one after the other, each as long as the store's database says. Whoever takes them
+/// compares their hashes: an archive that is too short takes from the next one what it lacks.
+#[derive(Debug)]
+pub struct Archives {
+    server: Server,
+    paths: VecDeque<PathInfo>,
+    /// The path that is being read, and how many bytes of it are still to come.
+    present: Option<(StorePath, u64)>,
 }
 
 /// Paths on their way out of the store here: as the input of a `nix-store --serve --write`, or a bare archive.
@@ -123,20 +135,26 @@ impl Store {
         let closure = serve::texts(stdout).await?;
         let asked = Message::default().verb(Verb::QueryPathInfos).texts(closure.iter().map(String::as_str));
         self.stdin.write_all(&asked.0).await?;
-        let mut infos = Vec::with_capacity(closure.len());
-        while infos.len() <= closure.len() {
-            let path = serve::text(stdout).await?;
-            if path.is_empty() {
-                return Ok(infos);
-            }
-            infos.push(PathInfo::read(&path, stdout).await?);
-        }
-        Err(invalid("it gave more paths than it was asked for"))
+        PathInfo::read_all(stdout, closure.len()).await
     }
 
     /// Hands out paths, at least one. What they refer to must be among them before, or be at the receiver already.
     #[must_use]
     pub fn deliver(self, paths: Vec<PathInfo>) -> Delivery {
+        let server = self.dump(&paths);
+        let answer = serve::HELLO + serve::TAKEN * paths.len() as u64;
+        let head = Message::hello().0.into();
+        Delivery { server, bare: false, answer, paths: paths.into(), head, present: None }
+    }
+
+    /// Hands out the archives of paths, and nothing around them.
+    #[must_use]
+    pub fn archives(self, paths: Vec<PathInfo>) -> Archives {
+        Archives { server: self.dump(&paths), paths: paths.into(), present: None }
+    }
+
+    /// Asks for the archives of paths.
+    fn dump(self, paths: &[PathInfo]) -> Server {
         let Self { mut stdin, server } = self;
         // Its ends wait for each other less often. Where that is not allowed, it works all the same.
         #[cfg(target_os = "linux")]
@@ -152,13 +170,76 @@ impl Store {
             // The end of its input ends the process behind its last answer: an archive that is too short leaves nobody
             // waiting.
         });
-        let answer = serve::HELLO + serve::TAKEN * paths.len() as u64;
-        let head = Message::hello().0.into();
-        Delivery { server, bare: false, answer, paths: paths.into(), head, present: None }
+        server
+    }
+}
+
+impl Archives {
+    /// Goes on to the next path, once the present one is read.
+    pub fn begin(&mut self) -> Option<PathInfo> {
+        let info = self.paths.pop_front()?;
+        self.present = Some((info.path.clone(), info.size));
+        Some(info)
+    }
+
+    /// The next bytes of its archive; none where it is through.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where the store here is damaged, or Nix ends.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let Some((path, left @ 1..)) = &mut self.present else { return Ok(0) };
+        let most = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
+        let why = match self.server.stdout.read(&mut buffer[..most]).await {
+            Ok(0) => damaged(path),
+            Ok(read) => {
+                *left -= read as u64;
+                return Ok(read);
+            }
+            Err(error) => error,
+        };
+        Err(self.server.ended(&why).await)
     }
 }
 
 impl PathInfo {
+    /// What somebody else says of a path, with the SHA-256 of its archive.
+    #[must_use]
+    pub fn told(
+        path: StorePath,
+        size: u64,
+        sha256: &[u8; 32],
+        references: Vec<StorePath>,
+        signatures: Vec<String>,
+        address: String,
+    ) -> Self {
+        let digits: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (hash, deriver) = (format!("sha256:{digits}"), String::new());
+        Self { path, size, signatures, references, address, deriver, hash }
+    }
+
+    /// Reads what is known of at most so many paths.
+    pub(crate) async fn read_all(
+        stream: &mut (impl AsyncRead + Unpin),
+        most: usize,
+    ) -> io::Result<Vec<Self>> {
+        let mut infos = Vec::with_capacity(most);
+        while infos.len() <= most {
+            let path = serve::text(stream).await?;
+            if path.is_empty() {
+                return Ok(infos);
+            }
+            infos.push(Self::read(&path, stream).await?);
+        }
+        Err(invalid("it gave more paths than it was asked for"))
+    }
+
+    /// SHA-256 of its archive, as the store's database has it. `None` where it has another kind of hash.
+    #[must_use]
+    pub fn sha256(&self) -> Option<[u8; 32]> {
+        let hash = self.hash.strip_prefix("sha256:")?;
+        if hash.len() == 52 { from_base32(hash) } else { from_base16(hash) }
+    }
+
     /// Reads what stands behind a path.
     async fn read(path: &str, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Self> {
         let parse = |path: &str| StorePath::parse(path).map_err(|error| invalid(error.to_string()));
@@ -174,7 +255,7 @@ impl PathInfo {
     }
 
     /// What stands before its archive.
-    fn head(&self) -> Message {
+    pub(crate) fn head(&self) -> Message {
         Message::default()
             .verb(Verb::AddToStoreNar)
             .text(self.path.as_str())
@@ -274,6 +355,36 @@ impl Server {
     }
 }
 
+/// A hash as Nix writes it: 52 digits of five bits, the last one first.
+fn from_base32(text: &str) -> Option<[u8; 32]> {
+    const DIGITS: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
+    let mut bytes = [0_u8; 32];
+    for (place, character) in text.bytes().rev().enumerate() {
+        let digit = DIGITS.iter().position(|digit| *digit == character)?;
+        let bits = u16::try_from(digit).ok()? << (place * 5 % 8);
+        let [low, high] = bits.to_le_bytes();
+        let at = place * 5 / 8;
+        *bytes.get_mut(at)? |= low;
+        match bytes.get_mut(at + 1) {
+            Some(next) => *next |= high,
+            None if high == 0 => {}
+            None => return None,
+        }
+    }
+    Some(bytes)
+}
+
+/// The same, of 64 digits of four bits.
+fn from_base16(text: &str) -> Option<[u8; 32]> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let text: &[u8; 64] = text.as_bytes().try_into().ok()?;
+    let mut bytes = [0; 32];
+    for (byte, [high, low]) in bytes.iter_mut().zip(text.as_chunks::<2>().0) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(bytes)
+}
+
 fn invalid(why: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.into())
 }
@@ -284,7 +395,8 @@ fn damaged(path: &StorePath) -> io::Error {
 
 /// Puts each path behind those that it refers to. References that are not among them, and loops, which Nix does not let
 /// in, are passed over.
-fn references_first(infos: Vec<PathInfo>) -> Vec<PathInfo> {
+#[must_use]
+pub fn references_first(infos: Vec<PathInfo>) -> Vec<PathInfo> {
     enum Visit {
         Enter(StorePath),
         Leave(PathInfo),
@@ -355,6 +467,18 @@ mod tests {
         let infos = (0..100_000_usize).rev().map(|number| info(number, &[number.saturating_sub(1)]));
         let sorted = references_first(infos.collect());
         assert_eq!((sorted[0].path.clone(), sorted.len()), (path(0), 100_000));
+    }
+
+    #[test]
+    fn a_hash_is_the_same_in_both_ways_that_it_is_written() {
+        // `nix-hash --to-base32`, of the SHA-256 of nothing.
+        let sixteen = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let thirty_two = "0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73";
+        let of = |hash: &str| PathInfo { hash: format!("sha256:{hash}"), ..info(1, &[]) }.sha256();
+        assert!(of(sixteen).is_some());
+        assert_eq!(of(sixteen), of(thirty_two));
+        assert_eq!(of(&"z".repeat(52)), None, "more than 256 bits");
+        assert_eq!((of("abc"), of(&"e".repeat(52))), (None, None));
     }
 
     #[tokio::test]

@@ -87,6 +87,15 @@ impl NoSource {
 }
 
 impl Source {
+    /// Whether its files lie here, in [`dir`](Self::dir).
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        match &self.place {
+            Place::Flake | Place::Hive(_) => true,
+            Place::Reference(reference) => local(reference).is_some(),
+        }
+    }
+
     /// Looks for a fleet in `from` and then in each directory above it; in each a flake wins over a hive.
     ///
     /// # Errors
