@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// In words, with the file's name; it is what it was then.
-pub(crate) fn write(path: &Path, contents: &[u8]) -> Result<(), String> {
+pub fn write(path: &Path, contents: &[u8]) -> Result<(), String> {
     let making = beside(path);
     let put = || -> io::Result<()> {
         let mut file = File::create(&making)?;
@@ -28,7 +28,7 @@ pub(crate) fn write(path: &Path, contents: &[u8]) -> Result<(), String> {
 ///
 /// # Errors
 /// In words, with the link's name.
-pub(crate) fn link(target: &Path, path: &Path) -> Result<(), String> {
+pub fn link(target: &Path, path: &Path) -> Result<(), String> {
     let making = beside(path);
     let put = || -> io::Result<()> {
         let _ = fs::remove_file(&making);
@@ -43,7 +43,7 @@ pub(crate) fn link(target: &Path, path: &Path) -> Result<(), String> {
 ///
 /// # Errors
 /// In words, with its name.
-pub(crate) fn remove(path: &Path) -> Result<(), String> {
+pub fn remove(path: &Path) -> Result<(), String> {
     match fs::remove_file(path) {
         Ok(()) => sync_folder(path).map_err(|error| format!("can't remove {}: {error}", path.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -4,7 +4,7 @@
 pub mod carry;
 mod check;
 mod drive;
-mod durable;
+pub mod durable;
 mod generations;
 mod hands;
 mod leftover;
@@ -12,7 +12,7 @@ mod listen;
 mod loader;
 pub mod local;
 mod memory;
-mod notify;
+pub mod notify;
 pub mod places;
 mod probe;
 mod run;

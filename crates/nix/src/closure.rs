@@ -135,15 +135,7 @@ impl Store {
         let closure = serve::texts(stdout).await?;
         let asked = Message::default().verb(Verb::QueryPathInfos).texts(closure.iter().map(String::as_str));
         self.stdin.write_all(&asked.0).await?;
-        let mut infos = Vec::with_capacity(closure.len());
-        while infos.len() <= closure.len() {
-            let path = serve::text(stdout).await?;
-            if path.is_empty() {
-                return Ok(infos);
-            }
-            infos.push(PathInfo::read(&path, stdout).await?);
-        }
-        Err(invalid("it gave more paths than it was asked for"))
+        PathInfo::read_all(stdout, closure.len()).await
     }
 
     /// Hands out paths, at least one. What they refer to must be among them before, or be at the receiver already.
@@ -210,6 +202,37 @@ impl Archives {
 }
 
 impl PathInfo {
+    /// What somebody else says of a path, with the SHA-256 of its archive.
+    #[must_use]
+    pub fn told(
+        path: StorePath,
+        size: u64,
+        sha256: &[u8; 32],
+        references: Vec<StorePath>,
+        signatures: Vec<String>,
+        address: String,
+    ) -> Self {
+        let digits: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (hash, deriver) = (format!("sha256:{digits}"), String::new());
+        Self { path, size, signatures, references, address, deriver, hash }
+    }
+
+    /// Reads what is known of at most so many paths.
+    pub(crate) async fn read_all(
+        stream: &mut (impl AsyncRead + Unpin),
+        most: usize,
+    ) -> io::Result<Vec<Self>> {
+        let mut infos = Vec::with_capacity(most);
+        while infos.len() <= most {
+            let path = serve::text(stream).await?;
+            if path.is_empty() {
+                return Ok(infos);
+            }
+            infos.push(Self::read(&path, stream).await?);
+        }
+        Err(invalid("it gave more paths than it was asked for"))
+    }
+
     /// SHA-256 of its archive, as the store's database has it. `None` where it has another kind of hash.
     #[must_use]
     pub fn sha256(&self) -> Option<[u8; 32]> {
@@ -232,7 +255,7 @@ impl PathInfo {
     }
 
     /// What stands before its archive.
-    fn head(&self) -> Message {
+    pub(crate) fn head(&self) -> Message {
         Message::default()
             .verb(Verb::AddToStoreNar)
             .text(self.path.as_str())
@@ -372,7 +395,8 @@ fn damaged(path: &StorePath) -> io::Error {
 
 /// Puts each path behind those that it refers to. References that are not among them, and loops, which Nix does not let
 /// in, are passed over.
-fn references_first(infos: Vec<PathInfo>) -> Vec<PathInfo> {
+#[must_use]
+pub fn references_first(infos: Vec<PathInfo>) -> Vec<PathInfo> {
     enum Visit {
         Enter(StorePath),
         Leave(PathInfo),

@@ -26,6 +26,8 @@ const MAX_LIST: u64 = 1_000_000;
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Verb {
+    /// Which paths are there.
+    QueryValidPaths = 1,
     /// What is known of paths.
     QueryPathInfos = 2,
     /// The contents of a path.

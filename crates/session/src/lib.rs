@@ -4,9 +4,13 @@
 //! decision. What to do is decided by `bosco-activation`, and an activation is carried out by the helper (`bosco-host`).
 
 mod answer;
+mod follow;
 #[cfg(test)]
 mod programs;
 mod session;
+mod survey;
 
 pub use answer::Unreadable;
-pub use session::{Error, Ran, Session, Stage, Wanted};
+pub use follow::{Following, Heard, Stage, Unended};
+pub use session::{Error, Ran, Session, Wanted};
+pub use survey::{read_survey, survey_program};

@@ -4,13 +4,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use bosco_activation::{Busy, Report, Request, Told};
+use bosco_activation::{Request, Told};
 use bosco_model::{Generations, Observed, StorePath, Target};
 use bosco_wire::{Ssh, Trouble, Wire, quote};
 use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::answer::{self, Line};
+use crate::follow::{Following, Heard, MAX_LOG, Stage, Unended, why};
 
 const PRELUDE: &str = include_str!("prelude.sh");
 const SESSION: &str = include_str!("session.sh");
@@ -30,8 +31,6 @@ const MAX_LINES: usize = 50_000;
 /// How many paths go into one question: few enough for a program's arguments, and for an answer that fits into the
 /// connection's buffers while the question is still being sent.
 const PATHS_AT_ONCE: usize = 5_000;
-/// How much is kept of what programs on the host say, in bytes.
-const MAX_LOG: usize = 128 * 1024;
 
 /// How long a host may take to connect and to begin to speak. A key's passphrase or touch is within it.
 const GREET: Duration = Duration::from_secs(120);
@@ -107,23 +106,6 @@ impl Error {
             Self::Start(_) => Some("that is what the host says; nothing was activated".into()),
         }
     }
-}
-
-/// How far an activation has come, as far as one connection brings it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stage {
-    /// It has ended, and this is the end of its log.
-    Ended(Box<Report>, String),
-    /// A fresh connection has to come within so many seconds, and has to bring this word.
-    Waiting(u64, String),
-    /// The host goes down, and has to be reached again within so many seconds.
-    Rebooting(u64),
-    /// It is too early for a fresh connection.
-    Early,
-    /// The host knows of no such activation.
-    Unknown,
-    /// Somebody else is at one.
-    Busy(Option<Busy>),
 }
 
 /// What came of a command of the operator's.
@@ -396,44 +378,19 @@ impl Session {
 
     async fn follow(&mut self, tell: &mut (dyn FnMut(&Told) + Send)) -> Result<Stage, Error> {
         let deadline = Instant::now() + FOLLOW;
-        let (mut log, mut report, mut begun) = (String::new(), None, false);
+        let mut following = Following::default();
         for _ in 0..MAX_LINES {
             let text = self.wire.line(deadline).await?;
-            let garbled = |wire: &mut Wire, error: &answer::Unreadable| {
-                Error::from(wire.trouble(Trouble::Garbled, &error.to_string()))
-            };
-            let line = match answer::line(&text) {
-                _ if text.is_empty() => continue,
-                Ok(line) => line,
-                Err(error) => return Err(garbled(&mut self.wire, &error)),
-            };
-            match line {
-                Line::Fact("told", value) => {
-                    let told = answer::told(value).map_err(|error| garbled(&mut self.wire, &error))?;
-                    tell(&told);
-                    begun = true;
-                    match told {
-                        Told::Waiting { seconds, token } => return Ok(Stage::Waiting(seconds, token)),
-                        Told::Rebooting { seconds } => return Ok(Stage::Rebooting(seconds)),
-                        Told::Early => return Ok(Stage::Early),
-                        Told::Unknown => return Ok(Stage::Unknown),
-                        Told::Busy { busy } => return Ok(Stage::Busy(busy)),
-                        Told::Ended { report: ended } => report = Some(ended),
-                        Told::Begun { .. } | Told::Doing { .. } | Told::Warning { .. } => {}
-                    }
+            match following.line(&text, tell) {
+                Ok(Some(Heard::Stage(stage))) => return Ok(stage),
+                Ok(Some(Heard::Done)) => {
+                    return following.end().map_err(|unended| match unended {
+                        Unended::Lost(why) => Error::Follow(why),
+                        Unended::NotBegun(why) => Error::Start(why),
+                    });
                 }
-                Line::Log(line) if log.len() < MAX_LOG => {
-                    log.push_str(line);
-                    log.push('\n');
-                }
-                Line::Log(_) | Line::Fact(..) => {}
-                Line::Done(_) => {
-                    return match report {
-                        Some(report) => Ok(Stage::Ended(report, log)),
-                        None if begun => Err(Error::Follow(why(&log))),
-                        None => Err(Error::Start(why(&log))),
-                    };
-                }
+                Ok(None) => {}
+                Err(error) => return Err(self.wire.trouble(Trouble::Garbled, &error.to_string()).into()),
             }
         }
         Err(self.wire.trouble(Trouble::Garbled, "an answer without end").into())
@@ -469,19 +426,6 @@ impl Session {
             }
         }
         Err(self.wire.trouble(Trouble::Garbled, "an answer without end").into())
-    }
-}
-
-/// Why a program failed, on one line: its last error with what it says of it, or else its last line.
-fn why(log: &str) -> String {
-    const LONGEST: usize = 500;
-    let lines: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let error = lines.iter().rposition(|line| line.starts_with("error:"));
-    let from = error.unwrap_or(lines.len().saturating_sub(1));
-    let text = lines.get(from..).unwrap_or_default().join(" ");
-    match text.strip_prefix("error:").unwrap_or(&text).trim() {
-        "" => "it said nothing".into(),
-        text => text.chars().take(LONGEST).collect(),
     }
 }
 
@@ -550,14 +494,6 @@ mod tests {
             .unwrap();
         child.stdin.take().unwrap().write_all(program.as_bytes()).unwrap();
         String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
-    }
-
-    #[test]
-    fn a_failure_is_told_with_all_that_its_last_error_says() {
-        let log = "copying\nerror: hash mismatch importing path 'x';\n         specified: a\n         got:       b\n";
-        assert_eq!(why(log), "hash mismatch importing path 'x'; specified: a got:       b");
-        assert_eq!(why("Unit x was already loaded.\n\n"), "Unit x was already loaded.");
-        assert_eq!(why(""), "it said nothing");
     }
 
     #[test]

@@ -176,7 +176,6 @@ impl Http {
             .method(method)
             .uri(path)
             .header("host", crate::api::HTTP.0)
-            // A pack is none, and nobody asks what it is.
             .header("content-type", "application/json")
             .body(body)
             .map_err(broken)?;

@@ -1,0 +1,199 @@
+//! The control connection: what the hub has to say comes over it, and what it is told goes over it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bosco_wire::api::{Hello, Orders, Standing, Welcome};
+use bosco_wire::http::{Http, HttpError};
+use bosco_wire::link::{Link, LinkError, Width};
+use hyper::Method;
+use thiserror::Error;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::agent::Agent;
+use crate::backoff::{CONNECT, jitter};
+use crate::machine;
+use crate::visit::Visits;
+
+/// How long the hub is asked to wait until there is something new.
+const WAIT: Duration = Duration::from_secs(240);
+/// How long a greeting may take: others wait for their turn meanwhile.
+const GREETING: Duration = Duration::from_secs(20);
+/// How long it takes at least from one answer to the next question: a hub that always has something must not keep the machine
+/// busy.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A connection that lasted so long was one: the next one is tried at once.
+const LASTED: Duration = Duration::from_secs(60);
+/// How long the helper may take to let go of a hold.
+const LIFT: Duration = Duration::from_secs(60);
+
+/// Why there is no talking to the hub.
+#[derive(Debug, Error)]
+pub(crate) enum ControlError {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// What has to be kept before it is used can't be.
+    #[error("{0}")]
+    Disk(String),
+    /// The host trusts another hub by now.
+    #[error("the hub has moved")]
+    Moved,
+}
+
+/// Connects to the hub and says who this is: what counts as a fresh connection.
+pub(crate) async fn greet(agent: &Agent, user: &str) -> Result<(Link, Http), ControlError> {
+    let link = agent.hub().connect(user, Width::Narrow).await?;
+    let mut http = link.http().await?;
+    let _turn = agent.greeting.lock().await;
+    timeout(GREETING, say_hello(agent, &mut http)).await.map_err(|_| HttpError::Silent)??;
+    Ok((link, http))
+}
+
+async fn say_hello(agent: &Agent, http: &mut Http) -> Result<(), ControlError> {
+    let hello = {
+        let core = agent.core();
+        Hello { ratchet: core.pull.ratchet.clone(), standing: core.standing() }
+    };
+    let Welcome { ratchet, alarm, trust: _ } = http.post("/v1/host/hello", &hello, Duration::ZERO).await?;
+    {
+        let mut core = agent.core();
+        core.ratchet(ratchet).map_err(ControlError::Disk)?;
+        if let Some(alarm) = alarm.as_ref().filter(|alarm| core.alarm.as_ref() != Some(alarm)) {
+            core.say(alarm);
+        }
+        core.alarm = alarm;
+    }
+    // What the hub has given counts from the next question on.
+    http.send(Method::POST, "/v1/host/standing", &hello.standing).await?;
+    Ok(())
+}
+
+/// Asks for orders, waiting at most so long for something new.
+pub(crate) async fn orders(
+    agent: &Agent,
+    http: &mut Http,
+    wait: Duration,
+) -> Result<Option<Orders>, HttpError> {
+    let leaf = agent.core().heard().map(|leaf| format!("leaf={leaf}&")).unwrap_or_default();
+    http.wait(&format!("/v1/host/orders?{leaf}wait={}", wait.as_secs()), wait).await
+}
+
+/// Does what orders say, but for what is decided.
+pub(crate) async fn hear(agent: &Arc<Agent>, orders: Orders, visits: &Visits) {
+    let asked = agent.core().hear(orders);
+    if let Some(number) = asked.lift {
+        lift(agent, number).await;
+    }
+    for visit in asked.visits {
+        visits.open(agent, visit);
+    }
+    agent.changed.notify_one();
+}
+
+async fn lift(agent: &Agent, number: u64) {
+    let mut command = Command::new(&agent.config.helper);
+    command.args(["helper", "lift", &number.to_string()]);
+    command.stdin(std::process::Stdio::null()).kill_on_drop(true);
+    let lifted = timeout(LIFT, command.output()).await;
+    if !matches!(&lifted, Ok(Ok(output)) if output.status.success()) {
+        agent.say("the hold could not be let go of");
+    }
+    agent.look(Duration::ZERO).await;
+}
+
+/// Keeps a connection to the hub, without end.
+pub(crate) async fn keep(agent: &Arc<Agent>) {
+    let visits = Visits::default();
+    let mut failures = 0;
+    loop {
+        let began = Instant::now();
+        let Err(error) = session(agent, &visits).await;
+        {
+            let mut core = agent.core();
+            let words = error.to_string();
+            if core.connected || core.away.as_ref() != Some(&words) {
+                core.say(&words);
+            }
+            (core.connected, core.away) = (false, Some(words));
+        }
+        agent.changed.notify_one();
+        failures =
+            if began.elapsed() > LASTED || matches!(error, ControlError::Moved) { 1 } else { failures + 1 };
+        sleep(CONNECT.wait(failures, machine::random())).await;
+    }
+}
+
+/// One connection, to its end.
+async fn session(agent: &Arc<Agent>, visits: &Visits) -> Result<std::convert::Infallible, ControlError> {
+    let (link, mut told) = greet(agent, "agent").await?;
+    let mut asked = link.http().await?;
+    {
+        let mut core = agent.core();
+        (core.connected, core.away) = (true, None);
+        core.say("connected to the hub");
+    }
+    agent.changed.notify_one();
+    let came = tokio::select! {
+        came = listen(agent, &mut asked, visits) => came,
+        came = tell(agent, &mut told) => came,
+    };
+    link.close().await;
+    came
+}
+
+async fn listen(
+    agent: &Arc<Agent>,
+    http: &mut Http,
+    visits: &Visits,
+) -> Result<std::convert::Infallible, ControlError> {
+    let with = agent.hub();
+    loop {
+        let now = agent.hub();
+        if (&now.address, &now.keys) != (&with.address, &with.keys) {
+            return Err(ControlError::Moved);
+        }
+        if let Some(orders) = orders(agent, http, WAIT).await? {
+            hear(agent, orders, visits).await;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn tell(agent: &Agent, http: &mut Http) -> Result<std::convert::Infallible, ControlError> {
+    // The hub has the one of the greeting; it may be older than what has happened since.
+    let mut last = Standing::default();
+    loop {
+        let standing = agent.core().standing();
+        // A clock that goes on is nothing new.
+        if (Standing { clock: 0, ..standing.clone() }) != last {
+            http.send(Method::POST, "/v1/host/standing", &standing).await?;
+            last = Standing { clock: 0, ..standing };
+        }
+        reports(agent, http).await?;
+        let interval = Duration::from_secs(agent.core().interval());
+        if timeout(jitter(interval, machine::random()), agent.news.notified()).await.is_err() {
+            last = Standing::default();
+        }
+        // What comes in a row goes together.
+        sleep(PAUSE / 4).await;
+    }
+}
+
+/// Sends the reports that wait.
+pub(crate) async fn reports(agent: &Agent, http: &mut Http) -> Result<(), ControlError> {
+    while let Some((file, report)) = agent.queue.oldest() {
+        match http.send(Method::POST, "/v1/host/reports", &report).await {
+            Ok(()) => agent.queue.taken(&file).map_err(ControlError::Disk)?,
+            // It will say the same each time; the others must not wait for that.
+            Err(HttpError::Refused { status: status @ (400 | 403 | 413 | 422), error }) => {
+                agent.say(&format!("the hub does not take a report ({status}): {error}"));
+                agent.queue.set_aside(&file);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,347 @@
+//! What an agent knows, in one place. Nothing here waits.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bosco_activation::{Attempt, Journal};
+use bosco_model::{Observed, State, StorePath};
+use bosco_release::{Digest, Judged, Known, Opened, Refusal, Trust, judge, tree};
+use bosco_wire::api::{Orders, Phase, Standing};
+
+use crate::config::AgentConfig;
+use crate::keep::{self, Pull};
+use crate::machine;
+use crate::schedule::{self, Came, Decision, Last, Moment, Nudge, View};
+
+/// How much an operator's word is shown of, in characters.
+const WORDS: usize = 300;
+
+/// What an agent knows.
+pub(crate) struct Core {
+    config: Arc<AgentConfig>,
+    /// Whom the host trusts.
+    pub(crate) trust: Trust,
+    /// What is on the disk of how far it is.
+    pub(crate) pull: Pull,
+    /// What the machine is and runs, when it was asked last, and when that was.
+    observed: Option<(Observed, Instant)>,
+    /// What it remembers of its activations.
+    pub(crate) journal: Journal,
+    /// The manifest that the hub gave last, believed or not.
+    heard: Option<Digest>,
+    /// The manifest that it goes by, as it was judged last; or why the last one was not taken.
+    judged: Option<Judged>,
+    /// An operator's word to stay.
+    held: Option<String>,
+    nudge: Option<Nudge>,
+    /// Whether the hub is there.
+    pub(crate) connected: bool,
+    /// Why it is not, in words.
+    pub(crate) away: Option<String>,
+    /// What the hub has raised the alarm for.
+    pub(crate) alarm: Option<String>,
+    /// What the host itself has, and that no manifest says.
+    pub(crate) tampered: Option<String>,
+    phase: Phase,
+    why: Option<String>,
+}
+
+/// What orders ask for beside what the core does with them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Holds to let go of, by their numbers.
+    pub(crate) lift: Option<u64>,
+    /// Connections that somebody wants.
+    pub(crate) visits: Vec<String>,
+}
+
+impl Core {
+    pub(crate) fn new(config: Arc<AgentConfig>, trust: Trust, pull: Pull) -> Self {
+        let mut core = Self {
+            config,
+            trust,
+            pull,
+            observed: None,
+            journal: Journal::default(),
+            heard: None,
+            judged: None,
+            held: None,
+            nudge: None,
+            connected: false,
+            away: None,
+            alarm: None,
+            tampered: None,
+            phase: Phase::Idle,
+            why: None,
+        };
+        core.journal = machine::journal(&core.config.places);
+        core.judge_again();
+        core
+    }
+
+    fn known(&self) -> Known {
+        let seen = self.pull.seen;
+        Known {
+            host: self.config.host.clone(),
+            trust: self.trust.clone(),
+            highest: self.journal.number.max(seen.map_or(0, |(number, _)| number)),
+            seen,
+            hold: self.journal.hold.clone(),
+            now: machine::now(),
+        }
+    }
+
+    /// Judges the manifest that it goes by as the clock and the journal are now.
+    fn judge_again(&mut self) {
+        if let Some(sealed) = &self.pull.sealed {
+            self.judged = Some(judge(&self.known(), sealed));
+        }
+    }
+
+    /// Hears what the hub has to say. What is new of it is on the disk when this returns.
+    pub(crate) fn hear(&mut self, orders: Orders) -> Asked {
+        let Orders { sealed, trigger, lift, held, visits } = orders;
+        let mut is_new = false;
+        if let Some(sealed) = sealed {
+            self.heard = Some(tree::leaf(sealed.manifest.as_bytes()));
+            let judged = judge(&self.known(), &sealed);
+            match &judged {
+                Judged::Take(opened) | Judged::Held(opened, _) | Judged::Late(opened, _) => {
+                    is_new = self.leaf() != Some(opened.leaf);
+                    self.pull.seen = Some((opened.manifest.number, opened.leaf));
+                    self.pull.sealed = Some(sealed);
+                    if is_new {
+                        self.tampered = None;
+                    }
+                    self.say(&format!("release {} is there", opened.manifest.number));
+                    self.save();
+                }
+                Judged::Refused(why) => {
+                    self.say(&format!("the hub gave a manifest that is not taken: {why}"))
+                }
+            }
+            self.judged = Some(judged);
+        } else {
+            self.judge_again();
+        }
+        self.held = held.map(|word| word.chars().filter(|c| !c.is_control()).take(WORDS).collect());
+        // While it is at it, it need not be told to try.
+        if trigger && (is_new || !matches!(self.phase, Phase::Fetching | Phase::Activating)) {
+            self.nudge = Some(Nudge::Operator);
+        }
+        Asked { lift, visits }
+    }
+
+    /// Somebody at the machine wants it tried now.
+    pub(crate) fn nudge(&mut self) {
+        self.nudge = self.nudge.max(Some(Nudge::Local));
+    }
+
+    /// What the hub is told to know whether there is something new.
+    pub(crate) fn heard(&self) -> Option<Digest> {
+        self.heard.or_else(|| self.leaf())
+    }
+
+    fn opened(&self) -> Option<&Opened> {
+        match self.judged.as_ref()? {
+            Judged::Take(opened) | Judged::Held(opened, _) | Judged::Late(opened, _) => Some(opened),
+            Judged::Refused(_) => None,
+        }
+    }
+
+    /// The manifest that it goes by.
+    pub(crate) fn leaf(&self) -> Option<Digest> {
+        self.pull.sealed.as_ref().map(|sealed| tree::leaf(sealed.manifest.as_bytes()))
+    }
+
+    /// What the host should run.
+    pub(crate) fn should(&self) -> Option<&StorePath> {
+        self.opened().map(|opened| &opened.manifest.toplevel)
+    }
+
+    /// Whether somebody minds the line's being paid by volume.
+    pub(crate) fn minds_line(&self) -> bool {
+        self.opened().is_some_and(|opened| !opened.manifest.policy.on_metered)
+    }
+
+    /// How long to wait between two looks, in seconds.
+    pub(crate) fn interval(&self) -> u64 {
+        self.opened().map_or(900, |opened| opened.manifest.policy.interval).clamp(60, 86400)
+    }
+
+    /// How long ago the machine was asked what it runs.
+    pub(crate) fn since_survey(&self) -> Option<std::time::Duration> {
+        self.observed.as_ref().map(|(_, when)| when.elapsed())
+    }
+
+    /// Takes in what the machine has said of itself, and reads what it remembers.
+    pub(crate) fn surveyed(&mut self, observed: Result<Observed, String>) {
+        self.journal = machine::journal(&self.config.places);
+        self.observed = match observed {
+            Ok(observed) => Some((observed, Instant::now())),
+            Err(why) => {
+                self.say(&why);
+                None
+            }
+        };
+        self.judge_again();
+        let arrived =
+            self.opened().filter(|_| self.state() == Some(State::UpToDate)).map(|opened| opened.leaf);
+        if let Some(leaf) = arrived {
+            self.arrived(leaf);
+        }
+    }
+
+    /// How much room the store has, in bytes.
+    pub(crate) fn free(&self) -> Option<u64> {
+        self.observed.as_ref().and_then(|(observed, _)| observed.free)
+    }
+
+    fn state(&self) -> Option<State> {
+        let (observed, _) = self.observed.as_ref()?;
+        Some(State::of(self.should()?, observed))
+    }
+
+    /// Decides what to do now. What is given to do is begun with: nobody needs to say it again.
+    pub(crate) fn decide(&mut self, moment: &Moment) -> Decision {
+        self.judge_again();
+        let quarantined = self.should().and_then(|should| self.journal.quarantined(should));
+        let view = View {
+            judged: self.judged.as_ref(),
+            state: self.state(),
+            quarantined: quarantined.map(|one| one.why.as_str()),
+            held: self.held.as_deref(),
+            nudge: self.nudge,
+            last: self.pull.last.as_ref(),
+            connected: self.connected,
+        };
+        let decision = schedule::decide(&view, moment);
+        match &decision {
+            Decision::Go { .. } => {
+                self.nudge = None;
+                self.at(Phase::Fetching, None);
+            }
+            Decision::Stay { phase, why, .. } => {
+                // Who was told to try and could not is not to do so at some other time.
+                if self.connected && view_is_final(*phase) {
+                    self.nudge = None;
+                }
+                self.at(*phase, why.clone());
+            }
+        }
+        decision
+    }
+
+    /// What is to be taken, if it still is.
+    pub(crate) fn wanted(&self) -> Option<Opened> {
+        match self.judged.as_ref()? {
+            Judged::Take(opened) => Some((**opened).clone()),
+            _ => None,
+        }
+    }
+
+    /// Says what it is at.
+    pub(crate) fn at(&mut self, phase: Phase, why: Option<String>) {
+        if let Some(words) = why.as_ref().filter(|_| why != self.why) {
+            self.say(words);
+        }
+        (self.phase, self.why) = (phase, why);
+    }
+
+    /// Believes whom a manifest that was taken says to trust, where that is newer. It is on the disk when this returns.
+    ///
+    /// # Errors
+    /// In words; it trusts whom it trusted before.
+    pub(crate) fn trusts(&mut self, trust: &Trust) -> Result<bool, String> {
+        if trust.version <= self.trust.version || trust.fleet != self.trust.fleet {
+            return Ok(false);
+        }
+        keep::keep_trust(&self.config.state, trust)?;
+        self.say(&format!("trusts by version {} now", trust.version));
+        self.trust = trust.clone();
+        Ok(true)
+    }
+
+    /// Keeps what to say to the hub next time.
+    ///
+    /// # Errors
+    /// In words: it must not be used then.
+    pub(crate) fn ratchet(&mut self, ratchet: String) -> Result<(), String> {
+        let before = self.pull.ratchet.replace(ratchet);
+        self.pull.save(&self.config.state).inspect_err(|_| self.pull.ratchet = before)
+    }
+
+    /// The host has come to a manifest.
+    pub(crate) fn arrived(&mut self, leaf: Digest) {
+        let last = Some(Last { leaf, came: Came::Arrived });
+        if self.pull.last != last {
+            self.pull.last = last;
+            self.save();
+        }
+    }
+
+    /// A try has failed.
+    pub(crate) fn failed(&mut self, leaf: Digest, at: schedule::At, why: String) {
+        let (now, random) = (machine::now(), machine::random());
+        self.pull.last = Some(Last::failed(self.pull.last.as_ref(), leaf, at, why, now, random));
+        self.save();
+    }
+
+    /// The attempt that has ended and was not reported.
+    pub(crate) fn unreported(&self) -> Option<&Attempt> {
+        let attempt = self.journal.attempt.as_ref().filter(|attempt| attempt.ending().is_some())?;
+        (self.pull.reported.as_ref() != Some(&attempt.request.id)).then_some(attempt)
+    }
+
+    /// The attempt at something that was pulled, which has not ended.
+    pub(crate) fn open_attempt(&self) -> Option<String> {
+        let attempt = self.journal.open()?;
+        let is_pulled = attempt.request.number > 0 && !attempt.request.hold;
+        is_pulled.then(|| attempt.request.id.clone())
+    }
+
+    /// Writes down how far it is. Where the disk does not take it, that is told, and goes on.
+    pub(crate) fn save(&self) {
+        if let Err(why) = self.pull.save(&self.config.state) {
+            self.say(&why);
+        }
+    }
+
+    /// What somebody should look into at once.
+    fn alarms(&self) -> Vec<String> {
+        // A push that was let go has a higher number than the release that was there before it: nobody replays anything.
+        let is_replayed = |judged: &&Judged| {
+            let older = matches!(judged, Judged::Refused(Refusal::Older { .. }));
+            !older || self.heard().is_none() || self.heard() != self.pull.seen.map(|(_, leaf)| leaf)
+        };
+        let judged = self.judged.as_ref().filter(is_replayed).and_then(schedule::alarm);
+        let dropped = (self.pull.dropped > 0).then(|| format!("{} reports were lost", self.pull.dropped));
+        [judged, self.alarm.clone(), self.tampered.clone(), dropped].into_iter().flatten().collect()
+    }
+
+    /// How the host stands.
+    pub(crate) fn standing(&self) -> Standing {
+        let known = self.known();
+        Standing {
+            observed: self.observed.as_ref().map(|(observed, _)| observed.clone()).unwrap_or_default(),
+            highest: known.highest,
+            leaf: self.leaf(),
+            phase: self.phase,
+            why: self.why.clone(),
+            hold: known.hold,
+            trust: self.trust.version,
+            alarms: self.alarms(),
+            clock: known.now,
+            version: self.config.version.clone(),
+        }
+    }
+
+    pub(crate) fn say(&self, words: &str) {
+        (self.config.say)(words);
+    }
+}
+
+/// Whether a word to try now has been heard in vain.
+fn view_is_final(phase: Phase) -> bool {
+    !matches!(phase, Phase::Activating | Phase::Fetching)
+}

@@ -1,0 +1,225 @@
+//! Whether a host is brought to its manifest now, and if not, why not and until when. Pure: the clock, the line and chance come
+//! from outside.
+
+use std::time::Duration;
+
+use bosco_model::State;
+use bosco_release::{Digest, Hold, Judged};
+use bosco_wire::api::Phase;
+use serde::{Deserialize, Serialize};
+
+use crate::backoff::{ACTIVATE, Backoff, FETCH};
+use crate::window::{self, Local};
+
+/// The most failures that are counted: more make no difference.
+const MOST_FAILURES: u32 = 64;
+
+/// What is known when it is decided.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The manifest that the host goes by, as it is judged just now.
+    pub judged: Option<&'a Judged>,
+    /// How the host stands to it, where it could be asked.
+    pub state: Option<State>,
+    /// What the manifest's system has done here, where it is in quarantine.
+    pub quarantined: Option<&'a str>,
+    /// An operator's word to stay.
+    pub held: Option<&'a str>,
+    /// Somebody's word to try now.
+    pub nudge: Option<Nudge>,
+    /// What came of the last try.
+    pub last: Option<&'a Last>,
+    /// Whether the hub is there: nothing could be fetched or proven without.
+    pub connected: bool,
+}
+
+/// The moment at which it is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Now, in seconds since 1970, by a clock that may be wrong.
+    pub now: u64,
+    /// The same by local time.
+    pub local: Local,
+    /// Whether the machine runs on battery.
+    pub on_battery: bool,
+    /// Whether its line is paid by volume.
+    pub on_metered: bool,
+}
+
+/// Somebody wants it tried now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Nudge {
+    /// Whoever sits at the machine: whatever the time, the line and the last try.
+    Local,
+    /// An operator: the same, and what is in quarantine as well.
+    Operator,
+}
+
+/// What came of the last try at a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Last {
+    /// The manifest.
+    pub leaf: Digest,
+    /// What came of it.
+    pub came: Came,
+}
+
+/// What came of a try.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "came", rename_all = "kebab-case")]
+pub enum Came {
+    /// The host has run it. Where it runs something else since then, somebody has brought it there.
+    Arrived,
+    /// It did not succeed.
+    Failed {
+        /// How often in a row.
+        failures: u32,
+        /// When, in seconds since 1970.
+        since: u64,
+        /// How long to wait from then on, in seconds.
+        wait: u64,
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// What a try failed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// Getting the closure.
+    Fetching,
+    /// The activation.
+    Activating,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Fetch and activate.
+    Go {
+        /// What is in quarantine as well.
+        again: bool,
+    },
+    /// Leave the host as it is.
+    Stay {
+        /// What that is called.
+        phase: Phase,
+        /// Why it is not at what its manifest says, where it is not.
+        why: Option<String>,
+        /// When to decide anew at the latest, where that is known.
+        until: Option<Duration>,
+    },
+}
+
+impl Last {
+    /// What is known after one more failure.
+    #[must_use]
+    pub fn failed(before: Option<&Self>, leaf: Digest, at: At, why: String, now: u64, random: u64) -> Self {
+        let failures = match before {
+            Some(Self { leaf: same, came: Came::Failed { failures, .. } }) if *same == leaf => *failures,
+            _ => 0,
+        };
+        let failures = failures.saturating_add(1).min(MOST_FAILURES);
+        let backoff: Backoff = match at {
+            At::Fetching => FETCH,
+            At::Activating => ACTIVATE,
+        };
+        let wait = backoff.wait(failures, random).as_secs();
+        Self { leaf, came: Came::Failed { failures, since: now, wait, why } }
+    }
+}
+
+impl Came {
+    /// How long it is until the next try. A clock that was set back, or far ahead, makes it none.
+    fn left(&self, now: u64) -> Option<(u64, &str)> {
+        let Self::Failed { since, wait, why, .. } = self else { return None };
+        let passed = now.checked_sub(*since)?;
+        let left = wait.checked_sub(passed).filter(|left| *left > 0)?;
+        Some((left, why))
+    }
+}
+
+fn stay(phase: Phase, why: impl Into<String>) -> Decision {
+    Decision::Stay { phase, why: Some(why.into()), until: None }
+}
+
+/// Decides.
+#[must_use]
+pub fn decide(view: &View<'_>, moment: &Moment) -> Decision {
+    let (opened, hold, late) = match view.judged {
+        None => return Decision::Stay { phase: Phase::Idle, why: None, until: None },
+        Some(Judged::Refused(why)) => return stay(Phase::Waiting, why.to_string()),
+        Some(Judged::Held(opened, hold)) => (opened, Some(hold), None),
+        Some(Judged::Late(opened, late)) => (opened, None, Some(late)),
+        Some(Judged::Take(opened)) => (opened, None, None),
+    };
+    match view.state {
+        None => return stay(Phase::Waiting, "the host could not be asked what it runs"),
+        Some(State::UpToDate) => return Decision::Stay { phase: Phase::Idle, why: None, until: None },
+        Some(State::RebootNeeded | State::BootPending) => return stay(Phase::Idle, "a reboot brings it in"),
+        Some(State::Updating) => return stay(Phase::Activating, "an activation is under way"),
+        Some(State::Unfit) => return stay(Phase::Waiting, "this machine is no NixOS, or has no Nix"),
+        Some(_) => {}
+    }
+    if let Some(Hold { number, toplevel }) = hold {
+        return stay(Phase::Waiting, format!("it was brought to {toplevel} by hand, as number {number}"));
+    }
+    if let Some(held) = view.held {
+        return stay(Phase::Waiting, format!("an operator wants it to stay: {held}"));
+    }
+    if let Some(late) = late {
+        return stay(Phase::Waiting, late.to_string());
+    }
+    if let Some(why) = view.quarantined.filter(|_| view.nudge != Some(Nudge::Operator)) {
+        return stay(Phase::Waiting, format!("it has failed here, and is not tried again: {why}"));
+    }
+    let last = view.last.filter(|last| last.leaf == opened.leaf && view.nudge.is_none());
+    if let Some(Last { came, .. }) = last {
+        if *came == Came::Arrived {
+            return stay(
+                Phase::Waiting,
+                "it has run it, and somebody has brought it to something else since",
+            );
+        }
+        if let Some((left, why)) = came.left(moment.now) {
+            let (phase, until) = (Phase::Backoff, Some(Duration::from_secs(left)));
+            return Decision::Stay { phase, why: Some(why.to_owned()), until };
+        }
+    }
+    if !view.connected {
+        return stay(Phase::Waiting, "the hub can't be reached");
+    }
+    let policy = &opened.manifest.policy;
+    if view.nudge.is_none() {
+        match window::opens(&policy.windows, moment.local) {
+            Some(0) => {}
+            Some(minutes) => {
+                let until = Some(Duration::from_secs(u64::from(minutes) * 60));
+                let why = Some("it is not the time of its windows".into());
+                return Decision::Stay { phase: Phase::Waiting, why, until };
+            }
+            None => return stay(Phase::Waiting, "none of its windows ever opens"),
+        }
+        if moment.on_battery && !policy.on_battery {
+            return stay(Phase::Waiting, "it runs on battery");
+        }
+        if moment.on_metered && !policy.on_metered {
+            return stay(Phase::Waiting, "its line is paid by volume");
+        }
+    }
+    Decision::Go { again: view.nudge == Some(Nudge::Operator) }
+}
+
+/// What somebody should look into at once, of a manifest.
+#[must_use]
+pub fn alarm(judged: &Judged) -> Option<String> {
+    match judged {
+        Judged::Late(_, late) => Some(late.to_string()),
+        Judged::Refused(why) if why.is_alarm() => Some(why.to_string()),
+        Judged::Refused(_) | Judged::Held(..) | Judged::Take(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
