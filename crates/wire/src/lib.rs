@@ -8,6 +8,7 @@ pub mod http;
 pub mod link;
 pub mod pack;
 mod ssh;
+pub mod stream;
 mod trouble;
 
 pub use ssh::{Ssh, Wire, quote};
