@@ -127,7 +127,9 @@ fn info(one: &PathContents) -> PathInfo {
 /// Whether the store has a path as it was signed.
 fn is_same(one: &PathContents, info: &PathInfo) -> bool {
     let references: HashSet<&StorePath> = info.references.iter().collect();
-    info.sha256() == Some(*one.hash.as_bytes()) && info.size == one.size && references == one.references.iter().collect()
+    info.sha256() == Some(*one.hash.as_bytes())
+        && info.size == one.size
+        && references == one.references.iter().collect()
 }
 
 /// A path that is to come, with the digest of its archive.
@@ -240,7 +242,7 @@ mod tests {
             hash: Digest::from_bytes([content; 32]),
             size: 1000,
             references: references.iter().map(|number| path(*number)).collect(),
-            signatures: if number % 2 == 0 { vec!["cache-1:x".into()] } else { Vec::new() },
+            signatures: if number.is_multiple_of(2) { vec!["cache-1:x".into()] } else { Vec::new() },
             address: String::new(),
         }
     }
