@@ -43,11 +43,12 @@ async fn work(args: &Agent, config: AgentConfig) -> Result<Exit, Error> {
             let hub_key = hub_key.as_deref().map(bosco_release::Key::parse).transpose();
             let hub_key = hub_key.map_err(|error| Error::new(Exit::Usage, error.to_string()))?;
             let asked = JoinConfig { hub: hub.clone(), hub_key, host: config.host.clone() };
-            let trust = bosco_agent::join(&config, &asked, &mut |code| {
+            let mut shown = |code: &str| {
                 show::log(&format!("an operator lets this machine in as {}:", asked.host));
                 show::text(code);
-            });
-            let trust = trust.await.map_err(|error| not_joined(&error))?;
+            };
+            let trust = bosco_agent::join(&config, &asked, &mut shown).await;
+            let trust = trust.map_err(|error| not_joined(&error))?;
             show::log(&format!("it is in; its fleet is {}", trust.fleet.as_str()));
             Ok(Exit::Done)
         }
