@@ -46,5 +46,5 @@ pub use lab::{Guest, Lab, LabSpec};
 pub use operator::Operator;
 pub use programs::helpers;
 pub use run::{run, run_ok};
-pub use setup::require_root;
+pub use setup::{prepare_clients, require_root};
 pub use sweep::{Swept, sweep};

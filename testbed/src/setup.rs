@@ -34,6 +34,14 @@ const EMULATION: [(&str, &str); 5] = [
     ("sfdisk", "fdisk"),
 ];
 
+/// What hosts may use the hub with.
+const CLIENTS: [(&str, &str); 4] = [
+    ("sftp", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
+    ("restic", "restic"),
+    ("rclone", "rclone"),
+];
+
 /// A limit of the kernel, and what many machines at once need.
 const LIMITS: [(&str, u64); 4] = [
     ("/proc/sys/fs/inotify/max_user_instances", 8192),
@@ -70,6 +78,14 @@ pub(crate) fn prepare() -> Result<()> {
 pub(crate) fn prepare_emulation() -> Result<()> {
     prepare()?;
     packages(&EMULATION)
+}
+
+/// The programs that tests of the hub use it with; they are installed where they are missing, which takes root.
+///
+/// # Errors
+/// Where they are missing and can't be installed.
+pub fn prepare_clients() -> Result<()> {
+    packages(&CLIENTS)
 }
 
 fn missing(programs: &[(&str, &'static str)]) -> Vec<&'static str> {

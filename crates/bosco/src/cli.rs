@@ -147,6 +147,11 @@ pub(crate) enum Command {
         #[arg(last = true, value_name = "COMMAND")]
         command: Vec<String>,
     },
+    /// Be the fleet's hub: hosts fetch what they should run from it, operators see every host through it
+    ///
+    /// It needs no user of the system and no rights but those on its folder; one port is all that it listens at.
+    #[command(after_help = EXIT_CODES)]
+    Hub(Hub),
     /// Ask the fleet's configuration for something
     ///
     /// `nodes`, `lib` and `pkgs` are in scope, and a function gets them as its argument. For example:
@@ -172,6 +177,27 @@ pub(crate) enum Command {
         #[arg(value_hint = ValueHint::DirPath)]
         directory: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Hub {
+    #[command(subcommand)]
+    pub(crate) command: Option<HubCommand>,
+    /// The hub's folder; it is made if it is not there
+    #[arg(long, global = true, default_value = "/var/lib/bosco-hub", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state: PathBuf,
+    /// Where to listen
+    #[arg(long, default_value = "[::]:2222", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: String,
+    /// The fleet's `bosco.toml`; it is read again on SIGHUP
+    #[arg(long, default_value = "bosco.toml", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) fleet: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HubCommand {
+    /// Print the hub's public key, as `bosco.toml` has it; it is made if there is none
+    Key,
 }
 
 #[derive(Debug, Args)]

@@ -1,1 +1,155 @@
 //! The always-on side of bosco: one port, an SSH server of its own, and what hosts and operators reach through it.
+
+mod api;
+mod hub;
+mod joins;
+mod objects;
+mod ratchet;
+mod server;
+mod sessions;
+pub mod sftp;
+mod standing;
+mod store;
+mod visits;
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bosco_release::{FleetFile, Key};
+use russh::keys::PrivateKey;
+use russh::keys::ssh_key::{LineEnding, private::Ed25519Keypair};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub use store::StoreError;
+
+/// What a hub is started with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The hub's folder.
+    pub state: PathBuf,
+    /// Where it listens: `ADDRESS:PORT`.
+    pub listen: String,
+    /// The fleet's `bosco.toml`; read again when the process is sent SIGHUP.
+    pub fleet: PathBuf,
+}
+
+/// Why the hub can't be.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The disk said no.
+    #[error("{}: {why}", place.display())]
+    Disk {
+        /// Where.
+        place: PathBuf,
+        /// In words.
+        why: String,
+    },
+    /// Its key can't be used.
+    #[error("the hub's key can't be used: {0}")]
+    Key(String),
+    /// `bosco.toml` is wrong.
+    #[error("{}: {why}", file.display())]
+    Fleet {
+        /// The file.
+        file: PathBuf,
+        /// In words.
+        why: String,
+    },
+    /// The port is taken, say.
+    #[error("can't listen at {address}: {why}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// In words.
+        why: String,
+    },
+    /// Its memory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Error {
+    pub(crate) fn disk(place: &Path, error: &io::Error) -> Self {
+        Self::Disk { place: place.to_owned(), why: error.to_string() }
+    }
+}
+
+/// A line for who looks after the hub.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// The hub's own key; it is made where there is none.
+///
+/// # Errors
+/// [`Error`].
+pub fn key(state: &Path) -> Result<Key, Error> {
+    Key::of(private_key(state)?.public_key()).map_err(|error| Error::Key(error.to_string()))
+}
+
+fn private_key(state: &Path) -> Result<PrivateKey, Error> {
+    let place = state.join("host_key");
+    let disk = |error: io::Error| Error::disk(&place, &error);
+    let wrong = |error: russh::keys::ssh_key::Error| Error::Key(error.to_string());
+    match fs::read(&place) {
+        Ok(text) => return PrivateKey::from_openssh(&text).map_err(wrong),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(disk(error)),
+        Err(_) => {}
+    }
+    fs::create_dir_all(state).map_err(|error| Error::disk(state, &error))?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| Error::Key(error.to_string()))?;
+    let key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
+    let text = key.to_openssh(LineEnding::LF).map_err(wrong)?;
+    // Whole, or not there: it is what every host knows the hub by.
+    let making = state.join("host_key.new");
+    let _ = fs::remove_file(&making);
+    let mut file =
+        fs::File::options().write(true).create_new(true).mode(0o600).open(&making).map_err(disk)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(disk)?;
+    fs::rename(&making, &place).map_err(disk)?;
+    fs::File::open(state).and_then(|folder| folder.sync_all()).map_err(disk)?;
+    Ok(key)
+}
+
+fn fleet(file: &Path) -> Result<FleetFile, Error> {
+    let wrong = |why: String| Error::Fleet { file: file.to_owned(), why };
+    let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    FleetFile::parse(&text).map_err(|error| wrong(error.to_string()))
+}
+
+/// Runs a hub until it is told to end.
+///
+/// # Errors
+/// [`Error`] where it can't begin.
+pub async fn run(settings: &Settings) -> Result<(), Error> {
+    let listen_error =
+        |error: io::Error| Error::Listen { address: settings.listen.clone(), why: error.to_string() };
+    let key = private_key(&settings.state)?;
+    let hub = hub::Hub::open(&settings.state, key, fleet(&settings.fleet)?).await?;
+    let listener = TcpListener::bind(&settings.listen).await.map_err(listen_error)?;
+    let address = listener.local_addr().map_err(listen_error)?;
+    let mut end = signal(SignalKind::terminate()).map_err(listen_error)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(listen_error)?;
+    let mut reload = signal(SignalKind::hangup()).map_err(listen_error)?;
+    tokio::spawn(server::serve(Arc::clone(&hub), listener));
+    tokio::spawn(Arc::clone(&hub).remember());
+    say(&format!("bosco hub: listens at {address}; its key is {}", hub.public));
+    loop {
+        tokio::select! {
+            _ = end.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = reload.recv() => match fleet(&settings.fleet) {
+                Ok(fleet) => hub.set_fleet(fleet).await,
+                Err(error) => say(&format!("bosco hub: {error}; the fleet is run as before")),
+            },
+        }
+    }
+    hub.write_down().await;
+    Ok(())
+}

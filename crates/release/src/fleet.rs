@@ -20,6 +20,9 @@ pub struct FleetFile {
     /// The hub, where there is one.
     #[serde(default)]
     pub hub: Option<HubFile>,
+    /// How much of the hub's disk each host may use.
+    #[serde(default)]
+    pub quota: QuotaFile,
     /// Who may do something, by name.
     #[serde(default)]
     pub operators: BTreeMap<String, OperatorFile>,
@@ -36,6 +39,26 @@ pub struct HubFile {
     /// Whether its key may sign releases, for every host.
     #[serde(default)]
     pub signs: bool,
+}
+
+/// How much of the hub's disk each host may use, in bytes and in numbers of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct QuotaFile {
+    /// For its backups.
+    pub backup: u64,
+    /// The same, in files.
+    pub backup_files: u64,
+    /// For its logs.
+    pub logs: u64,
+    /// The same, in files.
+    pub logs_files: u64,
+}
+
+impl Default for QuotaFile {
+    fn default() -> Self {
+        Self { backup: 100_000_000_000, backup_files: 1_000_000, logs: 1_000_000_000, logs_files: 10_000 }
+    }
 }
 
 /// A person or a CI, as `bosco.toml` has them.
@@ -60,9 +83,12 @@ fn yes() -> bool {
     true
 }
 
-/// What is wrong with a `bosco.toml` that could be read.
+/// What is wrong with a `bosco.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FleetFileError {
+    /// It can't be read as one: where, and why.
+    #[error("{0}")]
+    Form(String),
     /// One key is two's.
     #[error("one key has two owners, {0} and {1}; a key says who somebody is")]
     SharedKey(String, String),
@@ -75,6 +101,16 @@ pub enum FleetFileError {
 }
 
 impl FleetFile {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// [`FleetFileError`].
+    pub fn parse(text: &str) -> Result<Self, FleetFileError> {
+        let file: Self = toml::from_str(text).map_err(|error| FleetFileError::Form(error.to_string()))?;
+        file.check()?;
+        Ok(file)
+    }
+
     /// What has to hold beyond its form.
     ///
     /// # Errors

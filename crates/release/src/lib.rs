@@ -20,7 +20,7 @@ mod trust;
 pub use bosco_model::{Hold, Number};
 pub use contents::{Contents, ContentsError, PathContents};
 pub use digest::{Digest, InvalidDigest};
-pub use fleet::{FleetFile, FleetFileError, HubFile, OperatorFile};
+pub use fleet::{FleetFile, FleetFileError, HubFile, OperatorFile, QuotaFile};
 pub use judge::{Judged, Known, Late, Refusal, judge};
 pub use key::{InvalidKey, Key};
 pub use manifest::Manifest;

@@ -8,6 +8,7 @@ mod eval;
 mod exec;
 mod generations;
 mod hosts;
+mod hub;
 mod man;
 mod reboot;
 mod rollback;
@@ -46,6 +47,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Agent(args) => agent::run(args).await,
         #[cfg(not(target_os = "linux"))]
         Command::Agent(_) => Err(Error::new(Exit::Usage, "this machine is no NixOS")),
+        Command::Hub(hub) => hub::run(hub).await,
         Command::Local { arguments } => local(arguments),
         Command::Generations(selection) => generations::run(cli, selection.selector()).await,
         Command::Exec { selection, command } => exec::run(cli, selection.selector(), command).await,

@@ -1,0 +1,182 @@
+//! What a host says and hears.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use bosco_activation::Report;
+use bosco_release::{Digest, SignedReport};
+use bosco_wire::api::{Hello, Orders, Standing, Welcome};
+use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Answer, AsHost, Refused, wait};
+use crate::hub::{Current, Host, Hub, now};
+
+/// A host's connection for control, for as long as one of its questions waits.
+struct Connected<'a> {
+    hub: &'a Hub,
+    host: &'a Host,
+}
+
+impl<'a> Connected<'a> {
+    fn new(hub: &'a Hub, host: &'a Host) -> Self {
+        hub.heard(host, |now| now.connections += 1);
+        Self { hub, host }
+    }
+}
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.hub.heard(self.host, |now| now.connections = now.connections.saturating_sub(1));
+    }
+}
+
+/// `POST /v1/host/hello`
+pub(super) async fn hello(
+    State(hub): State<Arc<Hub>>,
+    AsHost(host): AsHost,
+    Json(hello): Json<Hello>,
+) -> Answer<Json<Welcome>> {
+    let Hello { ratchet, standing } = hello;
+    let (mut token, mut alarm) = (String::new(), None);
+    hub.heard(&host, |now| {
+        let (next, given, wrong) = now.ratchet.hello(&hub.secret, &host.name, ratchet.as_deref());
+        now.ratchet = next;
+        token = given;
+        if let Some(wrong) = wrong {
+            now.alarm = Some(wrong.to_owned());
+        }
+        alarm.clone_from(&now.alarm);
+        take(now, standing);
+        now.told = false;
+    });
+    settle(&hub, &host).await?;
+    let trust = super::join::trust(&hub, &host.name);
+    Ok(Json(Welcome { ratchet: token, alarm, trust: Some(trust) }))
+}
+
+/// `POST /v1/host/standing`
+pub(super) async fn standing(
+    State(hub): State<Arc<Hub>>,
+    AsHost(host): AsHost,
+    Json(standing): Json<Standing>,
+) -> Answer<StatusCode> {
+    hub.heard(&host, |now| {
+        now.ratchet = now.ratchet.confirm();
+        take(now, standing);
+    });
+    settle(&hub, &host).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The longest text that a host's own words may have, in characters.
+const WORDS: usize = 2000;
+/// How many alarms.
+const ALARMS: usize = 20;
+
+/// What a host says of itself is shown to people: it is cleaned, and capped.
+fn take(now: &mut crate::hub::Now, mut standing: Standing) {
+    let clean = |text: &String| text.chars().filter(|c| !c.is_control()).take(WORDS).collect::<String>();
+    standing.why = standing.why.as_ref().map(clean);
+    standing.alarms = standing.alarms.iter().take(ALARMS).map(clean).collect();
+    standing.version = clean(&standing.version);
+    if let Some(activity) = &mut standing.observed.activity {
+        activity.words = clean(&activity.words);
+        activity.by = clean(&activity.by);
+        activity.log = clean(&activity.log);
+    }
+    now.standing = Some(standing);
+}
+
+/// A hold that the host has let go of need not be let go of again.
+async fn settle(hub: &Hub, host: &Host) -> Answer<()> {
+    let done = {
+        let now = host.now();
+        let holds = now.standing.as_ref().and_then(|standing| standing.hold.as_ref());
+        now.lift.is_some_and(|up_to| holds.is_none_or(|hold| hold.number > up_to))
+    };
+    if done {
+        hub.store.lift(&host.name, None).await?;
+        host.now().lift = None;
+    }
+    Ok(())
+}
+
+/// What a host asks for orders with.
+#[derive(Debug, Deserialize)]
+pub(super) struct Asked {
+    /// The manifest that it has.
+    leaf: Option<Digest>,
+    wait: Option<u64>,
+}
+
+/// `GET /v1/host/orders`
+pub(super) async fn orders(
+    State(hub): State<Arc<Hub>>,
+    AsHost(host): AsHost,
+    Query(asked): Query<Asked>,
+) -> Answer<Response> {
+    let until = Instant::now() + wait(asked.wait);
+    // A change between a look and the wait for it is not missed: both have seen what was there before.
+    let mut release = hub.current();
+    let mut bell = host.bell.subscribe();
+    let _connected = Connected::new(&hub, &host);
+    {
+        let mut now = host.now();
+        now.ratchet = now.ratchet.confirm();
+    }
+    loop {
+        bell.borrow_and_update();
+        let current = release.borrow_and_update().clone();
+        if let Some(orders) = new_to(&host, current.as_deref(), asked.leaf) {
+            return Ok(Json(orders).into_response());
+        }
+        let change = async {
+            tokio::select! {
+                _ = release.changed() => {}
+                _ = bell.changed() => {}
+            }
+        };
+        if timeout_at(until, change).await.is_err() {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+    }
+}
+
+/// What a host has to hear, if there is anything.
+fn new_to(host: &Host, current: Option<&Current>, leaf: Option<Digest>) -> Option<Orders> {
+    let part = current.and_then(|current| current.parts.get(&host.name));
+    let part = part.filter(|part| Some(part.leaf) != leaf);
+    let mut now = host.now();
+    let untold = !now.told && (now.held.is_some() || now.lift.is_some());
+    if part.is_none() && !now.trigger && !untold && now.visits.is_empty() {
+        return None;
+    }
+    now.told = true;
+    Some(Orders {
+        sealed: part.map(|part| (*part.sealed).clone()),
+        trigger: std::mem::take(&mut now.trigger),
+        lift: now.lift,
+        held: now.held.clone(),
+        visits: std::mem::take(&mut now.visits),
+    })
+}
+
+/// `POST /v1/host/reports`
+pub(super) async fn report(
+    State(hub): State<Arc<Hub>>,
+    AsHost(host): AsHost,
+    Json(signed): Json<SignedReport>,
+) -> Answer<StatusCode> {
+    let keys = host.now().keys.clone();
+    let report = signed.open::<Report>(&keys).map_err(|error| Refused::bad(error.to_string()))?;
+    if report.host != host.name || report.fleet != hub.fleet().fleet {
+        return Err(Refused::bad("the report is another host's"));
+    }
+    hub.store.report(&host.name, &report.id, &signed, now()).await?;
+    hub.changed();
+    Ok(StatusCode::NO_CONTENT)
+}

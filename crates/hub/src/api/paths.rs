@@ -1,0 +1,199 @@
+//! Closures and their archives, in and out.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use bosco_release::{Contents, Digest};
+use bosco_wire::pack::{HEAD, Head};
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{StreamExt, unfold};
+use tokio::io::AsyncReadExt;
+use tokio::task::spawn_blocking;
+
+use super::{Answer, AsHost, AsOperator, Refused};
+use crate::hub::{Hub, now};
+use crate::objects::Unkept;
+
+/// How many of a host's newest releases it may fetch the closures of.
+const RELEASES: u32 = 2;
+/// How much is read from the disk at once.
+const PIECE: usize = 256 * 1024;
+/// How much longer than an archive its compressed form may be: zstd's own bound is less.
+const OVERHEAD: u64 = 64 * 1024;
+
+/// `GET /v1/host/closures/D`
+pub(super) async fn closure(
+    State(hub): State<Arc<Hub>>,
+    AsHost(host): AsHost,
+    Path(digest): Path<String>,
+) -> Answer<Json<Contents>> {
+    let digest = Digest::parse(&digest).map_err(|error| Refused::bad(error.to_string()))?;
+    if !hub.store.is_closure_of(&host.name, &digest, RELEASES).await? {
+        return Err(Refused::not_there("closure"));
+    }
+    hub.store.closure(&digest).await?.map(Json).ok_or_else(|| Refused::not_there("closure"))
+}
+
+/// `POST /v1/host/paths`
+pub(super) async fn send(
+    State(hub): State<Arc<Hub>>,
+    AsHost(host): AsHost,
+    Json(asked): Json<Vec<Digest>>,
+) -> Answer<Response> {
+    let mut own = BTreeSet::new();
+    for closure in hub.store.closures_of(&host.name, RELEASES).await? {
+        own.extend(closure.iter().map(|path| path.hash));
+    }
+    if !asked.iter().all(|hash| own.contains(hash)) {
+        return Err(Refused::not_there("path"));
+    }
+    let there = hub.store.objects(&asked).await?;
+    let mut queue = Vec::with_capacity(asked.len());
+    for hash in asked {
+        let (size, stored) = *there.get(&hash).ok_or_else(|| Refused::not_there("path"))?;
+        queue.push(Head { hash, size, stored });
+    }
+    queue.reverse();
+    let state = Sending { hub, queue, file: None, turn: None };
+    let stream = unfold(state, |mut state| async move { Some((state.next().await?, state)) });
+    Ok(Body::from_stream(stream).into_response())
+}
+
+/// Archives on their way out.
+struct Sending {
+    hub: Arc<Hub>,
+    queue: Vec<Head>,
+    /// What is being sent, and how many bytes of it are still to come.
+    file: Option<(tokio::fs::File, u64)>,
+    /// A place among those who are sent something; taken with the first piece.
+    turn: Option<Turn>,
+}
+
+/// One of the places for closures that go out at once.
+struct Turn(Arc<Hub>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.bulk.add_permits(1);
+    }
+}
+
+impl Sending {
+    async fn next(&mut self) -> Option<std::io::Result<Bytes>> {
+        if self.turn.is_none() {
+            self.hub.bulk.acquire().await.ok()?.forget();
+            self.turn = Some(Turn(Arc::clone(&self.hub)));
+        }
+        if let Some((file, left @ 1..)) = &mut self.file {
+            let mut piece = BytesMut::with_capacity(PIECE);
+            let read = file.take(*left).read_buf(&mut piece).await;
+            return Some(read.and_then(|read| {
+                if read == 0 {
+                    return Err(std::io::Error::other("an archive is shorter than it was"));
+                }
+                *left -= read as u64;
+                Ok(piece.freeze())
+            }));
+        }
+        let head = self.queue.pop()?;
+        match self.hub.objects.read(&head.hash) {
+            Ok(file) => {
+                let mut file = tokio::fs::File::from_std(file);
+                file.set_max_buf_size(PIECE);
+                self.file = Some((file, head.stored));
+                Some(Ok(Bytes::copy_from_slice(&head.to_bytes())))
+            }
+            Err(error) => {
+                crate::say(&format!("bosco hub: the archive {} can't be read: {error}", head.hash));
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+/// `POST /v1/paths/missing`
+pub(super) async fn missing(
+    State(hub): State<Arc<Hub>>,
+    _operator: AsOperator,
+    Json(asked): Json<Vec<Digest>>,
+) -> Answer<Json<Vec<Digest>>> {
+    let there = hub.store.objects(&asked).await?;
+    Ok(Json(asked.into_iter().filter(|hash| !there.contains_key(hash)).collect()))
+}
+
+/// `POST /v1/paths`
+pub(super) async fn take(
+    State(hub): State<Arc<Hub>>,
+    _operator: AsOperator,
+    body: Body,
+) -> Answer<StatusCode> {
+    let mut reader = Reader { body: body.into_data_stream(), piece: Bytes::new() };
+    while let Some(head) = reader.head().await? {
+        if head.stored > head.size.saturating_add(head.size / 64).saturating_add(OVERHEAD) {
+            return Err(Refused::bad("an archive is sent longer than it is"));
+        }
+        let disk = |error: std::io::Error| crate::Error::disk(&hub.state, &error);
+        let mut incoming = hub.objects.incoming(head.hash, head.size).map_err(disk)?;
+        let mut left = head.stored;
+        while left > 0 {
+            let piece = reader.piece(left).await?;
+            left -= piece.len() as u64;
+            incoming.write(&piece).map_err(disk)?;
+        }
+        let kept = spawn_blocking(move || incoming.keep()).await;
+        match kept {
+            Ok(Ok(())) => {}
+            Ok(Err(other @ Unkept::Other(_))) => return Err(Refused::bad(other.to_string())),
+            Ok(Err(Unkept::Disk(error))) => return Err(disk(error).into()),
+            Err(_) => return Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the hub ends")),
+        }
+        hub.store.object(&head.hash, head.size, head.stored, now()).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A stream in pieces, as they come.
+struct Reader {
+    body: BodyDataStream,
+    piece: Bytes,
+}
+
+impl Reader {
+    /// Has a piece with something in it; `false` at the end.
+    async fn fill(&mut self) -> Answer<bool> {
+        while self.piece.is_empty() {
+            match self.body.next().await {
+                Some(Ok(piece)) => self.piece = piece,
+                Some(Err(error)) => return Err(Refused::bad(format!("the stream broke: {error}"))),
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// At least one byte, at most so many.
+    async fn piece(&mut self, most: u64) -> Answer<Bytes> {
+        if !self.fill().await? {
+            return Err(Refused::bad("the stream ends in the middle of an archive"));
+        }
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(self.piece.len());
+        Ok(self.piece.split_to(most))
+    }
+
+    /// What stands before the next archive; none at the end.
+    async fn head(&mut self) -> Answer<Option<Head>> {
+        if !self.fill().await? {
+            return Ok(None);
+        }
+        let mut bytes = Vec::with_capacity(HEAD);
+        while bytes.len() < HEAD {
+            bytes.extend_from_slice(&self.piece((HEAD - bytes.len()) as u64).await?);
+        }
+        Ok(bytes.first_chunk().map(Head::read))
+    }
+}

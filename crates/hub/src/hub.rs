@@ -1,0 +1,422 @@
+//! All that the hub knows, in one place: what is remembered, and what is only true just now.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bosco_model::{HostName, Selector};
+use bosco_release::{Digest, FleetFile, Key, Manifest, Number, Release, Sealed, tree};
+use bosco_wire::api::{FleetStatus, HostLine, ReleaseLine, Standing};
+use russh::keys::PrivateKey;
+use tokio::sync::{Semaphore, watch};
+
+use crate::Error;
+use crate::joins::Joins;
+use crate::objects::Objects;
+use crate::ratchet::{Ratchet, Secret};
+use crate::sessions::Sessions;
+use crate::sftp::{Limits, Quota, World, Worlds};
+use crate::standing::{self, Facts};
+use crate::store::{Heard, HostRow, Store};
+use crate::visits::Visits;
+
+/// How often what was heard is written down.
+const WRITE: Duration = Duration::from_secs(5);
+/// How many closures go out at once.
+const BULK: usize = 64;
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Who {
+    /// A host of the fleet.
+    Host(HostName),
+    /// A person or a CI, and the hosts that they are granted.
+    Operator(String, Selector),
+    /// A machine that asks to be let in, with its key.
+    Stranger(Key),
+}
+
+/// The hub.
+pub(crate) struct Hub {
+    pub(crate) store: Store,
+    pub(crate) objects: Objects,
+    pub(crate) key: PrivateKey,
+    pub(crate) public: Key,
+    pub(crate) secret: Secret,
+    pub(crate) state: PathBuf,
+    pub(crate) joins: Joins,
+    pub(crate) visits: Visits,
+    pub(crate) sessions: Sessions,
+    /// Who publishes, or lets hosts in or go: one at a time.
+    pub(crate) deciding: tokio::sync::Mutex<()>,
+    pub(crate) bulk: Semaphore,
+    worlds: Worlds,
+    fleet: RwLock<Arc<FleetFile>>,
+    people: RwLock<HashMap<Key, Who>>,
+    hosts: RwLock<BTreeMap<HostName, Arc<Host>>>,
+    current: watch::Sender<Option<Arc<Current>>>,
+    lines: RwLock<BTreeMap<Number, ReleaseLine>>,
+    /// Another one with each change of what a status shows.
+    version: watch::Sender<u64>,
+}
+
+/// The newest release, as hosts get it.
+pub(crate) struct Current {
+    pub(crate) line: ReleaseLine,
+    pub(crate) parts: HashMap<HostName, Part>,
+}
+
+/// A host's part of it.
+pub(crate) struct Part {
+    pub(crate) sealed: Arc<Sealed>,
+    pub(crate) leaf: Digest,
+    pub(crate) manifest: Manifest,
+}
+
+/// A host, just now.
+pub(crate) struct Host {
+    pub(crate) name: HostName,
+    now: Mutex<Now>,
+    /// There is something for the host to hear.
+    pub(crate) bell: watch::Sender<()>,
+}
+
+/// What is true of a host just now.
+#[derive(Debug)]
+pub(crate) struct Now {
+    pub(crate) keys: Vec<Key>,
+    pub(crate) gone: Option<u64>,
+    pub(crate) held: Option<String>,
+    pub(crate) lift: Option<Number>,
+    pub(crate) ratchet: Ratchet,
+    pub(crate) standing: Option<Standing>,
+    pub(crate) seen: Option<u64>,
+    pub(crate) alarm: Option<String>,
+    /// How many control connections it has.
+    pub(crate) connections: u32,
+    /// It is to try now.
+    pub(crate) trigger: bool,
+    /// Whether it has heard what `held` and `lift` are.
+    pub(crate) told: bool,
+    /// Connections that somebody wants to its sshd.
+    pub(crate) visits: Vec<String>,
+    /// Whether something of it has to be written down.
+    changed: bool,
+}
+
+/// Now, in seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
+}
+
+/// What a lock holds: nobody panics while they have it, and each change is whole.
+fn unpoisoned<T>(lock: Result<T, PoisonError<T>>) -> T {
+    lock.unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Host {
+    fn new(name: HostName, row: HostRow) -> Self {
+        let HostRow { keys, gone, held, lift, ratchet, standing, seen } = row;
+        let now = Now {
+            keys,
+            gone,
+            held,
+            lift,
+            ratchet: Ratchet { last: ratchet, confirmed: true },
+            standing,
+            seen,
+            alarm: None,
+            connections: 0,
+            trigger: false,
+            told: false,
+            visits: Vec::new(),
+            changed: false,
+        };
+        Self { name, now: Mutex::new(now), bell: watch::Sender::new(()) }
+    }
+
+    /// What is true of it. Must not be held over an await.
+    pub(crate) fn now(&self) -> MutexGuard<'_, Now> {
+        unpoisoned(self.now.lock())
+    }
+}
+
+impl Hub {
+    /// Opens the hub's folder.
+    pub(crate) async fn open(state: &Path, key: PrivateKey, fleet: FleetFile) -> Result<Arc<Self>, Error> {
+        let store = Store::open(&state.join("hub.sqlite")).await?;
+        let objects = Objects::open(&state.join("objects")).map_err(|error| Error::disk(state, &error))?;
+        let public = Key::of(key.public_key()).map_err(|error| Error::Key(error.to_string()))?;
+        let bytes = key.to_bytes().map_err(|error| Error::Key(error.to_string()))?;
+        let secret = Secret(Digest::of(&[b"bosco-ratchet-1\n", &bytes]));
+        let hosts = store.hosts().await?;
+        let hosts =
+            hosts.into_iter().map(|(name, row)| (name.clone(), Arc::new(Host::new(name, row)))).collect();
+        let lines = store.releases().await?.into_iter().map(|line| (line.number, line)).collect();
+        let newest = store.newest().await?;
+        let current =
+            store.release(newest).await?.map(|(line, release)| Arc::new(Current::new(line, &release)));
+        let hub = Arc::new(Self {
+            store,
+            objects,
+            key,
+            public,
+            secret,
+            state: state.to_owned(),
+            joins: Joins::default(),
+            visits: Visits::default(),
+            sessions: Sessions::default(),
+            deciding: tokio::sync::Mutex::default(),
+            bulk: Semaphore::new(BULK),
+            worlds: Worlds::new(state.join("hosts")),
+            fleet: RwLock::new(Arc::new(fleet)),
+            people: RwLock::default(),
+            hosts: RwLock::new(hosts),
+            current: watch::Sender::new(current),
+            lines: RwLock::new(lines),
+            // Another one than before a restart, so that nobody who waits misses what has changed meanwhile.
+            version: watch::Sender::new(now() << 16),
+        });
+        hub.know_people();
+        Ok(hub)
+    }
+
+    /// Writes down what was heard, now and then, for ever.
+    pub(crate) async fn remember(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(WRITE).await;
+            self.write_down().await;
+        }
+    }
+
+    /// Writes down what was heard.
+    pub(crate) async fn write_down(&self) {
+        let heard: Vec<Heard> = self
+            .hosts()
+            .iter()
+            .filter_map(|host| {
+                let mut now = host.now();
+                let changed = std::mem::take(&mut now.changed);
+                changed.then(|| Heard {
+                    host: host.name.clone(),
+                    ratchet: now.ratchet.last,
+                    standing: now.standing.clone(),
+                    seen: now.seen,
+                })
+            })
+            .collect();
+        if heard.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.heard(&heard).await {
+            crate::say(&format!("what hosts have said could not be written down: {error}"));
+        }
+    }
+
+    /// What a host has over SFTP.
+    pub(crate) fn world(&self, host: &HostName) -> Arc<World> {
+        let quota = self.fleet().quota;
+        let backup = Quota { bytes: quota.backup, files: quota.backup_files };
+        let logs = Quota { bytes: quota.logs, files: quota.logs_files };
+        self.worlds.of(host, Limits { backup, logs })
+    }
+
+    /// How the fleet is run.
+    pub(crate) fn fleet(&self) -> Arc<FleetFile> {
+        unpoisoned(self.fleet.read()).clone()
+    }
+
+    /// It is run in another way from now on.
+    pub(crate) async fn set_fleet(&self, fleet: FleetFile) {
+        *unpoisoned(self.fleet.write()) = Arc::new(fleet);
+        self.know_people();
+        self.sessions.end(|who| self.is_known(who)).await;
+    }
+
+    /// Makes the list of who has which key anew.
+    fn know_people(&self) {
+        let mut people = HashMap::new();
+        for host in self.hosts() {
+            let now = host.now();
+            people.extend(now.keys.iter().map(|key| (key.clone(), Who::Host(host.name.clone()))));
+        }
+        // Last: an operator's key is never a host's.
+        for (name, one) in &self.fleet().operators {
+            let who = Who::Operator(name.clone(), one.hosts.clone());
+            people.extend(one.keys.iter().map(|key| (key.clone(), who.clone())));
+        }
+        *unpoisoned(self.people.write()) = people;
+    }
+
+    /// Whose key it is.
+    pub(crate) fn who(&self, key: &Key) -> Option<Who> {
+        unpoisoned(self.people.read()).get(key).cloned()
+    }
+
+    /// Whether somebody who is connected still is who they were.
+    fn is_known(&self, (who, key): &(Who, Key)) -> bool {
+        matches!(who, Who::Stranger(_)) || self.who(key).as_ref() == Some(who)
+    }
+
+    /// All hosts that are or were let in.
+    pub(crate) fn hosts(&self) -> Vec<Arc<Host>> {
+        unpoisoned(self.hosts.read()).values().cloned().collect()
+    }
+
+    /// A host that is or was let in.
+    pub(crate) fn host(&self, name: &HostName) -> Option<Arc<Host>> {
+        unpoisoned(self.hosts.read()).get(name).cloned()
+    }
+
+    /// Lets a host in. `false`: a key is somebody else's.
+    pub(crate) async fn enroll(&self, name: &HostName, keys: Vec<Key>) -> Result<bool, Error> {
+        let _deciding = self.deciding.lock().await;
+        let me = Who::Host(name.clone());
+        if keys.iter().any(|key| *key == self.public || self.who(key).is_some_and(|who| who != me)) {
+            return Ok(false);
+        }
+        if !self.store.enroll(name, &keys, now()).await? {
+            return Ok(false);
+        }
+        let host = {
+            let mut hosts = unpoisoned(self.hosts.write());
+            let empty = || {
+                let row = HostRow {
+                    keys: Vec::new(),
+                    gone: None,
+                    held: None,
+                    lift: None,
+                    ratchet: 0,
+                    standing: None,
+                    seen: None,
+                };
+                Arc::new(Host::new(name.clone(), row))
+            };
+            Arc::clone(hosts.entry(name.clone()).or_insert_with(empty))
+        };
+        {
+            let mut now = host.now();
+            now.keys = keys;
+            now.gone = None;
+        }
+        self.know_people();
+        self.sessions.end(|who| self.is_known(who)).await;
+        self.changed();
+        Ok(true)
+    }
+
+    /// Lets a host in no more.
+    pub(crate) async fn forget(&self, host: &Host) -> Result<(), Error> {
+        let _deciding = self.deciding.lock().await;
+        let at = now();
+        self.store.forget(&host.name, at).await?;
+        {
+            let mut now = host.now();
+            now.keys.clear();
+            now.gone = Some(at);
+            now.standing = None;
+            now.held = None;
+            now.lift = None;
+            now.alarm = None;
+            now.ratchet = Ratchet { last: 0, confirmed: true };
+        }
+        self.know_people();
+        self.sessions.end(|who| self.is_known(who)).await;
+        self.changed();
+        Ok(())
+    }
+
+    /// A host has been heard.
+    pub(crate) fn heard(&self, host: &Host, change: impl FnOnce(&mut Now)) {
+        {
+            let mut now = host.now();
+            change(&mut now);
+            now.seen = Some(crate::hub::now());
+            now.changed = true;
+        }
+        self.changed();
+    }
+
+    /// Something that a status shows has changed.
+    pub(crate) fn changed(&self) {
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    /// To wait for such a change.
+    pub(crate) fn version(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// The newest release, and to wait for another one.
+    pub(crate) fn current(&self) -> watch::Receiver<Option<Arc<Current>>> {
+        self.current.subscribe()
+    }
+
+    /// A release is there: everybody hears of it.
+    pub(crate) fn announce(&self, line: ReleaseLine, release: &Release) {
+        unpoisoned(self.lines.write()).insert(line.number, line.clone());
+        self.current.send_replace(Some(Arc::new(Current::new(line, release))));
+        self.changed();
+    }
+
+    /// The number that the next release has: above all that were published, and all that a host has seen.
+    pub(crate) async fn next(&self) -> Result<Number, Error> {
+        let seen = self.hosts().iter().filter_map(|host| Some(host.now().standing.as_ref()?.highest)).max();
+        Ok(self.store.newest().await?.max(seen.unwrap_or_default()).saturating_add(1))
+    }
+
+    /// How the fleet stands, as far as somebody is granted it.
+    pub(crate) fn status(&self, grant: &Selector) -> FleetStatus {
+        let version = *self.version.borrow();
+        let current = self.current.borrow().clone();
+        let part = |name: &HostName| current.as_ref().and_then(|current| current.parts.get(name));
+        let lines = unpoisoned(self.lines.read());
+        let hosts: Vec<HostLine> = self
+            .hosts()
+            .iter()
+            .filter_map(|host| {
+                let now = host.now();
+                let part = part(&host.name);
+                let tags = part.map(|part| part.manifest.tags.clone()).unwrap_or_default();
+                if now.gone.is_some() || !grant.matches(&host.name, &tags) {
+                    return None;
+                }
+                let mut line = standing::line(&Facts {
+                    host: &host.name,
+                    should: part.map(|part| &part.manifest.toplevel),
+                    standing: now.standing.as_ref(),
+                    connected: now.connections > 0,
+                    seen: now.seen,
+                    held: now.held.as_deref(),
+                    alarm: now.alarm.as_deref(),
+                    newest: part.map(|part| part.manifest.number),
+                });
+                line.commit = line.release.and_then(|number| lines.get(&number)?.commit.clone());
+                Some(line)
+            })
+            .collect();
+        let release = current.as_ref().map(|current| current.line.clone());
+        FleetStatus { version, release, hosts }
+    }
+
+    /// Whether somebody is granted a host.
+    pub(crate) fn grants(&self, grant: &Selector, name: &HostName) -> bool {
+        let current = self.current.borrow().clone();
+        let part = current.as_ref().and_then(|current| current.parts.get(name));
+        let tags = part.map(|part| part.manifest.tags.clone()).unwrap_or_default();
+        grant.matches(name, &tags)
+    }
+}
+
+impl Current {
+    fn new(line: ReleaseLine, release: &Release) -> Self {
+        // What can't be read was not published by this version; nobody gets it.
+        let parts = release.seal().zip(&release.manifests).filter_map(|(sealed, text)| {
+            let manifest: Manifest = serde_json::from_str(text).ok()?;
+            let leaf = tree::leaf(text.as_bytes());
+            Some((manifest.host.clone(), Part { sealed: Arc::new(sealed), leaf, manifest }))
+        });
+        Self { line, parts: parts.collect() }
+    }
+}

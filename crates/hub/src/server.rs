@@ -1,0 +1,267 @@
+//! The SSH server: who is there, and what they may open. No shell, no command, no forwarding but what is listed here.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bosco_model::HostName;
+use bosco_release::Key;
+use bosco_wire::api::{HTTP, JOIN, SSHD};
+use russh::keys::PrivateKey;
+use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, Session, VerifiedPublicKey, run_stream};
+use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use crate::api;
+use crate::hub::{Hub, Who};
+use crate::sftp;
+use crate::visits::{self, PREFIX};
+
+/// How long somebody may take to say who they are.
+const LOGIN: Duration = Duration::from_secs(30);
+/// How many may be at that at once; the next one waits for its turn.
+const LOGGING_IN: usize = 512;
+/// How long to wait where nobody can be let in: no more files, say.
+const BREATH: Duration = Duration::from_millis(100);
+/// How long a connection may be silent until it is asked whether somebody is there, and how often.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+const UNANSWERED: usize = 3;
+/// How many connections one key may have; and how many strangers may be there in all.
+const CONNECTIONS: usize = 24;
+/// How many channels one connection may have at once.
+const CHANNELS: usize = 16;
+/// What a channel may have under way towards the hub, in bytes.
+const WINDOW: u32 = 1024 * 1024;
+/// How much the socket's own buffer holds towards a host. It has to be more than a window.
+const SOCKET: u32 = 16 * 1024 * 1024;
+
+/// What the server is set to.
+fn config(key: &PrivateKey) -> russh::server::Config {
+    russh::server::Config {
+        server_id: russh::SshId::Standard("SSH-2.0-bosco".into()),
+        methods: MethodSet::from([MethodKind::PublicKey].as_slice()),
+        auth_rejection_time: Duration::from_millis(500),
+        auth_rejection_time_initial: Some(Duration::ZERO),
+        keys: vec![key.clone()],
+        inactivity_timeout: None,
+        keepalive_interval: Some(KEEPALIVE),
+        keepalive_max: UNANSWERED,
+        nodelay: true,
+        window_size: WINDOW,
+        max_auth_attempts: 12,
+        ..russh::server::Config::default()
+    }
+}
+
+/// Lets everybody in who has a key, for ever.
+pub(crate) async fn serve(hub: Arc<Hub>, listener: TcpListener) {
+    let config = Arc::new(config(&hub.key));
+    let logging_in = Arc::new(Semaphore::new(LOGGING_IN));
+    loop {
+        let Ok(turn) = Arc::clone(&logging_in).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                let connection = connection(Arc::clone(&hub), Arc::clone(&config), stream, from, turn);
+                tokio::spawn(connection);
+            }
+            // Whatever it is, the next one may come through.
+            Err(_) => sleep(BREATH).await,
+        }
+    }
+}
+
+async fn connection(
+    hub: Arc<Hub>,
+    config: Arc<russh::server::Config>,
+    stream: TcpStream,
+    from: SocketAddr,
+    turn: tokio::sync::OwnedSemaphorePermit,
+) {
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, SOCKET as usize);
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let door = Door {
+        hub: Arc::clone(&hub),
+        from: from.ip(),
+        who: None,
+        tell: Some(tell),
+        channels: Arc::new(Semaphore::new(CHANNELS)),
+        sftp: None,
+    };
+    let Ok(Ok(running)) = timeout(LOGIN, run_stream(config, stream, door)).await else { return };
+    let handle = running.handle();
+    let Ok(Ok((who, key))) = timeout(LOGIN, told).await else {
+        let _ = handle.disconnect(russh::Disconnect::ByApplication, String::new(), String::new()).await;
+        return;
+    };
+    drop(turn);
+    let Some(session) = hub.sessions.begin(who, key, handle.clone(), CONNECTIONS) else {
+        let why = "there are too many connections with this key".to_owned();
+        let _ = handle.disconnect(russh::Disconnect::TooManyConnections, why, String::new()).await;
+        return;
+    };
+    let _ = running.await;
+    hub.sessions.over(session);
+}
+
+/// Somebody at the door, and behind it.
+struct Door {
+    hub: Arc<Hub>,
+    from: IpAddr,
+    who: Option<Who>,
+    tell: Option<tokio::sync::oneshot::Sender<(Who, Key)>>,
+    channels: Arc<Semaphore>,
+    /// The session channel that may become an SFTP session.
+    sftp: Option<Channel<Msg>>,
+}
+
+impl Handler for Door {
+    type Error = russh::Error;
+
+    async fn auth_publickey_offered(
+        &mut self,
+        user: &str,
+        offer: russh::server::PublicKeyOffer<'_>,
+    ) -> Result<Auth, Self::Error> {
+        let known = Key::of(offer.public_key).is_ok_and(|key| self.look(user, &key).is_some());
+        Ok(if known { Auth::Accept } else { Auth::reject() })
+    }
+
+    async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+        let Ok(key) = Key::of(key.public_key) else { return Ok(Auth::reject()) };
+        let Some(who) = self.look(user, &key) else { return Ok(Auth::reject()) };
+        self.who = Some(who.clone());
+        if let Some(tell) = self.tell.take() {
+            let _ = tell.send((who, key));
+        }
+        Ok(Auth::Accept)
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        if matches!(self.who, Some(Who::Host(_))) && self.sftp.is_none() {
+            self.sftp = Some(channel);
+            reply.accept().await;
+        } else {
+            reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        }
+        Ok(())
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let (Some(Who::Host(host)), "sftp", Some(opened)) = (&self.who, name, self.sftp.take()) else {
+            return session.channel_failure(channel);
+        };
+        let world = self.hub.world(host);
+        session.channel_success(channel)?;
+        tokio::spawn(async move {
+            let _ = sftp::serve(opened.into_stream(), world).await;
+        });
+        Ok(())
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
+        _from: &str,
+        _from_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let (Some(who), Ok(turn)) = (self.who.clone(), Arc::clone(&self.channels).try_acquire_owned()) else {
+            reply.reject(ChannelOpenFailure::ResourceShortage).await;
+            return Ok(());
+        };
+        let hub = Arc::clone(&self.hub);
+        match self.destination(&who, host, port) {
+            Some(Destination::Http) => {
+                reply.accept().await;
+                let from = self.from;
+                tokio::spawn(async move {
+                    api::serve(hub, who, from, channel.into_stream()).await;
+                    drop(turn);
+                });
+            }
+            Some(Destination::Sshd(host)) => {
+                tokio::spawn(async move {
+                    visit(&hub, &host, channel, reply).await;
+                    drop(turn);
+                });
+            }
+            Some(Destination::Visitor(name)) => {
+                reply.accept().await;
+                self.hub.visits.come(&name, channel.into_stream());
+            }
+            None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
+        }
+        Ok(())
+    }
+}
+
+/// Where a channel may go.
+enum Destination {
+    Http,
+    /// A host's sshd.
+    Sshd(HostName),
+    /// Somebody who waits for this host.
+    Visitor(String),
+}
+
+impl Door {
+    /// Who has this key, as the user that they say to be.
+    fn look(&self, user: &str, key: &Key) -> Option<Who> {
+        let stranger = || (user == JOIN && *key != self.hub.public).then(|| Who::Stranger(key.clone()));
+        self.hub.who(key).or_else(stranger)
+    }
+
+    fn destination(&self, who: &Who, host: &str, port: u32) -> Option<Destination> {
+        if (host, port) == HTTP {
+            return Some(Destination::Http);
+        }
+        match who {
+            Who::Operator(_, grant) if port == SSHD => {
+                let name = HostName::parse(host).ok()?;
+                self.hub.grants(grant, &name).then_some(Destination::Sshd(name))
+            }
+            Who::Host(name) if port == SSHD => {
+                let visit = host.strip_prefix(PREFIX)?;
+                self.hub.visits.is_awaited(name, visit).then(|| Destination::Visitor(visit.to_owned()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Asks a host's agent to come, and joins the two.
+async fn visit(hub: &Hub, name: &HostName, channel: Channel<Msg>, reply: ChannelOpenHandle) {
+    let host = hub.host(name).filter(|host| host.now().connections > 0);
+    let visit = host.and_then(|host| {
+        let visit = hub.visits.begin(name)?;
+        host.now().visits.push(visit.name.clone());
+        host.bell.send_replace(());
+        Some(visit)
+    });
+    let Some(visit) = visit else {
+        reply.reject(ChannelOpenFailure::ConnectFailed).await;
+        return;
+    };
+    match visit.came().await {
+        Some(came) => {
+            reply.accept().await;
+            visits::join(channel.into_stream(), came).await;
+        }
+        None => reply.reject(ChannelOpenFailure::ConnectFailed).await,
+    }
+}

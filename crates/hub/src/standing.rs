@@ -1,0 +1,99 @@
+//! How a host stands, from what it has said and what it should run. Pure.
+
+use bosco_model::{Activity, ActivityStage, HostName, State, StorePath};
+use bosco_release::Number;
+use bosco_wire::api::{HostLine, Phase, Standing};
+
+/// What the hub knows of a host.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts<'a> {
+    pub(crate) host: &'a HostName,
+    /// What it should run.
+    pub(crate) should: Option<&'a StorePath>,
+    pub(crate) standing: Option<&'a Standing>,
+    pub(crate) connected: bool,
+    pub(crate) seen: Option<u64>,
+    /// Who told it to stay as it is.
+    pub(crate) held: Option<&'a str>,
+    /// What is wrong with its key.
+    pub(crate) alarm: Option<&'a str>,
+    /// The newest release, where it has the host.
+    pub(crate) newest: Option<Number>,
+}
+
+/// How a host stands.
+pub(crate) fn line(facts: &Facts<'_>) -> HostLine {
+    let state = state(facts);
+    let observed = facts.standing.map(|standing| &standing.observed);
+    let runs = observed.and_then(|observed| observed.current.clone());
+    let last = observed.and_then(|observed| observed.activity.as_ref());
+    let brought =
+        last.filter(|last| last.stage == ActivityStage::Committed && Some(&last.toplevel) == runs.as_ref());
+    let release = if runs.is_some() && runs.as_ref() == facts.should {
+        facts.newest
+    } else {
+        brought.and(facts.standing).map(|standing| standing.highest).filter(|number| *number > 0)
+    };
+    let alarms = facts.standing.iter().flat_map(|standing| &standing.alarms).cloned();
+    HostLine {
+        host: facts.host.clone(),
+        state,
+        should: facts.should.cloned(),
+        since: brought.map(|last| last.since),
+        runs,
+        release,
+        commit: None,
+        connected: facts.connected,
+        seen: facts.seen,
+        reason: reason(facts, state, last),
+        alarms: facts.alarm.map(str::to_owned).into_iter().chain(alarms).collect(),
+    }
+}
+
+fn state(facts: &Facts<'_>) -> State {
+    let Some(standing) = facts.standing else { return State::New };
+    if !facts.connected {
+        return State::Offline;
+    }
+    let observed = &standing.observed;
+    if observed.activating || matches!(standing.phase, Phase::Fetching | Phase::Activating) {
+        return State::Updating;
+    }
+    let Some(should) = facts.should else {
+        // No release has it: it is what it is.
+        return State::New;
+    };
+    match State::of(should, observed) {
+        there @ (State::UpToDate | State::RebootNeeded | State::NotCommitted | State::BootPending) => there,
+        _ if facts.held.is_some() || standing.hold.is_some() => State::Held,
+        tried @ (State::Reverted | State::Quarantined) => tried,
+        _ if standing.phase == Phase::Backoff => State::Failing,
+        tried @ State::Inconclusive => tried,
+        State::Pending if drifted(should, standing) => State::Drifted,
+        other => other,
+    }
+}
+
+/// Whether it was there already, and something else has been brought in since by nobody that bosco knows.
+fn drifted(should: &StorePath, standing: &Standing) -> bool {
+    let last = standing.observed.activity.as_ref();
+    last.is_some_and(|last| last.stage == ActivityStage::Committed && last.toplevel == *should)
+}
+
+fn reason(facts: &Facts<'_>, state: State, last: Option<&Activity>) -> Option<String> {
+    let said = || facts.standing.and_then(|standing| standing.why.clone());
+    match state {
+        State::Held => facts.held.map(|held| format!("held by {held}")).or_else(said).or_else(|| {
+            let hold = facts.standing?.hold.as_ref()?;
+            Some(format!("it stays where it was brought to by hand ({})", hold.toplevel.name()))
+        }),
+        State::Reverted | State::Quarantined | State::Inconclusive | State::Failing => {
+            said().or_else(|| last.map(|last| last.words.clone()))
+        }
+        State::New if facts.standing.is_some() => Some("no release has it".into()),
+        State::New => Some("it has not been heard yet".into()),
+        State::Drifted => Some("it runs something that no release and no push has brought".into()),
+        State::RebootNeeded => Some("its kernel, initrd, modules or kernel parameters are older".into()),
+        _ => said(),
+    }
+}
