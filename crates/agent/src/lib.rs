@@ -112,9 +112,8 @@ async fn turn(agent: &Arc<Agent>) -> Result<Once, ControlError> {
     if let Done::Failed = agent.take_up().await {
         agent.say("the activation that was under way did not bring the host to its manifest");
     }
-    if let Some(orders) = control::orders(agent, &mut http, Duration::ZERO).await? {
-        control::hear(agent, orders, &Visits::default()).await;
-    }
+    let orders = control::orders(agent, &mut http, Duration::ZERO).await?;
+    control::hear(agent, orders.unwrap_or_default(), &Visits::default()).await;
     let done = agent.turn().await;
     // What was switched may have taken the connection along.
     let told = if matches!(done, Done::Nothing(_)) {
