@@ -7,16 +7,23 @@
       default.imports = [
         nixosModules.deployment
         nixosModules.host
+        nixosModules.agent
+        nixosModules.hub
       ];
       # `deployment.targetHost`, `deployment.tags` and the like, which Colmena declares too, and those of `activation`.
       deployment.imports = [
         ./nix/modules/deployment.nix
         nixosModules.activation
       ];
-      # Only what Colmena does not declare, to go beside its own: `deployment.healthChecks` and `deployment.update`.
+      # Only what Colmena does not declare, to go beside its own: `deployment.healthChecks`, `deployment.update` and
+      # `deployment.publicKeys`.
       activation = ./nix/modules/activation.nix;
       # `services.bosco.enable`, for any.
       host = ./nix/modules/host.nix;
+      # `services.bosco.agent`: the host fetches what releases say.
+      agent = ./nix/modules/agent.nix;
+      # `services.bosco.hub`: the machine is the fleet's hub.
+      hub = ./nix/modules/hub.nix;
     };
   };
 }

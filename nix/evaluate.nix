@@ -14,10 +14,45 @@ let
   deployment = node.config.deployment or { };
   tags = deployment.tags or [ ];
   toplevel = node.config.system.build.toplevel;
+  update = deployment.update or { };
+
+  # When it updates by itself. Only what is declared: the rest has its defaults where this is read.
+  policy =
+    builtins.intersectAttrs {
+      interval = null;
+      onBattery = null;
+      onMetered = null;
+    } update
+    // {
+      windows = map (window: {
+        days = map (day: weekdays.${day}) window.days;
+        from = minutes window.from;
+        to = minutes window.to;
+      }) (update.windows or [ ]);
+    };
+  weekdays = {
+    monday = 0;
+    tuesday = 1;
+    wednesday = 2;
+    thursday = 3;
+    friday = 4;
+    saturday = 5;
+    sunday = 6;
+  };
+  # `08:30` to the minute of the day. A number of JSON does not begin with a zero.
+  minutes =
+    time:
+    let
+      parts = map (builtins.match "0?([0-9]+)") (builtins.filter builtins.isString (builtins.split ":" time));
+      number = part: builtins.fromJSON (builtins.head (builtins.elemAt parts part));
+    in
+    60 * number 0 + number 1;
 
   metadata = {
     name = host;
     inherit tags;
+    mode = update.mode or "push";
+    publicKeys = deployment.publicKeys or [ ];
     # What a hive can ask for and bosco does not do: said, rather than passed over.
     ignored =
       (if deployment.keys or { } != { } then [ "deployment.keys" ] else [ ])
@@ -67,6 +102,7 @@ else if system then
   {
     selected = {
       host = metadata;
+      inherit policy;
       derivation = toplevel.drvPath;
       toplevel = toplevel.outPath;
     };

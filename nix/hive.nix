@@ -110,6 +110,8 @@ let
         modules.deployment
         modules.activation
         modules.host
+        modules.agent
+        modules.hub
         (hive.defaults or { })
       ]
       ++ more

@@ -1,9 +1,10 @@
 # How a host is brought to a new system, and what has to hold of it before it stays: what bosco adds to Colmena's options
 # of `deployment`.
 #
-# It goes beside `deployment.nix` and beside Colmena's own options. All of it ends up in the system itself, in a file that
-# the host reads: so a push, a pull and a rollback ask for the same. A host that sets none of it has no such file, and is
-# the system that it is without this module.
+# It goes beside `deployment.nix` and beside Colmena's own options. What an activation asks for ends up in the system
+# itself, in a file that the host reads: so a push, a pull and a rollback ask for the same. A host that sets none of it has
+# no such file, and is the system that it is without this module. When and how a host updates is no part of any system:
+# `nix/evaluate.nix` reads it, and a release tells the host.
 { config, lib, ... }:
 let
   inherit (lib) mkOption types;
@@ -22,6 +23,37 @@ let
     activationTimeout = 600;
     confirmTimeout = 60;
     reboot = "never";
+  };
+
+  days = [
+    "monday"
+    "tuesday"
+    "wednesday"
+    "thursday"
+    "friday"
+    "saturday"
+    "sunday"
+  ];
+  clock =
+    description:
+    mkOption {
+      type = types.strMatching "([01][0-9]|2[0-3]):[0-5][0-9]";
+      inherit description;
+    };
+  window = {
+    options = {
+      days = mkOption {
+        type = types.listOf (types.enum days);
+        default = [ ];
+        example = [
+          "saturday"
+          "sunday"
+        ];
+        description = "On which days it begins. On every day where there are none.";
+      };
+      from = clock "When it begins, as `22:30`, by the host's local time.";
+      to = clock "When it ends. One that ends before it begins goes past midnight.";
+    };
   };
 
   kinds = [
@@ -108,6 +140,13 @@ let
       tcp = lib.mapNullable address check.tcp;
     };
 
+  long =
+    index: window:
+    {
+      assertion = window.from != window.to;
+      message = "`deployment.update.windows`: the ${toString index}. one begins and ends at ${window.from}, so it is never open. For any time leave `windows` empty.";
+    };
+
   host = "([a-zA-Z0-9._-]+|\\[[0-9a-fA-F:.]+])";
   port = "[1-9][0-9]{0,4}";
   checked =
@@ -158,7 +197,54 @@ in
       };
       description = "What has to hold on the host, while it runs a new system, for that to stay.";
     };
+    publicKeys = mkOption {
+      type = types.listOf (types.strMatching "(ssh-ed25519|ecdsa-sha2-nistp256) [A-Za-z0-9+/]+=*( .*)?");
+      default = [ ];
+      example = [ "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI… web" ];
+      description = ''
+        The host's own public keys, as in its `/etc/ssh/ssh_host_ed25519_key.pub`: by them a hub knows it. Two while one
+        replaces the other. Where there are none, the hub goes by the key that it was let in with.
+      '';
+    };
     update = {
+      mode = mkOption {
+        type = types.enum [
+          "push"
+          "pull"
+          "both"
+        ];
+        default = "push";
+        description = ''
+          How a new system comes to the host: an operator brings it (`push`), its agent fetches what a release says
+          (`pull`), or either (`both`). The last two take `services.bosco.agent.enable`, with which `both` is the default.
+        '';
+      };
+      interval = seconds 900 ''
+        How many seconds the host's agent waits before it asks the hub again, where the hub can't tell it of a release at
+        once.
+      '';
+      windows = mkOption {
+        type = types.listOf (types.submodule window);
+        default = [ ];
+        example = [
+          {
+            days = [ "saturday" ];
+            from = "22:00";
+            to = "04:00";
+          }
+        ];
+        description = "When the host may update by itself. At any time where there are none. A push heeds none of them.";
+      };
+      onBattery = mkOption {
+        type = types.bool;
+        default = true;
+        description = "Whether the host may update by itself while it runs on battery.";
+      };
+      onMetered = mkOption {
+        type = types.bool;
+        default = true;
+        description = "Whether the host may fetch by itself over a line that is paid by volume.";
+      };
       activationTimeout = seconds defaults.activationTimeout ''
         How many seconds a new system may take from the beginning of its activation until it is proven, before the host
         goes back to the one before.
@@ -182,7 +268,17 @@ in
   };
 
   config = {
-    assertions = lib.concatLists (lib.mapAttrsToList checked cfg.healthChecks);
+    assertions =
+      lib.concatLists (lib.mapAttrsToList checked cfg.healthChecks)
+      ++ lib.imap1 long cfg.update.windows
+      ++ [
+        {
+          assertion = cfg.update.mode == "push" || config.services.bosco.agent.enable or false;
+          message =
+            "`deployment.update.mode` is `${cfg.update.mode}`, and nothing on the host would fetch a release: import "
+            + "bosco's module `agent` and set `services.bosco.agent.enable`, or let the mode be `push`.";
+        }
+      ];
 
     environment.etc =
       let

@@ -64,6 +64,11 @@ pub enum Command {
         /// The host
         host: String,
     },
+    /// Put a host behind a router that lets nothing in; `heal` leaves it there
+    Nat {
+        /// The host
+        host: String,
+    },
     /// Take back all that is wrong with a host's network
     Heal {
         /// The host
@@ -205,6 +210,7 @@ fn act(args: LabArgs) -> Result<ExitCode> {
         Command::List => list()?,
         Command::Ssh { host, command } => return ssh(&Lab::attach(id)?, &host, command),
         Command::Cut { host } => on(&host, Host::cut)?,
+        Command::Nat { host } => on(&host, Host::behind_nat)?,
         Command::Heal { host } => on(&host, Host::heal)?,
         Command::DropTo { host } => on(&host, Host::drop_to)?,
         Command::DropFrom { host } => on(&host, Host::drop_from)?,

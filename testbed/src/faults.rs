@@ -1,4 +1,5 @@
-//! What can be wrong with a host's network: cut, one way only, apart from another host, lossy, narrow, slow.
+//! What can be wrong with a host's network: cut, one way only, apart from another host, lossy, narrow, slow. And where it
+//! can stand by itself: behind a router that lets nothing in.
 //!
 //! Each fault is a small file in the lab's folder, so that it outlives a power cut and is seen by other processes; what the
 //! kernel does is made from those files. Must never act from within a host.
@@ -24,6 +25,9 @@ const START: Duration = Duration::from_secs(10);
 /// What the names of the TAP devices begin with that are on the far side of a slowed host's delaying program.
 const FAR: &str = "far";
 
+/// What the files begin with that say that a host lets nothing in.
+const NAT: &str = "nat-";
+
 /// One fault of a host.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
@@ -35,6 +39,8 @@ pub(crate) enum Fault {
     From,
     /// Nothing passes between it and another host.
     Apart(u16),
+    /// It can connect to others, and nobody to it. No fault: it is not healed.
+    Nat,
     /// So many of a hundred frames are lost, each way.
     Loss(u8),
     /// So many kilobits a second, each way.
@@ -50,6 +56,7 @@ impl Fault {
             Self::To => format!("to-{index}"),
             Self::From => format!("from-{index}"),
             Self::Apart(other) => format!("apart-{}-{}", index.min(other), index.max(other)),
+            Self::Nat => format!("{NAT}{index}"),
             Self::Loss(_) => format!("loss-{index}"),
             Self::Bandwidth(_) => format!("bandwidth-{index}"),
             Self::Delay(_) => format!("delay-{index}"),
@@ -69,6 +76,10 @@ impl Fault {
                     "ether saddr {mac} ether daddr {other} drop\nether saddr {other} ether daddr {mac} drop"
                 )
             }
+            // What begins something is let out and not in, and answers pass; it takes no memory of connections.
+            Self::Nat => ["tcp flags & (syn | ack) == syn", "meta l4proto udp", "icmp type echo-request"]
+                .map(|first| format!("ether daddr {mac} {first} drop"))
+                .join("\n"),
             Self::Loss(100..) => ["saddr", "daddr"].map(|end| format!("ether {end} {mac} drop")).join("\n"),
             Self::Loss(percent) => ["saddr", "daddr"]
                 .map(|end| format!("ether {end} {mac} numgen random mod 100 < {percent} drop"))
@@ -115,6 +126,9 @@ impl Faults {
         let _lock = self.lock()?;
         for entry in fs::read_dir(&self.folder)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.starts_with(NAT) {
+                continue;
+            }
             if name.split('-').skip(1).any(|part| part == index.to_string()) {
                 self.forget(&name)?;
             }
@@ -159,7 +173,7 @@ impl Faults {
     fn enforce(&self, index: u16, fault: Fault) -> Result<()> {
         match fault {
             Fault::Cut => self.set_link(index),
-            Fault::To | Fault::From | Fault::Apart(_) | Fault::Loss(_) => self.filter(),
+            Fault::To | Fault::From | Fault::Apart(_) | Fault::Nat | Fault::Loss(_) => self.filter(),
             // A host that is off has no cable that could be narrow; it is made narrow when it boots.
             Fault::Bandwidth(_) if !net::namespace_path(&namespace(&self.lab, index)).exists() => Ok(()),
             Fault::Bandwidth(_) => self.narrow(index),
@@ -182,7 +196,7 @@ impl Faults {
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if ["to-", "from-", "apart-", "loss-"].iter().any(|kind| name.starts_with(kind)) {
+            if ["to-", "from-", "apart-", NAT, "loss-"].iter().any(|kind| name.starts_with(kind)) {
                 rules.push_str(&fs::read_to_string(&path)?);
                 rules.push('\n');
             }

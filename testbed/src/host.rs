@@ -16,12 +16,19 @@ use crate::faults::{Fault, Faults};
 use crate::net::{self, Socket};
 use crate::run::{ok, run, tail};
 use crate::state::{self, HostRecord};
+use crate::tools::tool;
 use crate::{emulated, nspawn};
 
 /// What a command on a host may take where nothing else is said.
 const COMMAND: Duration = Duration::from_secs(60);
 /// How much of the console an error shows.
 const LAST_LINES: usize = 25;
+
+/// Enters a host's namespaces, and its root with the first of them.
+const KEYBOARD: &str = r#"
+echo 0 > "$1" && exec nsenter --target "$2" --mount --uts --ipc --net --pid --cgroup --root --wd=/ \
+  env -i HOME=/root PATH=/run/current-system/sw/bin:/usr/bin:/bin:/usr/sbin:/sbin sh -c "$3"
+"#;
 
 /// What becomes of what a host has written and not synced when its power is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +126,25 @@ impl Host {
         ok(&format!("`{script}` on {}", self.name()), self.ssh(script)?)
     }
 
+    /// Runs a shell script on the host as root, as one who sits before it: without any network. Takes nothing but success,
+    /// and returns its standard output.
+    ///
+    /// # Errors
+    /// Where it fails, with what it said, or takes more than a minute; where the host is switched off, or emulated.
+    pub fn at_keyboard(&self, script: &str) -> Result<String> {
+        let group = self.cgroup.below("init.scope").into_iter().next();
+        let first = group.as_ref().and_then(|group| group.processes().into_iter().min());
+        let (Some(group), Some(first)) = (group, first) else {
+            bail!("{} has no keyboard: it is switched off, or emulated", self.name());
+        };
+        let mut shell = tool("sh");
+        // In a group of the host's own, so that what is left over ends with it.
+        shell.args(["-c", KEYBOARD, "sh"]).arg(group.procs()).args([&first.to_string(), script]);
+        let output = run(&mut shell, COMMAND)
+            .with_context(|| format!("at the keyboard of {}; {}", self.name(), self.where_to_look()))?;
+        ok(&format!("`{script}` at the keyboard of {}", self.name()), output)
+    }
+
     /// Opens a connection from the operator's place to a port of the host.
     ///
     /// # Errors
@@ -171,6 +197,15 @@ impl Host {
             bail!("{} and {} are in different labs, and never meet", self.name(), other.name());
         }
         self.faults.set(self.record.index, Fault::Apart(other.record.index))
+    }
+
+    /// Puts the host behind a router as at home: it connects to whom it likes, and nobody connects to it, not even ssh. It
+    /// stays there, whatever is healed. [`Self::at_keyboard`] still gets in.
+    ///
+    /// # Errors
+    /// As [`Self::cut`].
+    pub fn behind_nat(&self) -> Result<()> {
+        self.faults.set(self.record.index, Fault::Nat)
     }
 
     /// Makes the cable longer: every frame takes that much more, each way. Zero takes it back.

@@ -44,7 +44,7 @@ pub use emulated::Loader;
 pub use host::{Host, Unsynced};
 pub use lab::{Guest, Lab, LabSpec};
 pub use operator::Operator;
-pub use programs::helpers;
+pub use programs::{helpers, package};
 pub use run::{run, run_ok};
 pub use setup::{prepare_clients, require_root};
 pub use sweep::{Swept, sweep};

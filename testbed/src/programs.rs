@@ -1,5 +1,5 @@
-//! Programs of the workspace, built so that they run on any machine: what a host gets must not need its libraries. Must
-//! never run in a lab's network.
+//! Programs of the workspace, as hosts get them: the helper so that it runs on any machine, without its libraries, and
+//! bosco itself as a package has it. Must never run in a lab's network.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::cache::{self, Key, Lock, Once};
-use crate::run::run_ok;
+use crate::run::{SHORT, run_ok};
 use crate::tools::tool;
 
 /// Building one with all it needs, on a busy machine.
@@ -40,6 +40,28 @@ pub fn helpers() -> Result<PathBuf> {
                 .map(drop)
                 .context("the helper was not built")
         })
+    })
+}
+
+/// bosco as a package: `bin/bosco`, and the helpers where it looks for them. It is the very program that is given, so a
+/// change of it costs no second build; the hosts' libraries are newer than those of the machine that builds, as a program
+/// wants it, and names are looked up as the host does it.
+///
+/// # Errors
+/// Where there is no such program.
+pub fn package(program: &Path) -> Result<PathBuf> {
+    let helpers = helpers()?;
+    let bytes = fs::read(program).with_context(|| format!("can't read {}", program.display()))?;
+    let key = Key::new("package 1").and(bytes).and(helpers.as_os_str().as_encoded_bytes());
+    cache::entry("package", &key, |making, _| {
+        let (bin, libexec) = (making.join("bin"), making.join("libexec/bosco"));
+        fs::create_dir_all(&bin)?;
+        fs::create_dir_all(&libexec)?;
+        // It goes to every host: without what only a debugger reads, it is half as long.
+        let mut strip = tool("strip");
+        strip.arg("--strip-debug").arg("-o").arg(bin.join("bosco")).arg(program);
+        run_ok(&mut strip, SHORT)?;
+        run_ok(tool("cp").arg("--archive").arg(helpers).arg(libexec.join("helpers")), SHORT).map(drop)
     })
 }
 

@@ -36,6 +36,36 @@ fn a_cut_host_does_not_answer_and_a_healed_one_does() {
     one.ssh_ok("true").unwrap();
 }
 
+#[test]
+fn a_host_behind_nat_reaches_others_and_lets_nobody_in() {
+    let lab = Lab::up(&LabSpec::new(2)).unwrap();
+    let [one, other] = lab.hosts() else { unreachable!() };
+    one.behind_nat().unwrap();
+    assert!(!answers(one));
+    assert!(!reaches(other, one));
+    let out = |host: &Host| {
+        let script = format!("timeout 3 bash -c '</dev/tcp/{}/22'", host.address());
+        one.at_keyboard(&script)
+    };
+    out(other).unwrap();
+    assert_eq!(one.at_keyboard("hostname").unwrap().trim(), one.name());
+    // It is where it stands, and not what is wrong with it.
+    one.cut().unwrap();
+    assert!(out(other).is_err());
+    one.heal().unwrap();
+    out(other).unwrap();
+    assert!(!answers(one));
+    one.power_cut(Unsynced::Kept).unwrap();
+    assert!(one.at_keyboard("true").is_err());
+    one.boot().unwrap();
+    let start = Instant::now();
+    while out(other).is_err() {
+        assert!(start.elapsed() < SOON, "the host does not come up: {}", one.console());
+    }
+    assert!(!answers(one));
+    assert!(answers(other));
+}
+
 /// Sends a tick to the operator again and again, and notes what comes.
 const HOST: &str = r#"systemd-run --quiet perl -e '
 use IO::Socket::INET; use IO::Select; use IO::Handle;

@@ -144,11 +144,14 @@ mod tests {
                 name: HostName::parse("web").unwrap(),
                 tags: std::collections::BTreeSet::default(),
                 system: "x86_64-linux".into(),
+                mode: bosco_model::Mode::default(),
+                public_keys: Vec::new(),
                 target: None,
                 ignored: Vec::new(),
             },
             derivation: format!("/nix/store/{}-web.drv", "0".repeat(32)).try_into().unwrap(),
             toplevel: path(1),
+            policy: bosco_model::Policy::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DerivationPath, HostName, StorePath, Tag};
+use crate::{DerivationPath, HostName, Mode, Policy, StorePath, Tag};
 
 /// A machine of the fleet: its name, and how to deploy it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,12 @@ pub struct Host {
     pub tags: BTreeSet<Tag>,
     /// Nix's name of its kind of machine, as `x86_64-linux`.
     pub system: String,
+    /// How a new system comes to it.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Its own public keys, each a line as in `ssh_host_ed25519_key.pub`; none where its source does not say.
+    #[serde(default)]
+    pub public_keys: Vec<String>,
     /// How to reach it; `None` where it is deployed on itself only.
     pub target: Option<Target>,
     /// What its source asks for and bosco does not do: names of options.
@@ -33,6 +39,9 @@ pub struct Declaration {
     pub derivation: DerivationPath,
     /// The NixOS system that it should run.
     pub toplevel: StorePath,
+    /// When it updates by itself.
+    #[serde(default)]
+    pub policy: Policy,
 }
 
 /// How an operator reaches a host by SSH. What is `None` is left to the operator's ssh configuration.

@@ -10,21 +10,21 @@ mod fleet;
 mod judge;
 mod key;
 mod manifest;
-mod policy;
 mod release;
 mod report;
 mod sealed;
+#[cfg(test)]
+mod tests;
 pub mod tree;
 mod trust;
 
-pub use bosco_model::{Hold, Number};
+pub use bosco_model::{Hold, Number, Policy, Window};
 pub use contents::{Contents, ContentsError, PathContents};
 pub use digest::{Digest, InvalidDigest};
 pub use fleet::{FleetFile, FleetFileError, HubFile, OperatorFile, QuotaFile};
 pub use judge::{Judged, Known, Late, Refusal, judge};
 pub use key::{InvalidKey, Key};
 pub use manifest::Manifest;
-pub use policy::{Policy, Window};
 pub use release::{Draft, Release};
 pub use report::{HostReport, SignedReport};
 pub use sealed::{Opened, Sealed, Statement, Unsealed};

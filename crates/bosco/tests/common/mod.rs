@@ -3,6 +3,8 @@
 
 pub mod case;
 pub mod follow;
+pub mod forms;
+pub mod pull;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

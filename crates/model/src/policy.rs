@@ -1,6 +1,19 @@
-//! When a host updates by itself.
+//! How and when a host updates.
 
 use serde::{Deserialize, Serialize};
+
+/// How a new system comes to a host, as `deployment.update.mode` of its configuration says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// An operator brings it.
+    #[default]
+    Push,
+    /// The host's agent fetches it.
+    Pull,
+    /// Either.
+    Both,
+}
 
 /// When a host takes up a release by itself, as `deployment.update` of its configuration says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,108 @@
+//! A fleet whose hosts fetch what they should run, on real machines.
+#![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
+
+mod common;
+
+use common::pull::{HUB, PORT, Pull, STATE};
+use serde_json::json;
+use testbed::{Lab, LabSpec};
+
+#[test]
+fn a_hub_runs_from_its_module_and_answers_an_operators_own_ssh() {
+    let lab = Lab::up(&LabSpec::named([HUB])).unwrap();
+    let pull = Pull::new(&lab);
+    let key = pull.start_hub();
+    assert!(key.starts_with("ssh-ed25519 "), "{key}");
+
+    let hub = pull.hub();
+    let ask = |script: &str| hub.ssh_ok(script).unwrap().trim().to_owned();
+    let process = ask("systemctl show --value -p MainPID bosco-hub");
+    assert_eq!(ask(&format!("stat -c %U /proc/{process}")), "bosco-hub");
+    assert_eq!(ask(&format!("stat -c '%U %a' {STATE}")), "bosco-hub 700");
+    assert_eq!(
+        ask("grep CapEff /proc/$(systemctl show --value -p MainPID bosco-hub)/status | cut -f 2"),
+        "0000000000000000"
+    );
+
+    let (status, answer) = pull.ask("GET", "/v1/status", None);
+    assert_eq!((status, &answer["hosts"]), (200, &json!([])), "{answer}");
+
+    // Another fleet file ends no connection: the same process reads it.
+    pull.trusts(2, Some(&key));
+    pull.bosco(&["apply", "--on", HUB]).exits(0).says("1 committed");
+    assert_eq!(ask("systemctl show --value -p MainPID bosco-hub"), process);
+}
+
+/// What the agent's unit has to let it do, and what it must not: each line that fails ends it.
+const STAND_IN: &str = r#"
+  echo "$@" > /run/agent-was-given
+  [ "$(id -u)" = 0 ] && test -r /etc/ssh/ssh_host_ed25519_key
+  # The journal, the queue of reports, roots.
+  mkdir -p /nix/var/bosco/reports /nix/var/nix/gcroots/bosco
+  echo 1 > /nix/var/bosco/reports/probe.new && mv /nix/var/bosco/reports/probe.new /nix/var/bosco/reports/probe
+  ln -sfn "$(readlink -f /run/current-system)" /nix/var/nix/gcroots/bosco/probe
+  # Nix, through its daemon: what is asked, what is written, and that it is found again.
+  added=$(nix-store --add /etc/hostname)
+  nix-store --query --hash "$added"
+  nix-store --export "$added" | nix-store --import
+  nix-store --realise "$added" --add-root /nix/var/nix/gcroots/bosco/added
+  # Units of its own, in which nothing of this one's bounds is left.
+  systemd-run --quiet --wait --collect sh -c 'echo 1 > /root/from-a-unit && ! test -e /tmp/mine'
+  systemctl show --value -p ActiveState bosco-agent
+  # The network, by a name that only /etc/hosts has.
+  timeout 10 bash -c '</dev/tcp/hub/2222'
+  # And nothing else.
+  touch /tmp/mine
+  for place in /etc/x /root/x /usr/x /boot/x /nix/store/x /proc/sys/kernel/hostname; do
+    if echo 1 2>/dev/null > "$place"; then echo "$place can be written to"; exit 1; fi
+  done
+  if unshare --mount true 2>/dev/null; then echo "namespaces can be made"; exit 1; fi
+  case "$*" in *--once) ;; *) systemd-notify --ready ;; esac
+  echo fine > /run/agent-is
+  exec sleep infinity
+"#;
+
+#[test]
+fn an_agents_unit_lets_it_do_its_work_and_little_else() {
+    let lab = Lab::up(&LabSpec::named([HUB, "laptop"])).unwrap();
+    let pull = Pull::new(&lab);
+    pull.start_hub();
+    let stand_in = |more: &str| {
+        pull.own(
+            "laptop",
+            &format!(
+                "services.bosco.agent = {{ enable = true; {more} package = lib.mkForce \
+                 (pkgs.writeShellScriptBin \"bosco\" ''\n set -ex\n{STAND_IN}''); \
+                 helper = \"${{program}}/libexec/bosco/helpers/x86_64-linux/bosco-helper/bin/bosco\"; }};",
+            ),
+        );
+    };
+    stand_in("");
+    let said = pull.bosco(&["apply", "--on", "laptop"]);
+    let laptop = lab.host("laptop").unwrap();
+    let log = || laptop.ssh_ok("journalctl --no-pager --output cat -u bosco-agent").unwrap();
+    assert_eq!(said.code, 0, "{}\n{}\n{}", said.out, said.err, log());
+    let ask = |script: &str| laptop.ssh_ok(script).unwrap().trim().to_owned();
+
+    // Nothing of it runs before a hub has let the host in; from then on it does.
+    assert_eq!(ask("systemctl is-active bosco-agent || :"), "inactive");
+    ask("echo '{}' > /nix/var/bosco/trust.new && mv /nix/var/bosco/trust.new /nix/var/bosco/trust.json");
+    let fine = "for try in $(seq 100); do cat /run/agent-is 2>/dev/null && exit; sleep 0.1; done";
+    assert_eq!(ask(fine), "fine", "{}", log());
+    let given = ask("cat /run/agent-was-given");
+    assert!(given.starts_with("agent --host laptop --identity /etc/ssh/ssh_host_ed25519_key "), "{given}");
+    let helper = given.split(' ').find(|word| word.ends_with("bosco-helper/bin/bosco")).unwrap();
+    ask(&format!("{helper} --help >/dev/null 2>&1; [ $? -lt 126 ]"));
+
+    // It comes back however it ends.
+    ask("rm /run/agent-is && systemctl kill -s KILL bosco-agent");
+    assert_eq!(ask(fine), "fine", "{}", log());
+
+    // From a timer it is the same, and a switch does not wait for its end.
+    ask("rm /run/agent-is");
+    stand_in("timer = \"*:*:0/2\";");
+    pull.bosco(&["apply", "--on", "laptop"]).exits(0);
+    assert_eq!(ask(fine), "fine", "{}", log());
+    assert!(ask("cat /run/agent-was-given").ends_with(" --once"));
+    assert_eq!(PORT, 2222, "the stand-in has it in words");
+}
