@@ -15,6 +15,7 @@ mod fetch;
 mod join;
 mod keep;
 mod machine;
+mod page;
 mod queue;
 pub mod schedule;
 #[cfg(test)]
@@ -62,10 +63,18 @@ pub async fn run(config: AgentConfig) -> Result<std::convert::Infallible, String
             sleep(ALIVE).await;
         }
     };
+    let page = async {
+        if let Some(port) = agent.config.page {
+            page::serve(&agent, port).await;
+        }
+        // Without it the agent does its work all the same.
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         () = control::keep(&agent) => {}
         () = agent.drive() => {}
         () = alive => {}
+        () = page => {}
     }
     Err("the agent has ended".into())
 }
