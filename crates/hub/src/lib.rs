@@ -14,6 +14,7 @@ mod visits;
 
 use std::fs;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use russh::keys::ssh_key::{LineEnding, private::Ed25519Keypair};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 pub use store::StoreError;
 
@@ -123,33 +125,72 @@ fn fleet(file: &Path) -> Result<FleetFile, Error> {
     FleetFile::parse(&text).map_err(|error| wrong(error.to_string()))
 }
 
-/// Runs a hub until it is told to end.
+/// A hub that runs.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its key.
+    pub key: Key,
+    hub: Arc<hub::Hub>,
+    door: JoinHandle<()>,
+}
+
+/// Starts a hub. It runs in the background, for as long as the runtime does.
+///
+/// # Errors
+/// [`Error`] where it can't begin.
+pub async fn start(settings: &Settings) -> Result<Running, Error> {
+    let listen =
+        |error: io::Error| Error::Listen { address: settings.listen.clone(), why: error.to_string() };
+    let key = private_key(&settings.state)?;
+    let hub = hub::Hub::open(&settings.state, key, fleet(&settings.fleet)?).await?;
+    let listener = TcpListener::bind(&settings.listen).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let door = tokio::spawn(server::serve(Arc::clone(&hub), listener));
+    tokio::spawn(Arc::clone(&hub).remember());
+    Ok(Running { address, key: hub.public.clone(), hub, door })
+}
+
+impl Running {
+    /// Reads the fleet's `bosco.toml` again. Whoever it lets in no more is sent away.
+    ///
+    /// # Errors
+    /// [`Error::Fleet`]; the fleet is run as before then.
+    pub async fn reload(&self, settings: &Settings) -> Result<(), Error> {
+        self.hub.set_fleet(fleet(&settings.fleet)?).await;
+        Ok(())
+    }
+
+    /// Lets nobody in any more, and writes down what is only in memory.
+    pub async fn end(self) {
+        self.door.abort();
+        self.hub.sessions.end(|_| false).await;
+        self.hub.write_down().await;
+    }
+}
+
+/// Runs a hub until the process is told to end.
 ///
 /// # Errors
 /// [`Error`] where it can't begin.
 pub async fn run(settings: &Settings) -> Result<(), Error> {
-    let listen_error =
-        |error: io::Error| Error::Listen { address: settings.listen.clone(), why: error.to_string() };
-    let key = private_key(&settings.state)?;
-    let hub = hub::Hub::open(&settings.state, key, fleet(&settings.fleet)?).await?;
-    let listener = TcpListener::bind(&settings.listen).await.map_err(listen_error)?;
-    let address = listener.local_addr().map_err(listen_error)?;
-    let mut end = signal(SignalKind::terminate()).map_err(listen_error)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(listen_error)?;
-    let mut reload = signal(SignalKind::hangup()).map_err(listen_error)?;
-    tokio::spawn(server::serve(Arc::clone(&hub), listener));
-    tokio::spawn(Arc::clone(&hub).remember());
-    say(&format!("bosco hub: listens at {address}; its key is {}", hub.public));
+    let on = |kind| signal(kind).map_err(|error| Error::disk(&settings.state, &error));
+    let mut end = on(SignalKind::terminate())?;
+    let mut interrupt = on(SignalKind::interrupt())?;
+    let mut reload = on(SignalKind::hangup())?;
+    let running = start(settings).await?;
+    say(&format!("bosco hub: listens at {}; its key is {}", running.address, running.key));
     loop {
         tokio::select! {
             _ = end.recv() => break,
             _ = interrupt.recv() => break,
-            _ = reload.recv() => match fleet(&settings.fleet) {
-                Ok(fleet) => hub.set_fleet(fleet).await,
-                Err(error) => say(&format!("bosco hub: {error}; the fleet is run as before")),
-            },
+            _ = reload.recv() => {
+                if let Err(error) = running.reload(settings).await {
+                    say(&format!("bosco hub: {error}; the fleet is run as before"));
+                }
+            }
         }
     }
-    hub.write_down().await;
+    running.end().await;
     Ok(())
 }

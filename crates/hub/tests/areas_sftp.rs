@@ -1,4 +1,5 @@
 //! What a host can do in each area, with OpenSSH's own client and by the byte.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
 
 mod common;
 
@@ -123,6 +124,22 @@ fn a_log_that_was_never_closed_vanishes() {
     let mut ada = hub.raw("ada");
     assert!(ada.put("/logs/a", b"whole").is_ok());
     assert_eq!(ada.list("/logs"), ["a"]);
+}
+
+#[test]
+fn a_log_vanishes_too_where_the_hub_drops_the_session() {
+    let hub = Hub::start(ROOM);
+    let mut ada = hub.raw("ada");
+    let handle = ada.open("/logs/a", WRITE | CREATE).handle();
+    assert!(ada.write(&handle, 0, b"half").is_ok());
+    ada.dropped();
+    let logs = hub.on_disk("ada", "logs");
+    // It goes on a thread of its own; there is nothing that tells when.
+    let gone = |_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::read_dir(&logs).unwrap().count() == 0
+    };
+    assert!((0..500).any(gone));
 }
 
 #[test]

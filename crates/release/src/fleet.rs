@@ -75,6 +75,11 @@ pub struct OperatorFile {
     pub signs: bool,
 }
 
+/// What the hub is called as a signer.
+const HUB: &str = "hub";
+/// The same in words.
+const THE_HUB: &str = "the hub";
+
 fn one() -> u64 {
     1
 }
@@ -92,6 +97,19 @@ pub enum FleetFileError {
     /// One key is two's.
     #[error("one key has two owners, {0} and {1}; a key says who somebody is")]
     SharedKey(String, String),
+    /// A key could sign, and nobody could verify it.
+    #[error(
+        "{owner} may sign releases, and has a key which is {kind}: signatures are verified of ed25519 keys, ECDSA keys of 256 bits, and both on security keys; give another one, or set `signs = false`"
+    )]
+    CannotSign {
+        /// Whose it is.
+        owner: String,
+        /// What it is, in words.
+        kind: String,
+    },
+    /// Somebody is called what releases and reports call the hub.
+    #[error("an operator can't be called `{0}`: it is what the hub is called")]
+    Named(String),
     /// A hub has no key.
     #[error("`hub.keys` is empty; `bosco hub key` prints the hub's key")]
     NoHubKey,
@@ -116,8 +134,11 @@ impl FleetFile {
     /// # Errors
     /// [`FleetFileError`].
     pub fn check(&self) -> Result<(), FleetFileError> {
+        if let Some(name) = self.operators.keys().find(|name| [HUB, THE_HUB].contains(&name.as_str())) {
+            return Err(FleetFileError::Named(name.clone()));
+        }
         let mut owners: BTreeMap<&Key, &str> = BTreeMap::new();
-        let hub_keys = self.hub.iter().flat_map(|hub| &hub.keys).map(|key| (key, "the hub"));
+        let hub_keys = self.hub.iter().flat_map(|hub| &hub.keys).map(|key| (key, THE_HUB));
         let operators = self.operators.iter();
         let keys = operators.flat_map(|(name, one)| one.keys.iter().map(move |key| (key, name.as_str())));
         for (key, owner) in hub_keys.chain(keys) {
@@ -130,6 +151,11 @@ impl FleetFile {
         }
         if self.hub.is_some() && self.signers(|_| true).is_empty() {
             return Err(FleetFileError::NoSigner);
+        }
+        for Signer { name, key, .. } in self.all_signers() {
+            if let Some(kind) = key.unverifiable() {
+                return Err(FleetFileError::CannotSign { owner: name, kind });
+            }
         }
         Ok(())
     }
@@ -145,7 +171,7 @@ impl FleetFile {
             })
         });
         let hub = self.hub.iter().filter(|hub| hub.signs).flat_map(|hub| &hub.keys);
-        let hub = hub.map(|key| Signer { name: "hub".into(), key: key.clone(), kind: SignerKind::Hub });
+        let hub = hub.map(|key| Signer { name: HUB.into(), key: key.clone(), kind: SignerKind::Hub });
         operators.chain(hub).collect()
     }
 

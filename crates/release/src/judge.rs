@@ -15,7 +15,7 @@ pub struct Known {
     pub host: HostName,
     /// Whom it trusts.
     pub trust: Trust,
-    /// The highest number that it has taken, seen or was pushed to.
+    /// The highest number that it has committed, of releases and pushes: that of its journal.
     pub highest: Number,
     /// The manifest that it has seen with the highest number that it has seen one with.
     pub seen: Option<(Number, Digest)>,
@@ -69,6 +69,15 @@ pub enum Refusal {
         /// The highest that was seen.
         highest: Number,
     },
+    /// The host has come to a higher number since, by a push that does not hold it any more, or before it has forgotten what it
+    /// has seen. What it runs is not gone back on: not even where somebody who can let go of holds says so.
+    #[error("it is release {number}, and the host is at {highest} already: it takes the next one above that")]
+    Overtaken {
+        /// Its number.
+        number: Number,
+        /// The highest that was committed.
+        highest: Number,
+    },
     /// There was another one with this number.
     #[error(
         "it is another release {0} than the one that the host has seen: somebody signs two with one number"
@@ -77,10 +86,23 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether somebody should look into it at once: this does not happen by accident.
+    /// Whether somebody should look into it at once: this does not happen by accident. A newer bosco that signs, an operator
+    /// whom the host does not know yet and a push since are none.
     #[must_use]
     pub fn is_alarm(&self) -> bool {
-        !matches!(self, Self::Unsealed(Unsealed::Unknown(_) | Unsealed::Stranger(_)))
+        match self {
+            Self::Unsealed(why) => match why {
+                Unsealed::OtherKind { .. } | Unsealed::Stranger(_) | Unsealed::Unknown(_) => false,
+                Unsealed::TooLong
+                | Unsealed::Signature(_)
+                | Unsealed::Forged(_)
+                | Unsealed::Elsewhere
+                | Unsealed::Mixed
+                | Unsealed::Number(_) => true,
+            },
+            Self::Overtaken { .. } => false,
+            Self::OtherHost(_) | Self::OtherFleet | Self::Older { .. } | Self::Forked(_) => true,
+        }
     }
 }
 
@@ -113,16 +135,19 @@ fn refusal(known: &Known, Opened { manifest, leaf, .. }: &Opened) -> Option<Refu
         }
         _ => {}
     }
-    // A push may have taken the number that the release before it has, or a higher one: that is a hold, and says so.
+    // Where a push holds it, that is what is said.
     if manifest.number < known.highest && known.hold.is_none() {
-        return Some(Refusal::Older { number: manifest.number, highest: known.highest });
+        return Some(Refusal::Overtaken { number: manifest.number, highest: known.highest });
     }
     None
 }
 
 fn timely(known: &Known, opened: Opened) -> Judged {
     let Opened { statement, manifest, .. } = &opened;
-    let gives_way = |hold: &&Hold| hold.gives_way_to(manifest.number, manifest.lifts, &manifest.toplevel);
+    let gives_way = |hold: &Hold| {
+        manifest.number >= known.highest
+            && hold.gives_way_to(manifest.number, manifest.lifts, &manifest.toplevel)
+    };
     if let Some(hold) = known.hold.as_ref().filter(|hold| !gives_way(hold)) {
         return Judged::Held(Box::new(opened), hold.clone());
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use ssh_key::{HashAlg, PublicKey};
+use ssh_key::{Algorithm, EcdsaCurve, HashAlg, PublicKey};
 use thiserror::Error;
 
 /// A public key: `ssh-ed25519 AAAA…`, without a comment. Two are the same key exactly where they are equal.
@@ -47,6 +47,23 @@ impl Key {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         self.parsed().map(|key| key.fingerprint(HashAlg::Sha256).to_string()).unwrap_or_default()
+    }
+
+    /// What kind of key it is, in words, where signatures by such a one can't be verified here.
+    #[must_use]
+    pub fn unverifiable(&self) -> Option<String> {
+        let ecdsa = |bits| format!("an ECDSA key of {bits} bits, and not of 256");
+        match self.parsed()?.algorithm() {
+            Algorithm::Ed25519
+            | Algorithm::SkEd25519
+            | Algorithm::SkEcdsaSha2NistP256
+            | Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 } => None,
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 } => Some(ecdsa(384)),
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 } => Some(ecdsa(521)),
+            Algorithm::Rsa { .. } => Some("an RSA key".into()),
+            Algorithm::Dsa => Some("a DSA key".into()),
+            other => Some(format!("a key of kind {other}")),
+        }
     }
 
     /// The key itself.

@@ -13,6 +13,8 @@ mod manifest;
 mod release;
 mod report;
 mod sealed;
+#[cfg(test)]
+mod tests;
 pub mod tree;
 mod trust;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bosco_model::HostName;
 use serde::{Deserialize, Serialize};
 
-use crate::sealed::{Statement, verify_statement};
+use crate::sealed::{Statement, manifest_of, verify_statement};
 use crate::{Digest, Manifest, Sealed, Signer, Unsealed, tree};
 
 /// A release that is not signed yet.
@@ -69,11 +69,8 @@ impl Release {
         }
         let mut manifests = BTreeMap::new();
         for text in &self.manifests {
-            let manifest: Manifest =
-                serde_json::from_str(text).map_err(|error| Unsealed::Unknown(error.to_string()))?;
-            if manifest.fleet != statement.fleet || manifest.number != statement.number {
-                return Err(Unsealed::Mixed);
-            }
+            // Also that it is no longer than a host reads: else every host would refuse what is published here.
+            let manifest = manifest_of(&statement, text)?;
             if manifests.insert(manifest.host.clone(), manifest).is_some() {
                 return Err(Unsealed::Unknown("a host is in it twice".into()));
             }

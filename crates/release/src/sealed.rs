@@ -1,6 +1,6 @@
 //! A manifest with its proof: what a host is given, and what it must find before it believes any of it.
 
-use bosco_model::FleetName;
+use bosco_model::{FleetName, HIGHEST};
 use serde::{Deserialize, Serialize};
 use ssh_key::SshSig;
 use thiserror::Error;
@@ -72,6 +72,14 @@ pub enum Unsealed {
     /// The signature can't be read, or was made for something else.
     #[error("its signature can't be read: {0}")]
     Signature(String),
+    /// The key is of a kind that is not read here.
+    #[error("it is signed with {key}, which is {kind}: of such no signature can be verified here")]
+    OtherKind {
+        /// Its fingerprint.
+        key: String,
+        /// What it is, in words.
+        kind: String,
+    },
     /// The key is good for nothing here.
     #[error("it is signed with {0}, which nobody has who may sign for this host")]
     Stranger(String),
@@ -87,6 +95,9 @@ pub enum Unsealed {
     /// Statement and manifest contradict each other.
     #[error("it is not of the fleet or the number that was signed")]
     Mixed,
+    /// No release has such a number.
+    #[error("a release has a number from 1 to {HIGHEST}, and it has {0}")]
+    Number(Number),
 }
 
 impl Sealed {
@@ -95,21 +106,31 @@ impl Sealed {
     /// # Errors
     /// [`Unsealed`].
     pub fn open(&self, trust: &Trust) -> Result<Opened, Unsealed> {
-        if self.statement.len() > LONGEST || self.manifest.len() > LONGEST || self.signature.len() > LONGEST {
-            return Err(Unsealed::TooLong);
-        }
         let (statement, signer) = verify_statement(&self.statement, &self.signature, &trust.signers)?;
         let leaf = tree::leaf(self.manifest.as_bytes());
         if tree::climb(leaf, self.index, statement.hosts, &self.way) != Some(statement.root) {
             return Err(Unsealed::Elsewhere);
         }
-        let manifest: Manifest =
-            serde_json::from_str(&self.manifest).map_err(|error| Unsealed::Unknown(error.to_string()))?;
-        if manifest.fleet != statement.fleet || manifest.number != statement.number {
-            return Err(Unsealed::Mixed);
-        }
+        let manifest = manifest_of(&statement, &self.manifest)?;
         Ok(Opened { statement, manifest, leaf, signer })
     }
+}
+
+fn not_too_long(text: &str) -> Result<(), Unsealed> {
+    if text.len() > LONGEST { Err(Unsealed::TooLong) } else { Ok(()) }
+}
+
+/// Reads a manifest that belongs to what was signed.
+pub(crate) fn manifest_of(statement: &Statement, text: &str) -> Result<Manifest, Unsealed> {
+    not_too_long(text)?;
+    let manifest: Manifest =
+        serde_json::from_str(text).map_err(|error| Unsealed::Unknown(error.to_string()))?;
+    // A host whose trust is another fleet's would take nothing any more.
+    let fleets = [&manifest.fleet, &manifest.trust.fleet];
+    if fleets.iter().any(|fleet| **fleet != statement.fleet) || manifest.number != statement.number {
+        return Err(Unsealed::Mixed);
+    }
+    Ok(manifest)
 }
 
 /// Reads a statement that one of these has signed.
@@ -121,20 +142,37 @@ pub(crate) fn verify_statement(
     signature: &str,
     signers: &[Signer],
 ) -> Result<(Statement, Signer), Unsealed> {
-    let key = verify(RELEASE_NAMESPACE, text, signature)?;
-    let signer = signers.iter().find(|signer| signer.key == key);
-    let signer = signer.ok_or_else(|| Unsealed::Stranger(key.fingerprint()))?.clone();
-    let statement = serde_json::from_str(text).map_err(|error| Unsealed::Unknown(error.to_string()))?;
+    not_too_long(text)?;
+    let signer = verify(RELEASE_NAMESPACE, text, signature, |key| {
+        signers.iter().find(|signer| signer.key == *key).cloned()
+    })?;
+    let statement: Statement =
+        serde_json::from_str(text).map_err(|error| Unsealed::Unknown(error.to_string()))?;
+    // 0 is that of what is not counted, and beyond the highest no other could follow.
+    if !(1..=HIGHEST).contains(&statement.number) {
+        return Err(Unsealed::Number(statement.number));
+    }
     Ok((statement, signer))
 }
 
-/// Whose signature it is, where it is a good one over that text, for that purpose.
-pub(crate) fn verify(namespace: &str, text: &str, signature: &str) -> Result<Key, Unsealed> {
+/// Whose signature it is, of those whom `known` knows by their keys, where it is a good one over that text, for that
+/// purpose.
+pub(crate) fn verify<Who>(
+    namespace: &str,
+    text: &str,
+    signature: &str,
+    known: impl FnOnce(&Key) -> Option<Who>,
+) -> Result<Who, Unsealed> {
+    not_too_long(signature)?;
     let unreadable = |error: ssh_key::Error| Unsealed::Signature(error.to_string());
     let signature = SshSig::from_pem(signature).map_err(unreadable)?;
     let public = ssh_key::PublicKey::from(signature.public_key().clone());
     let key = Key::of(&public).map_err(unreadable)?;
+    if let Some(kind) = key.unverifiable() {
+        return Err(Unsealed::OtherKind { key: key.fingerprint(), kind });
+    }
+    let who = known(&key).ok_or_else(|| Unsealed::Stranger(key.fingerprint()))?;
     // The namespace is part of what was signed, and compared.
     public.verify(namespace, text.as_bytes(), &signature).map_err(|_| Unsealed::Forged(key.fingerprint()))?;
-    Ok(key)
+    Ok(who)
 }

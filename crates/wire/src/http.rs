@@ -176,6 +176,7 @@ impl Http {
             .method(method)
             .uri(path)
             .header("host", crate::api::HTTP.0)
+            .header("content-type", "application/json")
             .body(body)
             .map_err(broken)?;
         self.sender.ready().await.map_err(broken)?;

@@ -34,14 +34,14 @@ impl Session {
     pub(super) fn open_folder(&mut self, path: &str) -> Result<Answer, Refusal> {
         self.room()?;
         let listing = match self.look(path)? {
-            None => Listing::Top(
-                Area::ALL
-                    .into_iter()
-                    .map(|area| {
-                        Ok(File::new(area.name(), disk::attributes(&self.root.area(area)?.stat(&[])?)))
-                    })
-                    .collect::<Result<_, Refusal>>()?,
-            ),
+            None => {
+                // An area that can't be opened is not there; the others are.
+                let top = |area: Area| {
+                    let stat = self.root.area(area).and_then(|folder| folder.stat(&[])).ok()?;
+                    Some(File::new(area.name(), disk::attributes(&stat)))
+                };
+                Listing::Top(Area::ALL.into_iter().filter_map(top).collect())
+            }
             Some((area, folder, names)) => {
                 let folder = folder.folder(&names)?;
                 Listing::Inside { area, at_area: names.is_empty(), entries: folder.entries()?, folder }

@@ -15,6 +15,7 @@ use russh_sftp::extensions;
 use russh_sftp::protocol::{Packet, Version};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -70,34 +71,50 @@ where
         Ok(Packet::Init(init)) if init.version >= VERSION => {}
         _ => return Err(Ended::NotSftp("it does not begin with a greeting of version 3")),
     }
-    let mut session = spawn_blocking(move || Session::enter(world))
+    let mut entered = spawn_blocking(move || Session::enter(world).map(Entered::new))
         .await
         .map_err(|_| Ended::Broken)?
         .map_err(Ended::World)?;
     answer(&mut stream, greeting()).await?;
-    let ended = loop {
-        let bytes = match packet(&mut stream).await {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => break Ok(()),
-            Err(ended) => break Err(ended),
-        };
+    while let Some(bytes) = packet(&mut stream).await? {
         let done = spawn_blocking(move || {
-            let answer = match read(bytes) {
-                Ok(request) => session.answer(request),
-                Err((number, refusal)) => refusal.packet(number),
-            };
-            (session, answer)
+            let answer = entered.answer(bytes);
+            (entered, answer)
         });
         let reply;
-        (session, reply) = done.await.map_err(|_| Ended::Broken)?;
-        if let Err(ended) = answer(&mut stream, reply).await {
-            break Err(ended);
-        }
-    };
-    // What is still open is taken away from the disk.
-    spawn_blocking(move || drop(session)).await.map_err(|_| Ended::Broken)?;
-    ended?;
+        (entered, reply) = done.await.map_err(|_| Ended::Broken)?;
+        answer(&mut stream, reply?).await?;
+    }
+    // What it still had open is gone before the end is told.
+    spawn_blocking(move || drop(entered.0.take())).await.map_err(|_| Ended::Broken)?;
     timeout(STALLED, stream.shutdown()).await.map_err(|_| Ended::Stalled)?.map_err(Ended::Connection)
+}
+
+/// A session that is left on a thread for blocking work, from wherever it is dropped: what it had open is taken from the
+/// disk and out of the books, and others may hold those.
+struct Entered(Option<Session>);
+
+impl Entered {
+    fn new(session: Session) -> Self {
+        Self(Some(session))
+    }
+
+    fn answer(&mut self, bytes: Bytes) -> Result<Packet, Ended> {
+        let session = self.0.as_mut().ok_or(Ended::Broken)?;
+        Ok(match read(bytes) {
+            Ok(request) => session.answer(request),
+            Err((number, refusal)) => refusal.packet(number),
+        })
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let session = self.0.take();
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn_blocking(move || drop(session));
+        }
+    }
 }
 
 fn greeting() -> Packet {

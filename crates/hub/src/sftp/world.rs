@@ -53,7 +53,7 @@ impl Worlds {
         let world = worlds
             .entry(host.clone())
             .or_insert_with(|| Arc::new(World::new(self.folder.join(host.as_str()), limits)));
-        world.set_limits(limits);
+        *world.limits() = limits;
         Arc::clone(world)
     }
 }
@@ -62,33 +62,37 @@ impl Worlds {
 #[derive(Debug)]
 pub struct World {
     root: PathBuf,
+    /// Apart from the books, whose lock may be held for long.
+    limits: Mutex<Limits>,
     backup: Mutex<Books>,
     logs: Mutex<Books>,
     halves: AtomicU64,
+    recount: Duration,
 }
 
-/// The books of one area. Whoever changes anything in it holds their lock meanwhile, so nothing comes between what was
-/// asked, done and booked.
-#[derive(Debug)]
-pub(crate) struct Books {
-    quota: Quota,
-    counted: Option<(Account, Instant)>,
-}
+/// The books of one area, once it was counted, and when. Whoever changes anything in it holds their lock meanwhile, so
+/// nothing comes between what was asked, done and booked.
+type Books = Option<(Account, Instant)>;
 
 impl World {
     fn new(root: PathBuf, limits: Limits) -> Self {
-        let books = |quota| Mutex::new(Books { quota, counted: None });
-        Self { root, backup: books(limits.backup), logs: books(limits.logs), halves: AtomicU64::new(0) }
+        Self {
+            root,
+            limits: Mutex::new(limits),
+            backup: Mutex::default(),
+            logs: Mutex::default(),
+            halves: AtomicU64::new(0),
+            recount: RECOUNT,
+        }
     }
 
-    fn set_limits(&self, limits: Limits) {
-        for (area, quota) in [(Area::Backup, limits.backup), (Area::Logs, limits.logs)] {
-            let mut books = self.books(area);
-            books.quota = quota;
-            if let Some((account, _)) = &mut books.counted {
-                account.set_quota(quota);
-            }
-        }
+    fn limits(&self) -> MutexGuard<'_, Limits> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn quota(&self, area: Area) -> Quota {
+        let limits = self.limits();
+        if area == Area::Logs { limits.logs } else { limits.backup }
     }
 
     /// Opens its folder, and makes what of it is not there.
@@ -125,9 +129,18 @@ impl World {
         mut act: impl FnMut(&mut Account) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let mut books = self.books(area);
-        let (account, counted) = books.counted(area, folder)?;
+        let quota = self.quota(area);
+        if books.is_none() {
+            if area == Area::Logs {
+                // Nobody has half a log before the first count: these are of a hub that was cut short.
+                folder.remove_halves()?;
+            }
+            *books = Some((Account::new(area, quota, folder.usage()?), Instant::now()));
+        }
+        let (account, counted) = books.as_mut().ok_or(Errno::IO)?;
+        account.set_quota(quota);
         let done = act(account);
-        if !matches!(done, Err(Refusal::Full(_))) || counted.elapsed() < RECOUNT {
+        if !matches!(done, Err(Refusal::Full(_))) || counted.elapsed() < self.recount {
             return done;
         }
         account.recount(folder.usage()?);
@@ -137,21 +150,34 @@ impl World {
 
     /// Books what has been done and needs no leave.
     pub(crate) fn settle(&self, area: Area, book: impl FnOnce(&mut Account)) {
-        if let Some((account, _)) = &mut self.books(area).counted {
+        if let Some((account, _)) = &mut *self.books(area) {
             book(account);
         }
     }
 }
 
-impl Books {
-    fn counted(&mut self, area: Area, folder: &Folder) -> Result<&mut (Account, Instant), Errno> {
-        if self.counted.is_none() {
-            if area == Area::Logs {
-                // Nobody has half a log before the first count: these are of a hub that was cut short.
-                folder.remove_halves()?;
-            }
-            self.counted = Some((Account::new(area, self.quota, folder.usage()?), Instant::now()));
-        }
-        self.counted.as_mut().ok_or(Errno::IO)
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn room_that_was_made_by_hand_is_found_where_something_would_be_refused() {
+        let dir = std::env::temp_dir().join(format!("bosco-world-{}", std::process::id()));
+        let quota = Quota { bytes: 100, files: 10 };
+        let mut world = World::new(dir.clone(), Limits { backup: quota, logs: quota });
+        let folder = world.enter().unwrap().area(Area::Backup).unwrap();
+        let file = dir.join("backup/file");
+        fs::write(&file, [0; 100]).unwrap();
+        let grow = |world: &World| {
+            world.booked(Area::Backup, &folder, |account| Ok(account.may_grow(0, 1)?)).is_ok()
+        };
+        assert!(!grow(&world));
+        fs::remove_file(&file).unwrap();
+        assert!(!grow(&world), "it is not counted again for every request");
+        world.recount = Duration::ZERO;
+        assert!(grow(&world));
+        fs::remove_dir_all(dir).unwrap();
     }
 }

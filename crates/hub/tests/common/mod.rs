@@ -1,6 +1,6 @@
 //! A hub that only serves SFTP, on loopback, and what hosts come to it with: their own programs over SSH, or raw packets.
 
-#![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
+#![allow(dead_code, unreachable_pub)] // Each test binary uses its part.
 
 pub mod raw;
 

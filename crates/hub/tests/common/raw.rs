@@ -238,6 +238,15 @@ impl Raw {
         Self::ended(&self.runtime, self.served)
     }
 
+    /// Has the hub drop the session, as one does that shuts down.
+    pub fn dropped(self) {
+        self.served.abort();
+        let _ = self
+            .runtime
+            .block_on(async { timeout(LIMIT, self.served).await })
+            .expect("the session does not end");
+    }
+
     fn ended(runtime: &Handle, served: JoinHandle<Result<(), Ended>>) -> Result<(), Ended> {
         let ended = runtime.block_on(async { timeout(LIMIT, served).await });
         ended.expect("the session does not end").unwrap()

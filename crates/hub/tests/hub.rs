@@ -1,0 +1,246 @@
+//! What hosts and operators get of a hub, over the protocol that they speak.
+
+mod fleet;
+
+use std::time::Duration;
+
+use bosco_release::{Contents, Digest, Judged, Known, judge};
+use bosco_wire::api::{
+    Approve, FleetStatus, Join, JoinLine, Joining, Next, Orders, Publish, ReleaseLine, join_code,
+};
+use fleet::{Fleet, hello, host, identity, key, status, upload};
+use hyper::Method;
+
+const WAIT: Duration = Duration::from_secs(20);
+
+async fn orders(http: &mut bosco_wire::http::Http, leaf: Option<Digest>, wait: u64) -> Option<Orders> {
+    let leaf = leaf.map(|leaf| format!("leaf={leaf}&")).unwrap_or_default();
+    http.wait(&format!("/v1/host/orders?{leaf}wait={wait}"), Duration::from_secs(wait)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_release_reaches_a_host_that_waits_and_it_believes_it() {
+    let fleet = Fleet::start().await;
+    fleet.enroll(&["web"]).await;
+    let (_link, mut web) = fleet.http("web").await;
+    hello(&mut web, None).await;
+    assert!(orders(&mut web, None, 0).await.is_none(), "nothing was released yet");
+    let waiting = tokio::spawn(async move { (orders(&mut web, None, 20).await, web) });
+    let line = fleet.release(&[("web", &[b"a system", b"a library"])]).await;
+    assert_eq!((line.number, line.hosts), (1, 1));
+    let (heard, mut web) = tokio::time::timeout(WAIT, waiting).await.unwrap().unwrap();
+    let sealed = heard.unwrap().sealed.expect("a manifest");
+    let known = Known {
+        host: host("web"),
+        trust: fleet.file().trust_of(&host("web"), &Default::default()),
+        highest: 0,
+        seen: None,
+        hold: None,
+        now: 1_800_000_000,
+    };
+    let Judged::Take(opened) = judge(&known, &sealed) else { panic!("{:?}", judge(&known, &sealed)) };
+    assert!(orders(&mut web, Some(opened.leaf), 0).await.is_none(), "it has that one");
+    let path = format!("/v1/host/closures/{}", opened.manifest.closure);
+    let contents: Contents = web.get(&path).await.unwrap();
+    assert_eq!(contents.digest(), opened.manifest.closure);
+}
+
+#[tokio::test]
+async fn what_a_hub_was_told_survives_its_end() {
+    let fleet = Fleet::start().await;
+    fleet.enroll(&["web"]).await;
+    fleet.release(&[("web", &[b"one"])]).await;
+    fleet.release(&[("web", &[b"two"])]).await;
+    let fleet = fleet.restart().await;
+    let (_link, mut ada) = fleet.http("ada").await;
+    let releases: Vec<ReleaseLine> = ada.get("/v1/releases").await.unwrap();
+    assert_eq!(releases.iter().map(|line| line.number).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(ada.get::<Next>("/v1/next").await.unwrap().number, 3);
+    let (_link, mut web) = fleet.http("web").await;
+    hello(&mut web, None).await;
+    assert!(orders(&mut web, None, 0).await.unwrap().sealed.is_some());
+}
+
+#[tokio::test]
+async fn a_hosts_key_opens_nothing_of_an_operators_and_nothing_of_another_hosts() {
+    let fleet = Fleet::start().await;
+    fleet.enroll(&["web", "bad"]).await;
+    fleet.release(&[("web", &[b"secret of web"]), ("bad", &[b"own"])]).await;
+    let (_link, mut bad) = fleet.http("bad").await;
+    hello(&mut bad, None).await;
+    for path in [
+        "/v1/status",
+        "/v1/next",
+        "/v1/releases",
+        "/v1/releases/1",
+        "/v1/joins",
+        "/v1/hosts/web/reports",
+        "/v1/hosts/bad/reports",
+        "/v1/hosts/../host/orders",
+        "/v1/host/closures/../../releases",
+        "/v1/host/closures/",
+    ] {
+        let refused = status(bad.get::<serde_json::Value>(path).await);
+        assert!([400, 403, 404].contains(&refused), "{path}: {refused}");
+    }
+    for path in ["/v1/hosts/web/trigger", "/v1/hosts/web/hold", "/v1/hosts/bad/resume", "/v1/joins/approve"] {
+        let why = serde_json::json!({ "why": "", "code": "" });
+        assert_eq!(status(bad.send(Method::POST, path, &why).await), 403, "{path}");
+    }
+    let enroll = serde_json::json!({ "keys": [key("web")] });
+    assert_eq!(status(bad.send(Method::PUT, "/v1/hosts/web", &enroll).await), 403);
+    assert_eq!(status(bad.send(Method::DELETE, "/v1/hosts/web", &enroll).await), 403);
+    let theirs = fleet::contents("web", &[b"secret of web"]);
+    let path = format!("/v1/host/closures/{}", theirs.digest());
+    assert_eq!(status(bad.get::<Contents>(&path).await), 404, "another host's closure");
+    let archive = [Digest::of(&[b"secret of web"])];
+    assert_eq!(status(bad.stream("/v1/host/paths", &archive).await), 404, "another host's archive");
+    let mixed = [Digest::of(&[b"own"]), archive[0]];
+    assert_eq!(status(bad.stream("/v1/host/paths", &mixed).await), 404, "among its own");
+    let own = [Digest::of(&[b"own"])];
+    assert_eq!(status(bad.stream("/v1/host/paths", &own).await), 200);
+    assert_eq!(status(upload(&mut fleet.http("bad").await.1, [b"x".as_slice()].into_iter()).await), 403);
+}
+
+#[tokio::test]
+async fn a_key_that_is_let_in_no_more_is_sent_away_at_once() {
+    let fleet = Fleet::start().await;
+    fleet.enroll(&["web"]).await;
+    let (_link, mut web) = fleet.http("web").await;
+    hello(&mut web, None).await;
+    let (_ada_link, mut ada) = fleet.http("ada").await;
+    ada.send(Method::DELETE, "/v1/hosts/web", &()).await.unwrap();
+    let still = web.wait::<Orders>("/v1/host/orders?wait=10", Duration::from_secs(10)).await;
+    assert!(still.is_err(), "its connection has ended");
+    assert!(fleet.link("web", "bosco").await.is_err(), "and it can't come back");
+}
+
+#[tokio::test]
+async fn an_operator_has_no_say_over_hosts_that_are_not_granted() {
+    let fleet = Fleet::start().await;
+    fleet.enroll(&["web", "box"]).await;
+    fleet.release(&[("web", &[b"1"]), ("box", &[b"2"])]).await;
+    let (_link, mut bob) = fleet.http("bob").await;
+    let seen: FleetStatus = bob.get("/v1/status").await.unwrap();
+    assert_eq!(seen.hosts.iter().map(|line| line.host.as_str()).collect::<Vec<_>>(), ["box"]);
+    let none = serde_json::json!({});
+    assert_eq!(status(bob.send(Method::POST, "/v1/hosts/web/hold", &none).await), 404);
+    assert_eq!(status(bob.send(Method::POST, "/v1/hosts/box/hold", &none).await), 200);
+    let enroll = serde_json::json!({ "keys": [key("x")] });
+    assert_eq!(status(bob.send(Method::PUT, "/v1/hosts/web", &enroll).await), 403);
+    let (release, closures) = fleet.draft(2, &[("box", &[b"2"])]);
+    upload(&mut bob, [b"2".as_slice()].into_iter()).await.unwrap();
+    let publish = Publish { release: release.clone(), closures: closures.clone() };
+    let line: ReleaseLine = bob.post("/v1/releases", &publish, Duration::ZERO).await.unwrap();
+    assert_eq!(line.signer, "ada", "he may carry what she has signed");
+    let (release, closures) = fleet.draft(3, &[("web", &[b"1"])]);
+    let publish = Publish { release, closures };
+    let refused = bob.post::<ReleaseLine>("/v1/releases", &publish, Duration::ZERO).await;
+    assert_eq!(status(refused), 403);
+}
+
+#[tokio::test]
+async fn a_release_is_whole_signed_and_next_or_it_is_not_published() {
+    let fleet = Fleet::start().await;
+    fleet.enroll(&["web"]).await;
+    let (_link, mut ada) = fleet.http("ada").await;
+    let publish = async |ada: &mut bosco_wire::http::Http, release, closures| {
+        let publish = Publish { release, closures };
+        status(ada.post::<ReleaseLine>("/v1/releases", &publish, Duration::ZERO).await)
+    };
+    let (release, closures) = fleet.draft(1, &[("web", &[b"one"])]);
+    assert_eq!(publish(&mut ada, release.clone(), closures.clone()).await, 400, "its archives are not there");
+    upload(&mut ada, [b"one".as_slice()].into_iter()).await.unwrap();
+    assert_eq!(publish(&mut ada, release.clone(), Default::default()).await, 400, "its closure is not there");
+    let mut unsigned = release.clone();
+    unsigned.signature.clear();
+    assert_eq!(publish(&mut ada, unsigned, closures.clone()).await, 400, "this hub does not sign");
+    let mut other = release.clone();
+    other.manifests[0] = other.manifests[0].replace("web", "wab");
+    assert_eq!(publish(&mut ada, other, closures.clone()).await, 400, "a manifest that was not signed");
+    assert_eq!(publish(&mut ada, release.clone(), closures.clone()).await, 200);
+    assert_eq!(publish(&mut ada, release, closures.clone()).await, 409, "a number is used once");
+}
+
+#[tokio::test]
+async fn two_who_publish_at_once_do_not_get_the_same_number() {
+    let fleet = Fleet::start().await;
+    fleet.enroll(&["web"]).await;
+    let (_link, mut ada) = fleet.http("ada").await;
+    upload(&mut ada, [b"one".as_slice(), b"two"].into_iter()).await.unwrap();
+    let publish = async |archive: &'static [u8]| {
+        let (_link, mut http) = fleet.http("ada").await;
+        let (release, closures) = fleet.draft(1, &[("web", &[archive])]);
+        status(http.post::<ReleaseLine>("/v1/releases", &Publish { release, closures }, Duration::ZERO).await)
+    };
+    let (one, two) = tokio::join!(publish(b"one"), publish(b"two"));
+    let mut both = [one, two];
+    both.sort_unstable();
+    assert_eq!(both, [200, 409]);
+}
+
+#[tokio::test]
+async fn a_machine_joins_by_the_code_that_it_shows_and_nothing_before() {
+    let fleet = Fleet::start().await;
+    let link = fleet.link("new", "join").await.unwrap();
+    let mut http = link.http().await.unwrap();
+    assert_eq!(status(http.get::<FleetStatus>("/v1/status").await), 403);
+    assert_eq!(status(http.wait::<Orders>("/v1/host/orders?wait=0", Duration::ZERO).await), 403);
+    let join = Join { host: host("new"), wait: 20 };
+    let asks = tokio::spawn(async move { http.post::<Joining>("/v1/join", &join, WAIT).await });
+    let (_ada, mut ada) = fleet.http("ada").await;
+    let asking = async {
+        loop {
+            let asking: Vec<JoinLine> = ada.get("/v1/joins").await.unwrap();
+            if let [one] = asking.as_slice() {
+                break one.clone();
+            }
+        }
+    };
+    let asking = tokio::time::timeout(WAIT, asking).await.expect("it asks to be let in");
+    let code = join_code(&key("new"), link.hub_key().unwrap());
+    assert_eq!((asking.host, asking.code), (host("new"), code.clone()));
+    let wrong = Approve { code: join_code(&key("other"), link.hub_key().unwrap()) };
+    let refused = ada.post::<JoinLine>("/v1/joins/approve", &wrong, Duration::ZERO).await;
+    assert_eq!(status(refused), 404);
+    ada.post::<JoinLine>("/v1/joins/approve", &Approve { code }, Duration::ZERO).await.unwrap();
+    let joining = tokio::time::timeout(WAIT, asks).await.unwrap().unwrap().unwrap();
+    assert_eq!(joining.trust.unwrap().fleet.as_str(), "home");
+    let (_link, mut new) = fleet.http("new").await;
+    hello(&mut new, None).await;
+}
+
+#[tokio::test]
+async fn a_stranger_without_a_reason_is_not_let_in() {
+    let fleet = Fleet::start().await;
+    assert!(fleet.link("stranger", "bosco").await.is_err());
+    assert!(fleet.link("stranger", "root").await.is_err());
+    let _ = identity("stranger");
+}
+
+#[tokio::test]
+async fn a_cloned_machine_raises_an_alarm_and_one_that_roams_or_loses_an_answer_does_not() {
+    let fleet = Fleet::start().await;
+    fleet.enroll(&["web"]).await;
+    let mut token = None;
+    for _ in 0..5 {
+        // From wherever it comes.
+        let (_link, mut web) = fleet.http("web").await;
+        let welcome = hello(&mut web, token).await;
+        assert_eq!(welcome.alarm, None);
+        token = Some(welcome.ratchet);
+        orders(&mut web, None, 0).await;
+    }
+    let (_link, mut web) = fleet.http("web").await;
+    // Its answer is lost: it says again what it has.
+    hello(&mut web, token.clone()).await;
+    let welcome = hello(&mut web, token.clone()).await;
+    assert_eq!(welcome.alarm, None, "an answer was lost");
+    orders(&mut web, None, 0).await;
+    let (_link, mut clone) = fleet.http("web").await;
+    let alarm = hello(&mut clone, token).await.alarm;
+    assert!(alarm.is_some_and(|alarm| alarm.contains("two machines")), "a copy of its disk");
+    let (_ada, mut ada) = fleet.http("ada").await;
+    let seen: FleetStatus = ada.get("/v1/status").await.unwrap();
+    assert_eq!(seen.hosts[0].alarms.len(), 1, "operators see it");
+}
