@@ -130,6 +130,9 @@ pub(crate) async fn keep(agent: &Arc<Agent>) {
 async fn session(agent: &Arc<Agent>, visits: &Visits) -> Result<std::convert::Infallible, ControlError> {
     let (link, mut told) = greet(agent, "agent").await?;
     let mut asked = link.http().await?;
+    // What an operator has said meanwhile is known before anything is decided; who is told nothing is not told to stay.
+    let first = orders(agent, &mut asked, Duration::ZERO).await?;
+    hear(agent, first.unwrap_or_default(), visits).await;
     {
         let mut core = agent.core();
         (core.connected, core.away) = (true, None);

@@ -117,7 +117,7 @@ impl Core {
                     self.save();
                 }
                 Judged::Refused(why) => {
-                    self.say(&format!("the hub gave a manifest that is not taken: {why}"))
+                    self.say(&format!("the hub gave a manifest that is not taken: {why}"));
                 }
             }
             self.judged = Some(judged);

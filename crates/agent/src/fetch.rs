@@ -242,7 +242,7 @@ mod tests {
             hash: Digest::from_bytes([content; 32]),
             size: 1000,
             references: references.iter().map(|number| path(*number)).collect(),
-            signatures: if number % 2 == 0 { vec!["cache-1:x".into()] } else { Vec::new() },
+            signatures: if number.is_multiple_of(2) { vec!["cache-1:x".into()] } else { Vec::new() },
             address: String::new(),
         }
     }

@@ -15,6 +15,7 @@ mod fetch;
 mod join;
 mod keep;
 mod machine;
+mod page;
 mod queue;
 pub mod schedule;
 #[cfg(test)]
@@ -62,10 +63,18 @@ pub async fn run(config: AgentConfig) -> Result<std::convert::Infallible, String
             sleep(ALIVE).await;
         }
     };
+    let page = async {
+        if let Some(port) = agent.config.page {
+            page::serve(&agent, port).await;
+        }
+        // Without it the agent does its work all the same.
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         () = control::keep(&agent) => {}
         () = agent.drive() => {}
         () = alive => {}
+        () = page => {}
     }
     Err("the agent has ended".into())
 }
@@ -103,9 +112,8 @@ async fn turn(agent: &Arc<Agent>) -> Result<Once, ControlError> {
     if let Done::Failed = agent.take_up().await {
         agent.say("the activation that was under way did not bring the host to its manifest");
     }
-    if let Some(orders) = control::orders(agent, &mut http, Duration::ZERO).await? {
-        control::hear(agent, orders, &Visits::default()).await;
-    }
+    let orders = control::orders(agent, &mut http, Duration::ZERO).await?;
+    control::hear(agent, orders.unwrap_or_default(), &Visits::default()).await;
     let done = agent.turn().await;
     // What was switched may have taken the connection along.
     let told = if matches!(done, Done::Nothing(_)) {

@@ -188,6 +188,12 @@ pub(crate) enum Command {
         #[arg(long)]
         if_needed: bool,
     },
+    /// On a host: keep it at what its hub's releases say
+    ///
+    /// It waits for releases, takes those that whom it trusts has signed, fetches and activates them, and reports. A host
+    /// is let in once, by `bosco agent join`.
+    #[command(after_help = EXIT_CODES)]
+    Agent(Agent),
     /// At a host's own console: how its activations stand, going back, taking up what was interrupted
     ///
     /// `bosco local status`, `bosco local rollback [--to N]`, `bosco local resume`. On a host without bosco the same is
@@ -365,6 +371,50 @@ impl Selection {
     pub(crate) fn selector(&self) -> Option<Selector> {
         Selector::any([self.selectors.as_slice(), &self.on].concat())
     }
+}
+
+/// What an agent is started with.
+#[derive(Debug, Args)]
+pub(crate) struct Agent {
+    #[command(subcommand)]
+    pub(crate) verb: Option<AgentVerb>,
+    /// Take one turn and end, as for a timer
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Where it keeps what it must not forget
+    #[arg(long, global = true, value_name = "DIR", default_value = "/nix/var/bosco", value_hint = ValueHint::DirPath)]
+    pub(crate) state: PathBuf,
+    /// The host's own key
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/ssh/ssh_host_ed25519_key", value_hint = ValueHint::FilePath)]
+    pub(crate) identity: PathBuf,
+    /// What the host is called in the fleet; the machine's own name without it
+    #[arg(long, global = true, value_name = "NAME", value_parser = HostName::parse)]
+    pub(crate) host: Option<HostName>,
+    /// The helper, a program or the folder with its `bin/bosco`; the one that came with this program without it
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) helper: Option<PathBuf>,
+    /// The port of its page, on this machine only
+    #[arg(long, value_name = "PORT", default_value_t = 9999)]
+    pub(crate) page_port: u16,
+    /// Serve no page
+    #[arg(long)]
+    pub(crate) no_page: bool,
+}
+
+/// What an agent does besides.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentVerb {
+    /// Ask a hub to let this machine in
+    ///
+    /// Shows a code, and waits until an operator has approved it at the hub. The code proves both sides to each other.
+    Join {
+        /// The hub
+        #[arg(long, value_name = "HOST:PORT")]
+        hub: String,
+        /// Its key, where it is known here already
+        #[arg(long, value_name = "KEY")]
+        hub_key: Option<String>,
+    },
 }
 
 /// When output is coloured.

@@ -44,7 +44,7 @@ impl Helpers {
 }
 
 /// The folder that goes to the store: `FOLDER/SYSTEM/bosco-helper`, with `bin/bosco` in it.
-fn find(system: &str) -> Option<PathBuf> {
+pub(crate) fn find(system: &str) -> Option<PathBuf> {
     let named = std::env::var_os(VARIABLE).map(PathBuf::from);
     let program = std::env::current_exe().ok().and_then(|program| program.canonicalize().ok());
     let beside = program.and_then(|program| Some(program.parent()?.join(BESIDE)));

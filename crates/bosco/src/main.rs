@@ -26,21 +26,39 @@ mod suggest;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::runtime::Builder;
 
 use crate::cli::Cli;
 use crate::error::{Error, Exit};
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.color.write_global();
     raise_limit_of_open_files();
-    let ended = match commands::run(&cli).await {
+    // What is always there is small: one thread is enough for it.
+    let is_always_there = matches!(cli.command, cli::Command::Agent(_));
+    let mut builder =
+        if is_always_there { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    let runtime = match builder.enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let error = Error::new(Exit::Unable, format!("can't begin: {error}"));
+            show::error(&error, cli.json);
+            return error.exit.into();
+        }
+    };
+    let ended = match runtime.block_on(commands::run(&cli)) {
         Ok(Exit::Done) if !show::is_written() => {
             Err(Error::new(Exit::Unable, "the answer could not be written; is the disk full?"))
         }
         ended => ended,
     };
+    if is_always_there {
+        // A name that is still looked up must not hold up its end.
+        runtime.shutdown_background();
+    } else {
+        drop(runtime);
+    }
     match ended {
         Ok(exit) => exit.into(),
         Err(error) => {

@@ -3,6 +3,10 @@
 
 mod common;
 
+use std::io::Read;
+use std::process::Stdio;
+use std::time::Duration;
+
 use common::pull::{HUB, PORT, Pull, STATE};
 use serde_json::json;
 use testbed::{Lab, LabSpec};
@@ -105,4 +109,31 @@ fn an_agents_unit_lets_it_do_its_work_and_little_else() {
     assert_eq!(ask(fine), "fine", "{}", log());
     assert!(ask("cat /run/agent-was-given").ends_with(" --once"));
     assert_eq!(PORT, 2222, "the stand-in has it in words");
+}
+
+#[test]
+fn an_agent_behind_nat_holds_its_connection_and_is_reached_through_it() {
+    let lab = Lab::up(&LabSpec::named([HUB, "laptop"])).unwrap();
+    let pull = Pull::new(&lab);
+    pull.start_hub();
+    pull.start_agents();
+    let laptop = lab.host("laptop").unwrap();
+    pull.until("laptop", "connected", |stands| stands["connected"] == true);
+
+    laptop.behind_nat().unwrap();
+    assert!(laptop.connect(22, Duration::from_secs(1)).is_err());
+    laptop.at_keyboard("systemctl restart bosco-agent").unwrap();
+    pull.until("laptop", "connected", |stands| stands["connected"] == true);
+    // Its sshd greets, at the end of what the agent holds.
+    let mut ssh = pull.ssh(&["-W", "laptop:22"]);
+    let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut greeting = [0; 4];
+    child.stdout.as_mut().unwrap().read_exact(&mut greeting).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(&greeting, b"SSH-");
+
+    // The unit is what it was through all of that.
+    let unit = laptop.at_keyboard("systemctl show -p NRestarts,Result,ActiveState bosco-agent").unwrap();
+    assert!(unit.contains("ActiveState=active") && unit.contains("NRestarts=0"), "{unit}");
 }

@@ -1,5 +1,12 @@
 //! What hosts and operators get of a hub, over the protocol that they speak.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as loudly as tests"
+)]
+
 mod fleet;
 
 use std::time::Duration;

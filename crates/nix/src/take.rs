@@ -107,7 +107,8 @@ impl Taking {
         for some in paths.chunks(PATHS_AT_ONCE) {
             match limited(ASK, self.valid(some)).await {
                 Ok(valid) => {
-                    missing.extend(some.iter().filter(|path| !valid.contains(path.as_str())).cloned())
+                    let lacks = |path: &&StorePath| !valid.contains(path.as_str());
+                    missing.extend(some.iter().filter(lacks).cloned());
                 }
                 Err(error) => return Err(self.ended(&error).await),
             }

@@ -10,6 +10,7 @@ pub mod link;
 pub mod pack;
 mod process;
 mod ssh;
+pub mod stream;
 mod trouble;
 
 pub use ssh::{Ssh, Wire, quote};

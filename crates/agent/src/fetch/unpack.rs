@@ -204,11 +204,11 @@ mod tests {
             prop_assert!(unpack(&Head { size: head.size + 1, ..head }, &packed, step).is_err(), "too short");
             let longer = [packed.as_slice(), b"x"].concat();
             prop_assert!(unpack(&Head { stored: head.stored + 1, ..head }, &longer, step).is_err(), "too long");
-            let mut flipped = packed.clone();
+            let mut flipped = packed;
             let at = at.index(flipped.len());
             flipped[at] ^= 1;
             // Where zstd does not mind, it is the same archive.
-            prop_assert!(unpack(&head, &flipped, step).is_err_and(|_| true) || unpack(&head, &flipped, step) == Ok(archive));
+            prop_assert!(unpack(&head, &flipped, step).map_or(true, |came| came == archive));
         }
     }
 

@@ -1,5 +1,7 @@
 //! What can be asked: one command, one file.
 
+#[cfg(target_os = "linux")]
+mod agent;
 mod apply;
 mod approve;
 mod completions;
@@ -62,6 +64,10 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Forget { host } => forget::run(cli, host).await,
         Command::Rollback { selection, to } => rollback::run(cli, selection.selector(), *to).await,
         Command::Reboot { selection, if_needed } => reboot::run(cli, selection.selector(), *if_needed).await,
+        #[cfg(target_os = "linux")]
+        Command::Agent(args) => agent::run(args).await,
+        #[cfg(not(target_os = "linux"))]
+        Command::Agent(_) => Err(Error::new(Exit::Usage, "this machine is no NixOS")),
         Command::Hub(hub) => hub::run(hub).await,
         Command::Local { arguments } => local(arguments),
         Command::Generations(selection) => generations::run(cli, selection.selector()).await,

@@ -90,6 +90,11 @@ pub(crate) fn text(answer: &str) {
     out!("{answer}");
 }
 
+/// Prints a line of what a program does that runs without end.
+pub(crate) fn log(line: &str) {
+    err!("{line}");
+}
+
 /// Prints an answer as one JSON document.
 pub(crate) fn json(answer: &impl Serialize) {
     json::print(answer, true);

@@ -83,6 +83,13 @@ impl Fleet {
         self
     }
 
+    /// The same without a hub, which somebody else is to be.
+    pub async fn ended(mut self) -> (Self, Settings) {
+        self.running.take().unwrap().end().await;
+        let settings = self.settings.clone();
+        (self, settings)
+    }
+
     pub fn hub(&self) -> &Running {
         self.running.as_ref().unwrap()
     }

@@ -24,7 +24,7 @@ struct Hub {
 fn honest(number: Number, mark: &str) -> Release {
     let one = |name: &str| Manifest {
         // Every third release contains what was pushed before it.
-        lifts: if number % 3 == 0 { number - 1 } else { 0 },
+        lifts: if number.is_multiple_of(3) { number - 1 } else { 0 },
         ..manifest("home", name, number, &format!("{name}-{number}{mark}"))
     };
     release(ADA, number, ["db", "lab", "mail", "web"].map(one).to_vec())
