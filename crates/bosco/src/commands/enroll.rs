@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bosco_model::HostName;
+use bosco_model::{HIGHEST, HostName};
 use bosco_release::{Key, Trust};
 use bosco_wire::api::Enroll;
 use bosco_wire::quote;
@@ -21,6 +21,9 @@ use crate::show;
 
 /// What stands before the host's key in what the program says: a login script may say something too.
 const MARK: &str = "bosco-host-key ";
+
+/// The helper that a push has left there.
+const HELPER: &str = "/nix/var/nix/gcroots/bosco/helper/bin/bosco";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -102,7 +105,8 @@ async fn on_host(context: &Context, host: &bosco_model::Host, trust: &Trust) -> 
     }
 }
 
-/// What is run there, as root. The key comes first: where there is none, nothing is written.
+/// What is run there, as root. The key comes first: where there is none, nothing is written. What a host was pushed before it
+/// could pull holds it no more.
 fn program(trust: &str) -> String {
     let trust = quote(trust);
     format!(
@@ -111,6 +115,7 @@ fn program(trust: &str) -> String {
          umask 022\n\
          mkdir -p /nix/var/bosco\n\
          cd /nix/var/bosco\n\
+         if [ ! -e trust.json ] && [ -x {HELPER} ]; then {HELPER} helper lift {HIGHEST}; fi\n\
          printf '%s\\n' {trust} > trust.json.new\n\
          sync trust.json.new 2>/dev/null || sync\n\
          mv trust.json.new trust.json\n\
@@ -149,7 +154,8 @@ mod tests {
         std::fs::write(&key, "ssh-ed25519 AAAA root@web\n").unwrap();
         let program = program("{\"fleet\":\"it's $(id) `x`\"}")
             .replace("/etc/ssh/ssh_host_ed25519_key.pub", &key.display().to_string())
-            .replace("/nix/var/bosco", &place.display().to_string());
+            .replace("/nix/var/bosco", &place.display().to_string())
+            .replace(HELPER, "/nonexistent");
         let ran = std::process::Command::new("sh").arg("-c").arg(program).output().unwrap();
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         assert_eq!(String::from_utf8_lossy(&ran.stdout), format!("{MARK}ssh-ed25519 AAAA root@web\n"));
