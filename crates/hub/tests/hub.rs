@@ -15,8 +15,9 @@ use bosco_release::{Contents, Digest, Judged, Known, judge};
 use bosco_wire::api::{
     Approve, FleetStatus, Join, JoinLine, Joining, Next, Orders, Publish, ReleaseLine, join_code,
 };
-use fleet::{Fleet, hello, host, identity, key, status, upload};
+use fleet::{Fleet, status};
 use hyper::Method;
+use simulated::{hello, host, identity, key, upload};
 
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -97,7 +98,7 @@ async fn a_hosts_key_opens_nothing_of_an_operators_and_nothing_of_another_hosts(
     let enroll = serde_json::json!({ "keys": [key("web")] });
     assert_eq!(status(bad.send(Method::PUT, "/v1/hosts/web", &enroll).await), 403);
     assert_eq!(status(bad.send(Method::DELETE, "/v1/hosts/web", &enroll).await), 403);
-    let theirs = fleet::contents("web", &[b"secret of web"]);
+    let theirs = simulated::contents("web", &[b"secret of web"]);
     let path = format!("/v1/host/closures/{}", theirs.digest());
     assert_eq!(status(bad.get::<Contents>(&path).await), 404, "another host's closure");
     let archive = [Digest::of(&[b"secret of web"])];
@@ -135,12 +136,12 @@ async fn an_operator_has_no_say_over_hosts_that_are_not_granted() {
     assert_eq!(status(bob.send(Method::POST, "/v1/hosts/box/hold", &none).await), 200);
     let enroll = serde_json::json!({ "keys": [key("x")] });
     assert_eq!(status(bob.send(Method::PUT, "/v1/hosts/web", &enroll).await), 403);
-    let (release, closures) = fleet.draft(2, &[("box", &[b"2"])]);
+    let (release, closures) = simulated::draft(&fleet.file(), 2, &[("box", &[b"2"])]);
     upload(&mut bob, [b"2".as_slice()].into_iter()).await.unwrap();
     let publish = Publish { release: release.clone(), closures: closures.clone() };
     let line: ReleaseLine = bob.post("/v1/releases", &publish, Duration::ZERO).await.unwrap();
     assert_eq!(line.signer, "ada", "he may carry what she has signed");
-    let (release, closures) = fleet.draft(3, &[("web", &[b"1"])]);
+    let (release, closures) = simulated::draft(&fleet.file(), 3, &[("web", &[b"1"])]);
     let publish = Publish { release, closures };
     let refused = bob.post::<ReleaseLine>("/v1/releases", &publish, Duration::ZERO).await;
     assert_eq!(status(refused), 403);
@@ -155,7 +156,7 @@ async fn a_release_is_whole_signed_and_next_or_it_is_not_published() {
         let publish = Publish { release, closures };
         status(ada.post::<ReleaseLine>("/v1/releases", &publish, Duration::ZERO).await)
     };
-    let (release, closures) = fleet.draft(1, &[("web", &[b"one"])]);
+    let (release, closures) = simulated::draft(&fleet.file(), 1, &[("web", &[b"one"])]);
     assert_eq!(publish(&mut ada, release.clone(), closures.clone()).await, 400, "its archives are not there");
     upload(&mut ada, [b"one".as_slice()].into_iter()).await.unwrap();
     assert_eq!(publish(&mut ada, release.clone(), Default::default()).await, 400, "its closure is not there");
@@ -177,7 +178,7 @@ async fn two_who_publish_at_once_do_not_get_the_same_number() {
     upload(&mut ada, [b"one".as_slice(), b"two"].into_iter()).await.unwrap();
     let publish = async |archive: &'static [u8]| {
         let (_link, mut http) = fleet.http("ada").await;
-        let (release, closures) = fleet.draft(1, &[("web", &[archive])]);
+        let (release, closures) = simulated::draft(&fleet.file(), 1, &[("web", &[archive])]);
         status(http.post::<ReleaseLine>("/v1/releases", &Publish { release, closures }, Duration::ZERO).await)
     };
     let (one, two) = tokio::join!(publish(b"one"), publish(b"two"));
