@@ -61,8 +61,8 @@ struct Ways {
 pub(crate) struct Connection {
     http: Http,
     tunnel: Tunnel,
-    address: String,
-    path: PathBuf,
+    /// With it goes the file of known keys, which `ssh` reads when it comes to it.
+    hub: Hub,
 }
 
 /// How the fleet is run, where it says so: the nearest file, from where the fleet is.
@@ -138,11 +138,15 @@ impl Hub {
     /// Connects. Whether the hub is there is seen with the first question.
     pub(crate) async fn open(&self) -> Result<Connection, Error> {
         let (mut tunnel, stream) = self.0.ssh.tunnel(&self.0.via)?;
-        let (address, path) = (self.0.address.clone(), self.0.rules.path.clone());
         match Http::over(stream).await {
-            Ok(http) => Ok(Connection { http, tunnel, address, path }),
-            Err(_) => Err(trouble(&address, &path, &tunnel.gone().await)),
+            Ok(http) => Ok(Connection { http, tunnel, hub: self.clone() }),
+            Err(_) => Err(self.trouble(&tunnel.gone().await)),
         }
+    }
+
+    /// Why there is no connection to it.
+    fn trouble(&self, error: &bosco_wire::Error) -> Error {
+        trouble(&self.0.address, &self.0.rules.path, error)
     }
 
     /// The way to a host through the hub, where the hub has it connected. What keeps it from saying so is no trouble of the
@@ -238,9 +242,9 @@ impl Connection {
         match answer {
             Ok(answer) => Ok(answer),
             Err(HttpError::Refused { status, error }) => Err(refused(status, &error)),
-            Err(HttpError::Broken(_)) => Err(trouble(&self.address, &self.path, &self.tunnel.gone().await)),
+            Err(HttpError::Broken(_)) => Err(self.hub.trouble(&self.tunnel.gone().await)),
             Err(HttpError::Silent) => {
-                let message = format!("the hub at {} is connected and does not answer", self.address);
+                let message = format!("the hub at {} is connected and does not answer", self.hub.0.address);
                 Err(Error::new(Exit::Unreachable, message).hint(WITHOUT))
             }
             Err(error @ HttpError::Unreadable(_)) => Err(Error::new(Exit::Unable, error.to_string())

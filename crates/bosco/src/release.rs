@@ -10,9 +10,9 @@ mod upload;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bosco_model::{Declaration, HostName};
+use bosco_model::{Declaration, HostName, Mode};
 use bosco_nix::{PathInfo, Root};
-use bosco_release::{Contents, Digest, Manifest, PathContents, Policy, Release, Signer, Statement, Unsealed};
+use bosco_release::{Contents, Digest, Key, Manifest, PathContents, Release, Signer, Statement, Unsealed};
 use bosco_wire::api::ReleaseLine;
 use tokio::sync::Semaphore;
 
@@ -99,9 +99,10 @@ pub(crate) async fn build(
         Built { parts: Vec::new(), closures: BTreeMap::new(), paths: BTreeMap::new(), _root: root };
     for (declared, (contents, infos)) in ended.into_iter().filter_map(|(_, _, built)| built) {
         let closure = contents.digest();
-        let Declaration { host, toplevel, .. } = declared;
-        let policy = Policy::default();
-        built.parts.push(Part { host: host.name, tags: host.tags, toplevel, closure, policy });
+        let Declaration { host, toplevel, policy, .. } = declared;
+        let keys = host.public_keys.iter().filter_map(|line| Key::parse(line).ok()).collect();
+        let pulls = host.mode != Mode::Push;
+        built.parts.push(Part { host: host.name, tags: host.tags, toplevel, closure, policy, pulls, keys });
         built.closures.insert(closure, contents);
         built.paths.extend(infos);
     }

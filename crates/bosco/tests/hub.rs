@@ -150,10 +150,14 @@ async fn a_release_reaches_a_host_and_its_status_and_log_come_back() {
     let scene = Scene::set(&operator);
     scene.bosco(&["releases"]).exits(0).says("there is no release yet");
     scene.release(&["--dry-run"]).exits(0).says("release 1 would change 2 of 2 hosts");
+    // Nix has written the flake's lock file.
+    scene.release(&["--dry-run"]).exits(0).says("not committed");
+    scene.fleet.commit().unwrap();
     scene
         .release(&[])
         .exits(0)
-        .says("the hub does not know host1, host2")
+        .does_not_say("not committed")
+        .does_not_say("does not know")
         .says("release 1 by ada, commit ")
         .says("operators build and sign");
     scene.release(&[]).exits(0).says("nothing has changed since release 1");
@@ -179,6 +183,17 @@ async fn a_release_reaches_a_host_and_its_status_and_log_come_back() {
     let opened = sealed.open(&trust).unwrap();
     assert_eq!(opened.manifest.number, 2);
     let toplevel = opened.manifest.toplevel.as_str();
+    // From now on it waits for orders, as agents do.
+    let (waiting, mut orders) = scene.link(&identity).await;
+    let path = format!("/v1/host/orders?leaf={}&wait=60", opened.leaf);
+    let agent = tokio::spawn(async move {
+        while orders.wait::<Orders>(&path, Duration::from_secs(60)).await.is_ok() {}
+        drop(waiting);
+    });
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while scene.json(&["status", "--on", "host1"])[0]["connected"] != json!(true) {
+        assert!(std::time::Instant::now() < deadline, "the hub does not see that the host waits");
+    }
 
     let status = scene.json(&["status", "--on", "host1"]);
     assert_eq!((&status[0]["state"], &status[0]["connected"]), (&json!("pending"), &json!(true)), "{status}");
@@ -210,6 +225,7 @@ async fn a_release_reaches_a_host_and_its_status_and_log_come_back() {
 
     scene.bosco(&["approve"]).exits(0).says("nobody asks");
     scene.bosco(&["forget", "host1"]).exits(0);
+    agent.abort();
     host.close().await;
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bosco_model::{HostName, StorePath, Tag};
-use bosco_release::{Digest, FleetFile, Hold, Manifest, Policy, Signer};
+use bosco_release::{Digest, FleetFile, Hold, Key, Manifest, Policy, Signer};
 use bosco_wire::api::Next;
 
 /// What is known of a host from its evaluation and its build.
@@ -15,13 +15,17 @@ pub(crate) struct Part {
     /// The digest of what is in its closure.
     pub(crate) closure: Digest,
     pub(crate) policy: Policy,
+    /// Whether it is to fetch its part by itself.
+    pub(crate) pulls: bool,
+    /// Its keys, as its source has them.
+    pub(crate) keys: Vec<Key>,
 }
 
 /// The manifests of the next release, and what is to be said of them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Composed {
     pub(crate) manifests: Vec<Manifest>,
-    /// Hosts that the hub does not know: nobody fetches their part yet.
+    /// Hosts that are to pull and that the hub does not know: nobody fetches their part yet.
     pub(crate) unknown: Vec<HostName>,
     /// Hosts that the hub knows and the fleet does not declare: they stay where they are.
     pub(crate) undeclared: Vec<HostName>,
@@ -36,10 +40,11 @@ pub(crate) fn compose(parts: &[Part], next: &Next, fleet: &FleetFile) -> Compose
     let mut composed = Composed::default();
     for part in parts {
         let host = part.host.clone();
-        let keys = next.keys.get(&host).cloned().unwrap_or_default();
-        if keys.is_empty() {
+        let known = next.keys.get(&host).filter(|keys| !keys.is_empty());
+        if known.is_none() && part.pulls {
             composed.unknown.push(host.clone());
         }
+        let keys = known.unwrap_or(&part.keys).clone();
         let lifts = match next.holds.get(&host) {
             Some(hold) if hold.toplevel == part.toplevel => {
                 composed.lifted.push(host.clone());
@@ -81,7 +86,7 @@ impl Composed {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use bosco_release::{Key, SignerKind};
+    use bosco_release::SignerKind;
 
     use super::*;
 
@@ -104,6 +109,8 @@ pub(super) mod tests {
             toplevel: path(toplevel),
             closure: Digest::of(&[toplevel.as_bytes()]),
             policy: Policy::default(),
+            pulls: name != "pushed",
+            keys: Vec::new(),
         }
     }
 
@@ -140,8 +147,9 @@ pub(super) mod tests {
 
     #[test]
     fn a_host_that_the_hub_does_not_know_is_part_of_it_and_named() {
-        let composed = compose(&[part("db", "x"), part("web", "x")], &next(&["web", "old"], &[]), &fleet());
-        assert_eq!(composed.manifests.len(), 2);
+        let parts = [part("db", "x"), part("pushed", "x"), part("web", "x")];
+        let composed = compose(&parts, &next(&["web", "old"], &[]), &fleet());
+        assert_eq!(composed.manifests.len(), 3, "nobody misses one that is only pushed to");
         assert_eq!((composed.unknown, composed.undeclared), (vec![host("db")], vec![host("old")]));
     }
 
