@@ -137,3 +137,46 @@ fn an_agent_behind_nat_holds_its_connection_and_is_reached_through_it() {
     let unit = laptop.at_keyboard("systemctl show -p NRestarts,Result,ActiveState bosco-agent").unwrap();
     assert!(unit.contains("ActiveState=active") && unit.contains("NRestarts=0"), "{unit}");
 }
+
+#[test]
+fn a_release_reaches_a_host_that_nobody_can_reach() {
+    let lab = Lab::up(&LabSpec::named([HUB, "laptop"])).unwrap();
+    let pull = Pull::new(&lab);
+    pull.start_hub();
+    pull.bosco(&["apply", "--on", "laptop"]).exits(0);
+    pull.bosco(&["enroll", "laptop"]).exits(0);
+    let laptop = lab.host("laptop").unwrap();
+    laptop.behind_nat().unwrap();
+
+    // What it runs already: the hold that the push has left is lifted.
+    let number = pull.release();
+    pull.until_at("laptop", number);
+
+    let agent = "services.bosco.agent.enable = true;";
+    pull.own("laptop", &format!("{agent} environment.etc.greeting.text = \"hello\";"));
+    let number = pull.release();
+    pull.until_at("laptop", number);
+    assert_eq!(laptop.at_keyboard("cat /etc/greeting").unwrap(), "hello");
+    let is_default = "[ $(readlink -f /run/current-system) = $(readlink -f /nix/var/nix/profiles/system) ]";
+    laptop.at_keyboard(is_default).unwrap();
+
+    // The agent that has asked for the switch is ended by it, and the next one proves it.
+    let process = || laptop.at_keyboard("systemctl show --value -p MainPID bosco-agent").unwrap();
+    let before = process();
+    pull.own("laptop", &format!("{agent} services.bosco.agent.page.port = 9998;"));
+    let number = pull.release();
+    pull.until_at("laptop", number);
+    assert_ne!(process(), before, "the switch has left the agent as it was");
+
+    // What does not hold is taken back, and the agent says so.
+    pull.own(
+        "laptop",
+        &format!("{agent} deployment.healthChecks.no = {{ command = \"false\"; retries = 0; }};"),
+    );
+    pull.release();
+    let stands = pull.until("laptop", "quarantined", |stands| {
+        ["reverted", "quarantined"].contains(&stands["state"].as_str().unwrap_or_default())
+    });
+    assert_eq!(stands["release"], number, "{stands}");
+    laptop.at_keyboard(is_default).unwrap();
+}
