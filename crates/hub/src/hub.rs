@@ -329,6 +329,13 @@ impl Hub {
         Ok(())
     }
 
+    /// Nothing of a host that is gone is known any more.
+    pub(crate) async fn erase(&self, name: &HostName) -> Result<(), Error> {
+        self.store.erase(name).await?;
+        unpoisoned(self.hosts.write()).remove(name);
+        Ok(())
+    }
+
     /// A host has been heard.
     pub(crate) fn heard(&self, host: &Host, change: impl FnOnce(&mut Now)) {
         {

@@ -252,3 +252,38 @@ async fn a_cloned_machine_raises_an_alarm_and_one_that_roams_or_loses_an_answer_
     let seen: FleetStatus = ada.get("/v1/status").await.unwrap();
     assert_eq!(seen.hosts[0].alarms.len(), 1, "operators see it");
 }
+
+#[tokio::test]
+async fn what_is_past_its_time_goes_and_what_a_release_needs_stays() {
+    let fleet = Fleet::start().await;
+    fleet.enroll(&["web", "old"]).await;
+    let all: Vec<Vec<u8>> = (0..14).map(|number| format!("archive {number}").into_bytes()).collect();
+    for archive in &all {
+        fleet.release(&[("web", &[archive, b"common"])]).await;
+    }
+    let (_link, mut ada) = fleet.http("ada").await;
+    let hashes: Vec<Digest> = all.iter().map(|archive| Digest::of(&[archive])).collect();
+    let day = 24 * 3600;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    fleet.hub().tidy(now).await.unwrap();
+    let path = "/v1/paths/missing";
+    let missing: Vec<Digest> = ada.post(path, &hashes, Duration::ZERO).await.unwrap();
+    assert!(missing.is_empty(), "whoever asked about them may publish still");
+    fleet.hub().tidy(now + 2 * day).await.unwrap();
+    let missing: Vec<Digest> = ada.post(path, &hashes, Duration::ZERO).await.unwrap();
+    assert_eq!(missing, hashes[..4], "those of the ten newest releases stay");
+    let common = [Digest::of(&[b"common"])];
+    assert!(ada.post::<Vec<Digest>>(path, &common, Duration::ZERO).await.unwrap().is_empty());
+    let releases: Vec<ReleaseLine> = ada.get("/v1/releases").await.unwrap();
+    assert_eq!(releases.len(), 14, "releases are the history");
+
+    // What a host has left goes some time after it.
+    let left = fleet.settings.state.join("hosts/old/backup");
+    std::fs::create_dir_all(&left).unwrap();
+    ada.send(Method::DELETE, "/v1/hosts/old", &()).await.unwrap();
+    fleet.hub().tidy(now + 29 * day).await.unwrap();
+    assert!(left.exists());
+    fleet.hub().tidy(now + 31 * day).await.unwrap();
+    assert!(!left.exists());
+    assert!(fleet.settings.state.join("hub.sqlite").exists());
+}
