@@ -30,10 +30,11 @@ use bosco_release::{
 use bosco_wire::api::{Hello, Next, Orders, Publish, ReleaseLine, ReportLine, Standing};
 use bosco_wire::http::{Http, HttpError};
 use bosco_wire::link::{Hub, Link, Width};
-use fleet::{Fleet, host, identity, upload};
+use fleet::Fleet;
 use hyper::Method;
 use russh::keys::HashAlg;
 use russh::keys::ssh_key::LineEnding;
+use simulated::{host, identity, upload};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Where the process that is to be a hub finds what to do.
@@ -218,7 +219,7 @@ async fn be_operator(world: Arc<World>, fleet: Arc<Fleet>) {
                 let of = archives.iter().map(Vec::as_slice).collect::<Vec<_>>();
                 let hosts: Vec<(&str, &[&[u8]])> =
                     HOSTS.iter().zip(of.chunks(1)).map(|(name, archives)| (*name, archives)).collect();
-                let (release, closures) = fleet.draft(next.number, &hosts);
+                let (release, closures) = simulated::draft(&fleet.file(), next.number, &hosts);
                 upload(&mut http, archives.iter().map(Vec::as_slice)).await?;
                 let publish = Publish { release, closures };
                 let line: ReleaseLine = http.post("/v1/releases", &publish, Duration::ZERO).await?;

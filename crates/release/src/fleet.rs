@@ -23,6 +23,9 @@ pub struct FleetFile {
     /// How much of the hub's disk each host may use.
     #[serde(default)]
     pub quota: QuotaFile,
+    /// How long the hub keeps what.
+    #[serde(default)]
+    pub retention: RetentionFile,
     /// Who may do something, by name.
     #[serde(default)]
     pub operators: BTreeMap<String, OperatorFile>,
@@ -58,6 +61,26 @@ pub struct QuotaFile {
 impl Default for QuotaFile {
     fn default() -> Self {
         Self { backup: 100_000_000_000, backup_files: 1_000_000, logs: 1_000_000_000, logs_files: 10_000 }
+    }
+}
+
+/// How long the hub keeps what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct RetentionFile {
+    /// The closures of how many of the newest releases; the releases themselves stay.
+    pub releases: u32,
+    /// Reports, in days; the last ones of each host stay.
+    pub reports_days: u64,
+    /// What hosts have put into their logs, in days.
+    pub logs_days: u64,
+    /// Backups, logs and reports of a host that has left, in days.
+    pub gone_days: u64,
+}
+
+impl Default for RetentionFile {
+    fn default() -> Self {
+        Self { releases: 10, reports_days: 90, logs_days: 90, gone_days: 30 }
     }
 }
 

@@ -149,6 +149,23 @@ impl<'a> Pull<'a> {
         machine.at_keyboard(&script).unwrap();
     }
 
+    /// `bosco release`, signed by the operator. Gives its number: pushes count in the same line, so it is not known before.
+    #[track_caller]
+    pub fn release(&self) -> u64 {
+        self.bosco(&["release", "--sign-with", self.lab.operator().ssh_key().to_str().unwrap()]).exits(0);
+        let (status, releases) = self.ask("GET", "/v1/releases", None);
+        assert_eq!(status, 200, "{releases}");
+        let numbers = releases.as_array().into_iter().flatten();
+        numbers.filter_map(|release| release["number"].as_u64()).max().unwrap()
+    }
+
+    /// Waits until a host is where a release wants it.
+    #[track_caller]
+    pub fn until_at(&self, host: &str, release: u64) {
+        let holds = |stands: &Value| stands["state"] == "up-to-date" && stands["release"] == release;
+        self.until(host, &format!("release {release}"), holds);
+    }
+
     /// What the hub says of one host.
     pub fn stands(&self, host: &str) -> Value {
         let (status, said) = self.ask("GET", "/v1/status", None);

@@ -328,6 +328,8 @@ fn a_push_holds_until_a_newer_release_contains_it_or_it_is_let_go() {
         assert!(matches!(judged(&pushed, &honest(number, "")), Judged::Held(..)), "{number}");
     }
     assert!(matches!(judged(&pushed, &honest(6, "")), Judged::Take(_)), "it lifts the hold");
+    let further = Known { highest: 7, ..pushed.clone() };
+    assert!(matches!(judged(&further, &honest(6, "")), Judged::Held(..)), "it is older than what runs");
     let same = release(ADA, 7, vec![manifest("home", "web", 7, "pushed")]);
     assert!(matches!(judged(&pushed, &same), Judged::Take(_)), "it is what was pushed");
     let let_go = Known { hold: None, ..pushed };
