@@ -148,7 +148,7 @@ fn a_release_reaches_a_host_that_nobody_can_reach() {
     let laptop = lab.host("laptop").unwrap();
     laptop.behind_nat().unwrap();
 
-    // What it runs already: the hold that the push has left is lifted.
+    // What it runs already.
     let number = pull.release();
     pull.until_at("laptop", number);
 
@@ -183,3 +183,42 @@ fn a_release_reaches_a_host_that_nobody_can_reach() {
 
 #[test]
 fn an_operator_enrolls_a_host_releases_to_it_and_reaches_it_through_the_hub() {
+    let lab = Lab::up(&LabSpec::named([HUB, "laptop"])).unwrap();
+    let pull = Pull::new(&lab);
+    pull.start_hub();
+    pull.bosco(&["apply", "--on", "laptop"]).exits(0);
+    pull.bosco(&["enroll", "laptop"]).exits(0).says("laptop: enrolled with SHA256:").says("it trusts ada");
+    pull.until("laptop", "connected", |stands| stands["connected"] == true);
+
+    let key = lab.operator().ssh_key();
+    let release = || pull.bosco(&["release", "--sign-with", key.to_str().unwrap()]);
+    let system = |motd: &str| {
+        let options = format!("services.bosco.agent.enable = true; environment.etc.motd.text = \"{motd}\";");
+        pull.own("laptop", &options);
+    };
+    let is_there = |stands: &serde_json::Value| stands["state"] == "up-to-date";
+    system("released");
+    release().exits(0).says("by ada").says("laptop: new in the fleet");
+    pull.until("laptop", "up to date", is_there);
+    pull.bosco(&["log", "laptop"]).exits(0).says("laptop, release ").says("committed");
+    // The other one has no agent, and says itself what it runs.
+    let status = pull.json(&["status"]);
+    assert_eq!(status.as_array().unwrap().len(), 2, "{status}");
+    assert_eq!((&status[0]["state"], &status[1]["state"]), (&json!("up-to-date"), &json!("up-to-date")));
+
+    let laptop = lab.host("laptop").unwrap();
+    laptop.behind_nat().unwrap();
+    laptop.at_keyboard("systemctl restart bosco-agent").unwrap();
+    pull.until("laptop", "connected", |stands| stands["connected"] == true);
+    pull.bosco(&["exec", "laptop", "--", "hostname"]).exits(0).says("through the hub").says("laptop:");
+    pull.bosco(&["ssh", "laptop", "--", "hostname"]).exits(0).says("through the hub");
+
+    // A push is proven through the hub too, and holds the host until a release has the same.
+    system("pushed");
+    pull.bosco(&["apply", "--on", "laptop"]).exits(0).says("through the hub").says("1 committed");
+    // It says so the next time that it says anything; this is sooner.
+    laptop.at_keyboard("systemctl restart bosco-agent").unwrap();
+    pull.until("laptop", "held", |stands| stands["state"] == "held");
+    release().exits(0).says("it has what was pushed to laptop");
+    pull.until("laptop", "up to date again", is_there);
+}
