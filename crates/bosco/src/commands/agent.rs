@@ -25,7 +25,7 @@ pub(crate) async fn run(args: &Agent) -> Result<Exit, Error> {
         sshd: SSHD.into(),
         page: (!args.no_page).then_some(args.page_port),
         version: env!("CARGO_PKG_VERSION").into(),
-        say: Arc::new(|line| show::log(line)),
+        say: Arc::new(show::log),
         places,
     };
     tokio::select! {
