@@ -92,7 +92,8 @@ impl<'a> Publisher<'a> {
         let said: Value = serde_json::from_str(&said).unwrap();
         let mut archives = BTreeMap::new();
         let paths = said.as_object().unwrap().iter().map(|(path, info)| {
-            let dumped = operator.command("nix-store").args(["--dump", path]).output().unwrap();
+            let dumped = operator.command("nix").args(["store", "dump-path", path]).output().unwrap();
+            assert!(dumped.status.success() && !dumped.stdout.is_empty());
             let hash = Digest::of(&[&dumped.stdout]);
             let size = dumped.stdout.len() as u64;
             archives.insert(hash, dumped.stdout);
@@ -227,8 +228,14 @@ fn a_release_reaches_a_host_and_what_does_not_hold_is_taken_back() {
     let before = host.ssh_ok("readlink /run/current-system").unwrap();
     publisher.release();
     until(host, "an attempt ends", || publisher.report()["number"].as_u64() > Some(line.number));
-    println!("{}", publisher.report());
-    println!("{}", log(host));
-    println!("{}", host.ssh_ok("grep VmRSS /proc/$(systemctl show --value -p MainPID bosco-agent)/status; ls -la /nix/var/bosco; curl -si localhost:9999 | head -40 || :").unwrap());
+    assert_eq!(publisher.report()["report"]["ending"], "reverted", "{}", log(host));
     assert_eq!(host.ssh_ok("readlink /run/current-system").unwrap(), before);
+    assert_eq!(greeting(host), "one");
+    until(host, "it is not tried again", || publisher.state() == "reverted");
+    let page = host.ssh_ok("curl --silent localhost:9999").unwrap();
+    assert!(page.contains("it has failed here"), "{page}");
+    let refused = host.ssh_ok(
+        "curl --silent --output /dev/null --write-out '%{http_code}' -d token=x localhost:9999/update",
+    );
+    assert_eq!(refused.unwrap().trim(), "403", "nobody changes anything but from the page");
 }
