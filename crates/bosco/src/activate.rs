@@ -152,7 +152,8 @@ impl Activation<'_> {
             }
             sleep(pause).await;
             let tell = &mut |told: &Told| self.tell(told);
-            progress = self.reach.confirm(self.target, self.helper, id, token.as_deref(), tell).await;
+            progress =
+                self.reach.confirm(self.name, self.target, self.helper, id, token.as_deref(), tell).await;
         }
     }
 

@@ -40,10 +40,10 @@ pub(crate) struct Builder {
     gate: Arc<Gate>,
 }
 
-/// A place to ask for builds, and what is to be run beside for them to be done. What was built is kept as long as `root`.
-pub(crate) fn builds(context: Context, root: Root, gate: Arc<Gate>) -> (Builds, Builder) {
+/// A place to ask for builds, and what is to be run beside for them to be done. What was built is kept as long as `root` is.
+pub(crate) fn builds(context: Context, root: Arc<Root>, gate: Arc<Gate>) -> (Builds, Builder) {
     let (send, requests) = mpsc::unbounded_channel();
-    (Builds(send), Builder { requests, context, root: Arc::new(root), gate })
+    (Builds(send), Builder { requests, context, root, gate })
 }
 
 impl Builds {

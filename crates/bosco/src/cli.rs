@@ -77,8 +77,93 @@ pub(crate) enum Command {
     #[command(after_help = EXIT_CODES)]
     Hosts(Selection),
     /// Compare what hosts run with what they should run
+    ///
+    /// Where the fleet has a hub, it says how the hosts stand that it knows; all others are asked over SSH.
     #[command(after_help = EXIT_CODES)]
-    Status(Selection),
+    Status {
+        #[command(flatten)]
+        selection: Selection,
+        /// Stay, and show each change that the hub hears of; Ctrl-C ends it
+        #[arg(long, short)]
+        watch: bool,
+    },
+    /// Publish at the hub what every host should run
+    ///
+    /// Evaluates and builds all hosts here, signs once, sends the hub what it lacks. Hosts that pull fetch it from there. If
+    /// one host fails, or nothing has changed, there is no release.
+    #[command(after_help = EXIT_CODES)]
+    Release(Release),
+    /// List the releases that the hub has
+    #[command(after_help = EXIT_CODES)]
+    Releases,
+    /// Say which hosts differ between two releases, and in what
+    #[command(after_help = EXIT_CODES)]
+    Diff {
+        /// The number of the one
+        #[arg(value_name = "A")]
+        from: u64,
+        /// The number of the other; the newest without it
+        #[arg(value_name = "B")]
+        to: Option<u64>,
+    },
+    /// Show what came of a host's activations, as it has reported to the hub
+    #[command(after_help = EXIT_CODES)]
+    Log {
+        /// The host
+        #[arg(value_parser = HostName::parse)]
+        host: HostName,
+        /// How many, the newest first
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        last: u32,
+    },
+    /// Let hosts stay as they are, whatever is released
+    #[command(after_help = EXIT_CODES, override_usage = "bosco hold [OPTIONS] <SELECTOR>...")]
+    Hold {
+        #[command(flatten)]
+        selection: Needed,
+        /// Why, for others to read
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        why: String,
+    },
+    /// Let hosts go on that were told to stay, or were pushed to
+    #[command(after_help = EXIT_CODES, override_usage = "bosco resume [OPTIONS] <SELECTOR>...")]
+    Resume {
+        #[command(flatten)]
+        selection: Needed,
+    },
+    /// Have hosts update now, whatever their time, line and last try
+    #[command(after_help = EXIT_CODES, override_usage = "bosco trigger [OPTIONS] <SELECTOR>...")]
+    Trigger {
+        #[command(flatten)]
+        selection: Needed,
+    },
+    /// Let a host pull from the hub
+    ///
+    /// Logs in to it as the fleet says how, reads its public key, writes there whom it trusts, and has the hub let that key
+    /// in. The same again sets it anew: after a reinstallation, or where its trust is lost.
+    #[command(after_help = EXIT_CODES)]
+    Enroll {
+        /// The host
+        #[arg(value_parser = HostName::parse)]
+        host: HostName,
+        /// The public key that it is going to have: both are let in until it is enrolled again
+        #[arg(long, value_name = "KEYFILE", value_hint = ValueHint::FilePath)]
+        next: Option<PathBuf>,
+    },
+    /// Let in a machine that shows a code; without one, list who asks
+    #[command(after_help = EXIT_CODES)]
+    Approve {
+        /// All of what the machine shows
+        #[arg(value_name = "CODE")]
+        code: Option<String>,
+    },
+    /// Let a host in no more: it has left the fleet, or was stolen
+    #[command(after_help = EXIT_CODES)]
+    Forget {
+        /// The host
+        #[arg(value_parser = HostName::parse)]
+        host: HostName,
+    },
     /// List the systems that are still on hosts
     #[command(after_help = EXIT_CODES)]
     Generations(Selection),
@@ -232,6 +317,21 @@ impl Apply {
         let ask = Ask { reboot: self.reboot, again: self.again, ..Ask::default() };
         Wish { goal: self.goal.0, rule, ask }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Release {
+    /// Sign with this private key, or with the public half of one that your agent has
+    ///
+    /// Without it, with the first key of the operators in bosco.toml that your agent has, or that lies in ~/.ssh.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) sign_with: Option<PathBuf>,
+    /// After how many days a host that has heard of nothing newer raises the alarm
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) expires: u32,
+    /// Say what would change; sign and publish nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -59,6 +59,10 @@ pub(crate) enum Event {
     Fetching { host: HostName, paths: usize, of: u64 },
     /// Bytes on their way to a host.
     Copied { host: HostName, paths: usize, bytes: u64, of: u64 },
+    /// A host is reached through the hub: it does not answer otherwise.
+    Through { host: HostName },
+    /// Archives on their way to the hub, bytes in all.
+    Uploading { paths: usize, bytes: u64, of: u64 },
     /// Damaged paths of a host are mended, bytes in all.
     Mending { host: HostName, paths: usize, of: u64 },
     /// One of them is as it was made.

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::cli::{Cli, Place};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Sink, Stage};
+use crate::hub::{Rules, rules};
 use crate::outcome::Outcome;
 use crate::suggest::{first_of, instead_of, near};
 
@@ -25,6 +26,8 @@ pub(crate) struct Context {
     pub(crate) nix: Nix,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) events: Sink,
+    /// How the fleet is run, where it says so.
+    pub(crate) rules: Option<Rules>,
     evaluations: Arc<Semaphore>,
     /// The tags of hosts that were evaluated and are not selected.
     tags: Arc<Mutex<BTreeMap<HostName, Vec<String>>>>,
@@ -43,11 +46,13 @@ impl Context {
     pub(crate) async fn find(cli: &Cli, events: Sink) -> Result<Self, Error> {
         let started = Instant::now();
         let source = source(&cli.place)?;
+        // What is wrong there is told before anything is done.
+        let rules = rules(&cli.place)?;
         let nix = Nix::find(cli.show_trace).await?;
         let fleet = nix.fleet(&source, &mut listen(&events, None)).await?;
         events(Event::Fleet { source: fleet.source.to_string(), form: fleet.form, hosts: fleet.hosts.len() });
         let evaluations = Arc::new(Semaphore::new(evaluations_side_by_side()));
-        Ok(Self { nix, fleet: Arc::new(fleet), events, evaluations, tags: Arc::default(), started })
+        Ok(Self { nix, fleet: Arc::new(fleet), events, rules, evaluations, tags: Arc::default(), started })
     }
 
     /// The hosts that the selector may mean; all without one.
@@ -164,7 +169,17 @@ impl Context {
         T: Send + 'static,
         F: Future<Output = Option<T>> + Send + 'static,
     {
-        let answers = each(self.choose(selector)?, |chosen| {
+        let answers = self.ask_these(self.choose(selector)?, ask).await;
+        if answers.is_empty() { Err(self.no_match(selector)) } else { Ok(answers) }
+    }
+
+    /// The same, of hosts that are chosen already.
+    pub(crate) async fn ask_these<T, F>(&self, chosen: Vec<Chosen>, ask: impl Fn(Self, Chosen) -> F) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Option<T>> + Send + 'static,
+    {
+        let answers = each(chosen, |chosen| {
             let (events, host) = (self.events.clone(), chosen.name.clone());
             let answer = ask(self.clone(), chosen);
             async move {
@@ -173,8 +188,7 @@ impl Context {
                 answer
             }
         });
-        let answers: Vec<T> = answers.await.into_iter().flatten().collect();
-        if answers.is_empty() { Err(self.no_match(selector)) } else { Ok(answers) }
+        answers.await.into_iter().flatten().collect()
     }
 
     /// Tells what came of a host.

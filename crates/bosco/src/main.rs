@@ -1,7 +1,8 @@
 //! `bosco`: keeps a fleet of NixOS machines at what one git repository says.
 //!
 //! Here the arguments are read, a command is run, its error is printed. Each command has a file of its own in
-//! `commands`; what all of them share is in `fleet` (which hosts), `push` (the way from source to report), `reach` (how a host is reached), `outcome`
+//! `commands`; what all of them share is in `fleet` (which hosts), `push` (the way from source to report), `reach` (how a host is reached),
+//! `hub` (what its hub is asked), `release` (what is published there), `outcome`
 //! (what came of a host) and `show` (how a person or a script sees it).
 
 mod activate;
@@ -14,9 +15,11 @@ mod event;
 mod fleet;
 mod gate;
 mod helper;
+mod hub;
 mod outcome;
 mod push;
 mod reach;
+mod release;
 mod show;
 mod suggest;
 

@@ -65,14 +65,15 @@ pub(crate) async fn push(
     chosen: Vec<Chosen>,
 ) -> Result<Vec<(HostName, Outcome)>, Error> {
     let gate = Arc::new(Gate::new(wish.rule, chosen.len()));
-    let (builds, builder) = builds(context.clone(), root, Arc::clone(&gate));
+    let (builds, builder) = builds(context.clone(), Arc::new(root), Arc::clone(&gate));
+    let reach = Reach::find(&context).await?;
     let push = Push {
         helpers: Helpers::new(context.nix),
         copier: Copier::new(context.nix, Arc::clone(&context.events)),
         context,
         goal: wish.goal,
         ask: wish.ask,
-        reach: Reach::find().await?,
+        reach,
         builds,
         gate,
         targets: Arc::default(),
@@ -126,7 +127,7 @@ impl Host {
             toplevel: Some(&declared.toplevel),
             helper: helper.as_ref().ok().and_then(Option::as_ref),
         };
-        let (mut session, observed) = reach.open(target, wanted, asked).await?;
+        let (mut session, observed) = reach.open(&chosen.name, target, wanted, asked).await?;
         match self.deliver(&declared, helper, &observed, &mut session).await {
             Ok(helper) => Ok(Some(self.activate(&declared, target, helper.as_ref(), session).await)),
             Err(outcome) => {
@@ -228,7 +229,7 @@ impl Host {
         // It is not here where the host has had it.
         self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
         let wanted = Wanted { toplevel: Some(&declared.toplevel), helper: Some(helper) };
-        let (mut session, observed) = self.push.reach.open(target, wanted, || ()).await?;
+        let (mut session, observed) = self.push.reach.open(&self.name, target, wanted, || ()).await?;
         let copier = &self.push.copier;
         let mended = copier.mend(&self.name, &declared.toplevel, paths, observed.free, &mut session).await;
         match mended {

@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::case::{Case, Named, names, side_by_side};
-use common::{Said, stands};
+use common::{Said, json, stands};
 use testbed::{Lab, LabSpec, Unsynced};
 
 /// How many cases are played at once.
@@ -218,6 +218,61 @@ fn at_its_console_a_host_says_how_it_stands_and_goes_back_without_anybody() {
             case.apply().exits(4).says("reverted");
         }),
     ]);
+}
+
+#[test]
+fn pushes_are_counted_and_hold_the_host_until_that_is_let_go() {
+    play(&[("counted", |case| {
+        let counted = || {
+            let observed = json(case.operator, &case.fleet, &["status"])[0]["observed"].clone();
+            let runs = observed["current"] == observed["hold"]["toplevel"];
+            (observed["number"].as_u64().unwrap(), observed["hold"]["number"].as_u64(), runs)
+        };
+        let helper = |words: &str| {
+            Said::of(
+                &case
+                    .host
+                    .ssh(&format!("/nix/var/nix/gcroots/bosco/helper/bin/bosco helper {words}"))
+                    .unwrap(),
+            )
+        };
+        assert_eq!(counted(), (0, None, false));
+        generation(case, "two");
+        assert_eq!(counted(), (1, Some(1), true));
+        case.own("environment.etc.greeting.text = \"tested\";");
+        case.bosco(&["apply", "--goal", "test"]).exits(0);
+        assert_eq!(counted(), (1, Some(1), false), "a test is gone with the next boot");
+        case.own("environment.etc.greeting.text = \"broken\"; system.activationScripts.oops = \"false\";");
+        case.apply().exits(4).says("reverted");
+        assert_eq!(counted().0, 1, "what did not hold is not counted");
+        generation(case, "three");
+        assert_eq!(counted(), (2, Some(2), true));
+        case.bosco(&["rollback"]).exits(0);
+        assert_eq!(counted(), (3, Some(3), true), "to go back is a step of its own");
+        local(case, "status").exits(0).says("number    3").says("hold      /nix/store/");
+        local(case, "rollback --to 1").exits(0);
+        assert_eq!(counted(), (4, Some(4), true));
+
+        // What is fetched later than a push, and does not contain it, is refused there, whoever asks for it.
+        let toplevel = case.host.ssh_ok("readlink -f /nix/var/nix/profiles/system-3-link").unwrap();
+        let fetched = |number: u64, lifts: u64| {
+            let request = format!(
+                r#"{{"id":"fetched-{number}","goal":"switch","toplevel":"{}","by":"agent","number":{number},"lifts":{lifts}}}"#,
+                toplevel.trim()
+            );
+            helper(&format!("activate <<< '{request}'"))
+        };
+        fetched(3, 0).exits(0).says("\"refused\":\"older\"");
+        fetched(5, 3).exits(0).says("\"refused\":\"held\"");
+        assert_eq!((counted(), greeting(case).as_str()), ((4, Some(4), true), "none"));
+        helper("lift 3").exits(0);
+        assert_eq!(counted(), (4, Some(4), true), "that was an earlier one");
+        helper("lift 4").exits(0).says("lifted {\"number\":4,");
+        assert_eq!(counted(), (4, None, false));
+        local(case, "rollback --to 2").exits(0);
+        fetched(6, 5).exits(0).says("\"committed\"");
+        assert_eq!((counted(), greeting(case).as_str()), ((6, None, false), "three"), "it lifts the hold");
+    })]);
 }
 
 #[test]

@@ -3,6 +3,10 @@
 
 mod common;
 
+use std::io::Read;
+use std::process::Stdio;
+use std::time::Duration;
+
 use common::pull::{HUB, PORT, Pull, STATE};
 use serde_json::json;
 use testbed::{Lab, LabSpec};
@@ -105,4 +109,116 @@ fn an_agents_unit_lets_it_do_its_work_and_little_else() {
     assert_eq!(ask(fine), "fine", "{}", log());
     assert!(ask("cat /run/agent-was-given").ends_with(" --once"));
     assert_eq!(PORT, 2222, "the stand-in has it in words");
+}
+
+#[test]
+fn an_agent_behind_nat_holds_its_connection_and_is_reached_through_it() {
+    let lab = Lab::up(&LabSpec::named([HUB, "laptop"])).unwrap();
+    let pull = Pull::new(&lab);
+    pull.start_hub();
+    pull.start_agents();
+    let laptop = lab.host("laptop").unwrap();
+    pull.until("laptop", "connected", |stands| stands["connected"] == true);
+
+    laptop.behind_nat().unwrap();
+    assert!(laptop.connect(22, Duration::from_secs(1)).is_err());
+    laptop.at_keyboard("systemctl restart bosco-agent").unwrap();
+    pull.until("laptop", "connected", |stands| stands["connected"] == true);
+    // Its sshd greets, at the end of what the agent holds.
+    let mut ssh = pull.ssh(&["-W", "laptop:22"]);
+    let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut greeting = [0; 4];
+    child.stdout.as_mut().unwrap().read_exact(&mut greeting).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(&greeting, b"SSH-");
+
+    // The unit is what it was through all of that.
+    let unit = laptop.at_keyboard("systemctl show -p NRestarts,Result,ActiveState bosco-agent").unwrap();
+    assert!(unit.contains("ActiveState=active") && unit.contains("NRestarts=0"), "{unit}");
+}
+
+#[test]
+fn a_release_reaches_a_host_that_nobody_can_reach() {
+    let lab = Lab::up(&LabSpec::named([HUB, "laptop"])).unwrap();
+    let pull = Pull::new(&lab);
+    pull.start_hub();
+    pull.bosco(&["apply", "--on", "laptop"]).exits(0);
+    pull.bosco(&["enroll", "laptop"]).exits(0);
+    let laptop = lab.host("laptop").unwrap();
+    laptop.behind_nat().unwrap();
+
+    // What it runs already.
+    let number = pull.release();
+    pull.until_at("laptop", number);
+
+    let agent = "services.bosco.agent.enable = true;";
+    pull.own("laptop", &format!("{agent} environment.etc.greeting.text = \"hello\";"));
+    let number = pull.release();
+    pull.until_at("laptop", number);
+    assert_eq!(laptop.at_keyboard("cat /etc/greeting").unwrap(), "hello");
+    let is_default = "[ $(readlink -f /run/current-system) = $(readlink -f /nix/var/nix/profiles/system) ]";
+    laptop.at_keyboard(is_default).unwrap();
+
+    // The agent that has asked for the switch is ended by it, and the next one proves it.
+    let process = || laptop.at_keyboard("systemctl show --value -p MainPID bosco-agent").unwrap();
+    let before = process();
+    pull.own("laptop", &format!("{agent} services.bosco.agent.page.port = 9998;"));
+    let number = pull.release();
+    pull.until_at("laptop", number);
+    assert_ne!(process(), before, "the switch has left the agent as it was");
+
+    // What does not hold is taken back, and the agent says so.
+    pull.own(
+        "laptop",
+        &format!("{agent} deployment.healthChecks.no = {{ command = \"false\"; retries = 0; }};"),
+    );
+    pull.release();
+    let stands = pull.until("laptop", "quarantined", |stands| {
+        ["reverted", "quarantined"].contains(&stands["state"].as_str().unwrap_or_default())
+    });
+    assert_eq!(stands["release"], number, "{stands}");
+    laptop.at_keyboard(is_default).unwrap();
+}
+
+#[test]
+fn an_operator_enrolls_a_host_releases_to_it_and_reaches_it_through_the_hub() {
+    let lab = Lab::up(&LabSpec::named([HUB, "laptop"])).unwrap();
+    let pull = Pull::new(&lab);
+    pull.start_hub();
+    pull.bosco(&["apply", "--on", "laptop"]).exits(0);
+    pull.bosco(&["enroll", "laptop"]).exits(0).says("laptop: enrolled with SHA256:").says("it trusts ada");
+    pull.until("laptop", "connected", |stands| stands["connected"] == true);
+
+    let key = lab.operator().ssh_key();
+    let release = || pull.bosco(&["release", "--sign-with", key.to_str().unwrap()]);
+    let system = |motd: &str| {
+        let options = format!("services.bosco.agent.enable = true; environment.etc.motd.text = \"{motd}\";");
+        pull.own("laptop", &options);
+    };
+    let is_there = |stands: &serde_json::Value| stands["state"] == "up-to-date";
+    system("released");
+    release().exits(0).says("by ada").says("laptop: new in the fleet");
+    pull.until("laptop", "up to date", is_there);
+    pull.bosco(&["log", "laptop"]).exits(0).says("laptop, release ").says("committed");
+    // The other one has no agent, and says itself what it runs.
+    let status = pull.json(&["status"]);
+    assert_eq!(status.as_array().unwrap().len(), 2, "{status}");
+    assert_eq!((&status[0]["state"], &status[1]["state"]), (&json!("up-to-date"), &json!("up-to-date")));
+
+    let laptop = lab.host("laptop").unwrap();
+    laptop.behind_nat().unwrap();
+    laptop.at_keyboard("systemctl restart bosco-agent").unwrap();
+    pull.until("laptop", "connected", |stands| stands["connected"] == true);
+    pull.bosco(&["exec", "laptop", "--", "hostname"]).exits(0).says("through the hub").says("laptop:");
+    pull.bosco(&["ssh", "laptop", "--", "hostname"]).exits(0).says("through the hub");
+
+    // A push is proven through the hub too, and holds the host until a release has the same.
+    system("pushed");
+    pull.bosco(&["apply", "--on", "laptop"]).exits(0).says("through the hub").says("1 committed");
+    // It says so the next time that it says anything; this is sooner.
+    laptop.at_keyboard("systemctl restart bosco-agent").unwrap();
+    pull.until("laptop", "held", |stands| stands["state"] == "held");
+    release().exits(0).says("it has what was pushed to laptop");
+    pull.until("laptop", "up to date again", is_there);
 }

@@ -23,6 +23,8 @@ use crate::visits::Visits;
 
 /// How often what was heard is written down.
 const WRITE: Duration = Duration::from_secs(5);
+/// How far a host may be ahead of the newest release: by pushes, and where the hub was restored from an old backup.
+const AHEAD: Number = 100_000;
 /// How many closures go out at once.
 const BULK: usize = 64;
 
@@ -327,6 +329,13 @@ impl Hub {
         Ok(())
     }
 
+    /// Nothing of a host that is gone is known any more.
+    pub(crate) async fn erase(&self, name: &HostName) -> Result<(), Error> {
+        self.store.erase(name).await?;
+        unpoisoned(self.hosts.write()).remove(name);
+        Ok(())
+    }
+
     /// A host has been heard.
     pub(crate) fn heard(&self, host: &Host, change: impl FnOnce(&mut Now)) {
         {
@@ -360,10 +369,13 @@ impl Hub {
         self.changed();
     }
 
-    /// The number that the next release has: above all that were published, and all that a host has seen.
+    /// The number that the next release has: above all that were published, and all that a host has seen. A host that is
+    /// further ahead than any push could bring it is not believed: it could use up the numbers of all.
     pub(crate) async fn next(&self) -> Result<Number, Error> {
-        let seen = self.hosts().iter().filter_map(|host| Some(host.now().standing.as_ref()?.highest)).max();
-        Ok(self.store.newest().await?.max(seen.unwrap_or_default()).saturating_add(1))
+        let newest = self.store.newest().await?;
+        let seen = self.hosts().into_iter().filter_map(|host| Some(host.now().standing.as_ref()?.highest));
+        let seen = seen.filter(|number| *number <= newest.saturating_add(AHEAD)).max();
+        Ok(newest.max(seen.unwrap_or_default()).saturating_add(1))
     }
 
     /// How the fleet stands, as far as somebody is granted it.

@@ -3,6 +3,7 @@
 mod api;
 mod hub;
 mod joins;
+mod keep;
 mod objects;
 mod ratchet;
 mod server;
@@ -148,6 +149,7 @@ pub async fn start(settings: &Settings) -> Result<Running, Error> {
     let address = listener.local_addr().map_err(listen)?;
     let door = tokio::spawn(server::serve(Arc::clone(&hub), listener));
     tokio::spawn(Arc::clone(&hub).remember());
+    tokio::spawn(keep::keep(Arc::clone(&hub)));
     Ok(Running { address, key: hub.public.clone(), hub, door })
 }
 
@@ -159,6 +161,14 @@ impl Running {
     pub async fn reload(&self, settings: &Settings) -> Result<(), Error> {
         self.hub.set_fleet(fleet(&settings.fleet)?).await;
         Ok(())
+    }
+
+    /// Throws away what is past its time at a moment, in seconds since 1970; the hub does so by itself every hour.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn tidy(&self, now: u64) -> Result<(), Error> {
+        keep::tidy(&self.hub, now).await
     }
 
     /// Lets nobody in any more, and writes down what is only in memory.

@@ -65,6 +65,11 @@ impl Objects {
         File::open(self.place(hash))
     }
 
+    /// Removes an archive. One that can't be is only room.
+    pub(crate) fn remove(&self, hash: &Digest) {
+        let _ = fs::remove_file(self.place(hash));
+    }
+
     /// Takes an archive in.
     pub(crate) fn incoming(&self, hash: Digest, size: u64) -> io::Result<Incoming> {
         static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bosco_model::HostName;
 use bosco_release::Key;
 use bosco_wire::api::{HTTP, JOIN, SSHD};
+use bosco_wire::stream::Stream;
 use russh::keys::PrivateKey;
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, Session, VerifiedPublicKey, run_stream};
 use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet};
@@ -190,7 +191,7 @@ impl Handler for Door {
                 reply.accept().await;
                 let from = self.from;
                 tokio::spawn(async move {
-                    api::serve(hub, who, from, channel.into_stream()).await;
+                    api::serve(hub, who, from, Stream::new(channel)).await;
                     drop(turn);
                 });
             }
@@ -202,7 +203,7 @@ impl Handler for Door {
             }
             Some(Destination::Visitor(name)) => {
                 reply.accept().await;
-                self.hub.visits.come(&name, channel.into_stream());
+                self.hub.visits.come(&name, Stream::new(channel));
             }
             None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
         }
@@ -260,7 +261,7 @@ async fn visit(hub: &Hub, name: &HostName, channel: Channel<Msg>, reply: Channel
     match visit.came().await {
         Some(came) => {
             reply.accept().await;
-            visits::join(channel.into_stream(), came).await;
+            visits::join(Stream::new(channel), came).await;
         }
         None => reply.reject(ChannelOpenFailure::ConnectFailed).await,
     }

@@ -398,8 +398,97 @@ impl Store {
             })
             .collect()
     }
+
+    /// Forgets reports that came before a moment, but the last ones of each host.
+    pub(crate) async fn forget_reports(&self, before: u64, last: u32) -> Result<()> {
+        sqlx::query(
+            "DELETE FROM reports WHERE received < $1 AND rowid NOT IN
+             (SELECT kept.rowid FROM reports AS kept WHERE kept.host = reports.host
+              ORDER BY kept.received DESC, kept.rowid DESC LIMIT $2)",
+        )
+        .bind(number(before))
+        .bind(i64::from(last))
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    /// Forgets the closures of all releases but the newest.
+    pub(crate) async fn forget_closures(&self, releases: u32) -> Result<()> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::query(
+            "DELETE FROM release_closures WHERE number NOT IN
+             (SELECT number FROM releases ORDER BY number DESC LIMIT $1)",
+        )
+        .bind(i64::from(releases))
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query("DELETE FROM closures WHERE digest NOT IN (SELECT digest FROM release_closures)")
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// All closures.
+    pub(crate) async fn closures(&self) -> Result<Vec<Digest>> {
+        let rows = sqlx::query("SELECT digest FROM closures").fetch_all(&self.readers).await?;
+        rows.iter().map(|row| digest(&row.try_get::<String, _>("digest")?)).collect()
+    }
+
+    /// The archives that nobody has asked about since a moment.
+    pub(crate) async fn objects_before(&self, before: u64) -> Result<Vec<Digest>> {
+        let rows = sqlx::query("SELECT hash FROM objects WHERE since < $1").bind(number(before));
+        let rows = rows.fetch_all(&self.readers).await?;
+        rows.iter().map(|row| digest(&row.try_get::<String, _>("hash")?)).collect()
+    }
+
+    /// These archives are wanted: they stay for a while, whether a release needs them or not.
+    pub(crate) async fn wanted(&self, hashes: &[Digest], now: u64) -> Result<()> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for hash in hashes {
+            sqlx::query("UPDATE objects SET since = $2 WHERE hash = $1")
+                .bind(hash.to_string())
+                .bind(number(now))
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// These archives are not there any more.
+    pub(crate) async fn forget_objects(&self, hashes: &[Digest]) -> Result<()> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for hash in hashes {
+            sqlx::query("DELETE FROM objects WHERE hash = $1")
+                .bind(hash.to_string())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Nothing is known of a host any more.
+    pub(crate) async fn erase(&self, host: &HostName) -> Result<()> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for statement in [
+            "DELETE FROM host_keys WHERE host = $1",
+            "DELETE FROM reports WHERE host = $1",
+            "DELETE FROM hosts WHERE name = $1",
+        ] {
+            sqlx::query(statement).bind(host.as_str()).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
 }
 
 fn host_name(text: &str) -> Result<HostName> {
     HostName::parse(text).map_err(|error| StoreError::Unreadable(error.to_string()))
+}
+
+fn digest(text: &str) -> Result<Digest> {
+    Digest::parse(text).map_err(|error| StoreError::Unreadable(error.to_string()))
 }

@@ -6,8 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bosco_model::HostName;
-use russh::ChannelStream;
-use russh::server::Msg;
+use bosco_wire::stream::Stream;
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -28,12 +27,12 @@ pub(crate) struct Visits {
 }
 
 /// Which host is awaited, and where it is to go.
-type Awaited = (HostName, oneshot::Sender<ChannelStream<Msg>>);
+type Awaited = (HostName, oneshot::Sender<Stream>);
 
 /// One who waits.
 pub(crate) struct Visit {
     pub(crate) name: String,
-    came: oneshot::Receiver<ChannelStream<Msg>>,
+    came: oneshot::Receiver<Stream>,
 }
 
 impl Visits {
@@ -59,7 +58,7 @@ impl Visits {
     }
 
     /// A host has come.
-    pub(crate) fn come(&self, name: &str, stream: ChannelStream<Msg>) {
+    pub(crate) fn come(&self, name: &str, stream: Stream) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, sender)) = waiting.remove(name) {
             let _ = sender.send(stream);
@@ -69,12 +68,12 @@ impl Visits {
 
 impl Visit {
     /// Waits for the host.
-    pub(crate) async fn came(self) -> Option<ChannelStream<Msg>> {
+    pub(crate) async fn came(self) -> Option<Stream> {
         timeout(COME, self.came).await.ok()?.ok()
     }
 }
 
 /// Joins the two, until both have said all that they have to say.
-pub(crate) async fn join(mut operator: ChannelStream<Msg>, mut host: ChannelStream<Msg>) {
+pub(crate) async fn join(mut operator: Stream, mut host: Stream) {
     let _ = copy_bidirectional_with_sizes(&mut operator, &mut host, PIECE, PIECE).await;
 }

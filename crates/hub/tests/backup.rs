@@ -135,6 +135,18 @@ fn rclone_stops_at_the_quota_and_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn a_large_file_goes_both_ways_however_much_is_asked_ahead() {
+    let hub = Hub::start(limits(500 * MB, 10));
+    fs::write(hub.beside("big"), noise(1, 60_000_000)).unwrap();
+    for options in [&[][..], &["-R", "512"], &["-R", "256", "-B", "4096"], &["-B", "261120"]] {
+        let output = hub.sftp_with("ada", options, "put big /backup/big\nget /backup/big back\n");
+        assert!(output.status.success(), "{options:?}: {}", text(&output));
+        assert!(same(&hub.beside("big"), &hub.beside("back")), "{options:?}");
+        fs::remove_file(hub.beside("back")).unwrap();
+    }
+}
+
+#[test]
 fn openssh_stops_at_the_quota() {
     let hub = Hub::start(limits(MB, 10));
     fs::write(hub.beside("big"), noise(1, 2_000_000)).unwrap();

@@ -1,5 +1,12 @@
 //! What hosts and operators get of a hub, over the protocol that they speak.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as loudly as tests"
+)]
+
 mod fleet;
 
 use std::time::Duration;
@@ -8,8 +15,9 @@ use bosco_release::{Contents, Digest, Judged, Known, judge};
 use bosco_wire::api::{
     Approve, FleetStatus, Join, JoinLine, Joining, Next, Orders, Publish, ReleaseLine, join_code,
 };
-use fleet::{Fleet, hello, host, identity, key, status, upload};
+use fleet::{Fleet, status};
 use hyper::Method;
+use simulated::{hello, host, identity, key, upload};
 
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -90,7 +98,7 @@ async fn a_hosts_key_opens_nothing_of_an_operators_and_nothing_of_another_hosts(
     let enroll = serde_json::json!({ "keys": [key("web")] });
     assert_eq!(status(bad.send(Method::PUT, "/v1/hosts/web", &enroll).await), 403);
     assert_eq!(status(bad.send(Method::DELETE, "/v1/hosts/web", &enroll).await), 403);
-    let theirs = fleet::contents("web", &[b"secret of web"]);
+    let theirs = simulated::contents("web", &[b"secret of web"]);
     let path = format!("/v1/host/closures/{}", theirs.digest());
     assert_eq!(status(bad.get::<Contents>(&path).await), 404, "another host's closure");
     let archive = [Digest::of(&[b"secret of web"])];
@@ -128,12 +136,12 @@ async fn an_operator_has_no_say_over_hosts_that_are_not_granted() {
     assert_eq!(status(bob.send(Method::POST, "/v1/hosts/box/hold", &none).await), 200);
     let enroll = serde_json::json!({ "keys": [key("x")] });
     assert_eq!(status(bob.send(Method::PUT, "/v1/hosts/web", &enroll).await), 403);
-    let (release, closures) = fleet.draft(2, &[("box", &[b"2"])]);
+    let (release, closures) = simulated::draft(&fleet.file(), 2, &[("box", &[b"2"])]);
     upload(&mut bob, [b"2".as_slice()].into_iter()).await.unwrap();
     let publish = Publish { release: release.clone(), closures: closures.clone() };
     let line: ReleaseLine = bob.post("/v1/releases", &publish, Duration::ZERO).await.unwrap();
     assert_eq!(line.signer, "ada", "he may carry what she has signed");
-    let (release, closures) = fleet.draft(3, &[("web", &[b"1"])]);
+    let (release, closures) = simulated::draft(&fleet.file(), 3, &[("web", &[b"1"])]);
     let publish = Publish { release, closures };
     let refused = bob.post::<ReleaseLine>("/v1/releases", &publish, Duration::ZERO).await;
     assert_eq!(status(refused), 403);
@@ -148,7 +156,7 @@ async fn a_release_is_whole_signed_and_next_or_it_is_not_published() {
         let publish = Publish { release, closures };
         status(ada.post::<ReleaseLine>("/v1/releases", &publish, Duration::ZERO).await)
     };
-    let (release, closures) = fleet.draft(1, &[("web", &[b"one"])]);
+    let (release, closures) = simulated::draft(&fleet.file(), 1, &[("web", &[b"one"])]);
     assert_eq!(publish(&mut ada, release.clone(), closures.clone()).await, 400, "its archives are not there");
     upload(&mut ada, [b"one".as_slice()].into_iter()).await.unwrap();
     assert_eq!(publish(&mut ada, release.clone(), Default::default()).await, 400, "its closure is not there");
@@ -170,7 +178,7 @@ async fn two_who_publish_at_once_do_not_get_the_same_number() {
     upload(&mut ada, [b"one".as_slice(), b"two"].into_iter()).await.unwrap();
     let publish = async |archive: &'static [u8]| {
         let (_link, mut http) = fleet.http("ada").await;
-        let (release, closures) = fleet.draft(1, &[("web", &[archive])]);
+        let (release, closures) = simulated::draft(&fleet.file(), 1, &[("web", &[archive])]);
         status(http.post::<ReleaseLine>("/v1/releases", &Publish { release, closures }, Duration::ZERO).await)
     };
     let (one, two) = tokio::join!(publish(b"one"), publish(b"two"));
@@ -243,4 +251,39 @@ async fn a_cloned_machine_raises_an_alarm_and_one_that_roams_or_loses_an_answer_
     let (_ada, mut ada) = fleet.http("ada").await;
     let seen: FleetStatus = ada.get("/v1/status").await.unwrap();
     assert_eq!(seen.hosts[0].alarms.len(), 1, "operators see it");
+}
+
+#[tokio::test]
+async fn what_is_past_its_time_goes_and_what_a_release_needs_stays() {
+    let fleet = Fleet::start().await;
+    fleet.enroll(&["web", "old"]).await;
+    let all: Vec<Vec<u8>> = (0..14).map(|number| format!("archive {number}").into_bytes()).collect();
+    for archive in &all {
+        fleet.release(&[("web", &[archive, b"common"])]).await;
+    }
+    let (_link, mut ada) = fleet.http("ada").await;
+    let hashes: Vec<Digest> = all.iter().map(|archive| Digest::of(&[archive])).collect();
+    let day = 24 * 3600;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    fleet.hub().tidy(now).await.unwrap();
+    let path = "/v1/paths/missing";
+    let missing: Vec<Digest> = ada.post(path, &hashes, Duration::ZERO).await.unwrap();
+    assert!(missing.is_empty(), "whoever asked about them may publish still");
+    fleet.hub().tidy(now + 2 * day).await.unwrap();
+    let missing: Vec<Digest> = ada.post(path, &hashes, Duration::ZERO).await.unwrap();
+    assert_eq!(missing, hashes[..4], "those of the ten newest releases stay");
+    let common = [Digest::of(&[b"common"])];
+    assert!(ada.post::<Vec<Digest>>(path, &common, Duration::ZERO).await.unwrap().is_empty());
+    let releases: Vec<ReleaseLine> = ada.get("/v1/releases").await.unwrap();
+    assert_eq!(releases.len(), 14, "releases are the history");
+
+    // What a host has left goes some time after it.
+    let left = fleet.settings.state.join("hosts/old/backup");
+    std::fs::create_dir_all(&left).unwrap();
+    ada.send(Method::DELETE, "/v1/hosts/old", &()).await.unwrap();
+    fleet.hub().tidy(now + 29 * day).await.unwrap();
+    assert!(left.exists());
+    fleet.hub().tidy(now + 31 * day).await.unwrap();
+    assert!(!left.exists());
+    assert!(fleet.settings.state.join("hub.sqlite").exists());
 }

@@ -23,6 +23,9 @@ pub struct FleetFile {
     /// How much of the hub's disk each host may use.
     #[serde(default)]
     pub quota: QuotaFile,
+    /// How long the hub keeps what.
+    #[serde(default)]
+    pub retention: RetentionFile,
     /// Who may do something, by name.
     #[serde(default)]
     pub operators: BTreeMap<String, OperatorFile>,
@@ -61,6 +64,26 @@ impl Default for QuotaFile {
     }
 }
 
+/// How long the hub keeps what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct RetentionFile {
+    /// The closures of how many of the newest releases; the releases themselves stay.
+    pub releases: u32,
+    /// Reports, in days; the last ones of each host stay.
+    pub reports_days: u64,
+    /// What hosts have put into their logs, in days.
+    pub logs_days: u64,
+    /// Backups, logs and reports of a host that has left, in days.
+    pub gone_days: u64,
+}
+
+impl Default for RetentionFile {
+    fn default() -> Self {
+        Self { releases: 10, reports_days: 90, logs_days: 90, gone_days: 30 }
+    }
+}
+
 /// A person or a CI, as `bosco.toml` has them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -91,9 +114,17 @@ fn yes() -> bool {
 /// What is wrong with a `bosco.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FleetFileError {
-    /// It can't be read as one: where, and why.
-    #[error("{0}")]
-    Form(String),
+    /// It is not what it should be.
+    #[error("{}{why}", .line.map(|line| format!("line {line}: ")).unwrap_or_default())]
+    Unreadable {
+        /// Where.
+        line: Option<usize>,
+        /// In words.
+        why: String,
+    },
+    /// The hub's address is none.
+    #[error("`hub.address` is `{0}`, and has to be `HOST:PORT`")]
+    NoAddress(String),
     /// One key is two's.
     #[error("one key has two owners, {0} and {1}; a key says who somebody is")]
     SharedKey(String, String),
@@ -111,20 +142,60 @@ pub enum FleetFileError {
     #[error("an operator can't be called `{0}`: it is what the hub is called")]
     Named(String),
     /// A hub has no key.
-    #[error("`hub.keys` is empty; `bosco hub key` prints the hub's key")]
+    #[error("`hub.keys` is empty")]
     NoHubKey,
     /// There is nobody who could sign anything.
-    #[error("nobody may sign releases: give an operator a key, or set `hub.signs`")]
+    #[error("nobody may sign releases: no operator has a key for it, and `hub.signs` is not set")]
     NoSigner,
 }
 
+impl FleetFileError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "docs/pull.md says which keys there are, and what they take",
+            Self::NoAddress(_) => "for example `hub.example.org:2222`, or `[2001:db8::1]:2222`",
+            Self::SharedKey(..) => "remove it from one of them",
+            Self::CannotSign { .. } => "`signs = false` leaves them everything else",
+            Self::Named(_) => "call them otherwise",
+            Self::NoHubKey => "`bosco hub key` prints it, on the hub",
+            Self::NoSigner => "a hub without signers could not give its hosts anything that they take",
+        }
+    }
+}
+
+impl HubFile {
+    /// The address in its parts: the host, without the brackets of an IPv6 address, and the port.
+    #[must_use]
+    pub fn place(&self) -> Option<(&str, u16)> {
+        let (host, port) = self.address.rsplit_once(':')?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let is_one = match bare {
+            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && !host.starts_with('-') && host.chars().all(is_host_character),
+        };
+        let port = port.parse().ok().filter(|port| *port > 0);
+        port.filter(|_| is_one).map(|port| (bare.unwrap_or(host), port))
+    }
+}
+
+/// Whether a character may stand in the name or IPv4 address of a machine.
+fn is_host_character(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_')
+}
+
 impl FleetFile {
-    /// Reads one.
+    /// Reads the text of a `bosco.toml`, and checks it.
     ///
     /// # Errors
     /// [`FleetFileError`].
     pub fn parse(text: &str) -> Result<Self, FleetFileError> {
-        let file: Self = toml::from_str(text).map_err(|error| FleetFileError::Form(error.to_string()))?;
+        let file: Self = toml::from_str(text).map_err(|error| {
+            let line = error.span().and_then(|span| text.get(..span.start));
+            let line = line.map(|before| before.matches('\n').count() + 1);
+            FleetFileError::Unreadable { line, why: error.message().to_owned() }
+        })?;
         file.check()?;
         Ok(file)
     }
@@ -145,6 +216,9 @@ impl FleetFile {
             if let Some(other) = owners.insert(key, owner).filter(|other| *other != owner) {
                 return Err(FleetFileError::SharedKey(other.into(), owner.into()));
             }
+        }
+        if let Some(hub) = self.hub.as_ref().filter(|hub| hub.place().is_none()) {
+            return Err(FleetFileError::NoAddress(hub.address.clone()));
         }
         if self.hub.as_ref().is_some_and(|hub| hub.keys.is_empty()) {
             return Err(FleetFileError::NoHubKey);
@@ -191,6 +265,62 @@ impl FleetFile {
             signers: self.signers(|grant| grant.matches(host, tags)),
             hub: hub.map(|hub| hub.address.clone()).unwrap_or_default(),
             hub_keys: hub.map(|hub| hub.keys.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HUB: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+    const ADA: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA2ZAkfj3ewrgQqVYgTMkYbVnMfmGpTI1DcmmZq9HyNv ada@laptop";
+
+    #[test]
+    fn a_file_says_whom_a_host_trusts() {
+        let text = format!(
+            "fleet = \"home\"\ntrust = 3\n[hub]\naddress = \"hub:2222\"\nkeys = [\"{HUB}\"]\n\
+             [operators.ada]\nkeys = [\"{ADA}\"]\nhosts = \"web-*\"\n"
+        );
+        let file = FleetFile::parse(&text).unwrap();
+        let of = |host| file.trust_of(&HostName::parse(host).unwrap(), &BTreeSet::new());
+        assert_eq!(of("web-1").signers.len(), 1);
+        assert!(of("db").signers.is_empty(), "the grant does not go so far");
+        assert_eq!((of("db").hub.as_str(), of("db").version), ("hub:2222", 3));
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_line() {
+        for (text, says) in [
+            ("fleet = \"home\"\n[hub]\nadress = \"x\"\n", "line 3: unknown field `adress`"),
+            ("fleet = \"home\"\n\n[operators.ada]\nkeys = [\"ssh-rsa nonsense\"]\n", "line 4: "),
+            ("fleet = home\n", "line 1: "),
+            ("", "missing field `fleet`"),
+            (
+                &format!("fleet = \"home\"\n[hub]\naddress = \"hub\"\nkeys = [\"{HUB}\"]\n"),
+                "`hub.address` is `hub`",
+            ),
+            (
+                &format!("fleet = \"home\"\n[hub]\naddress = \"hub:22\"\nkeys = [\"{HUB}\"]\n"),
+                "nobody may sign",
+            ),
+        ] {
+            let said = FleetFile::parse(text).unwrap_err().to_string();
+            assert!(said.contains(says), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_a_host_with_a_port() {
+        let place = |address: &str| {
+            let hub = HubFile { address: address.into(), keys: Vec::new(), signs: false };
+            hub.place().map(|(host, port)| (host.to_owned(), port))
+        };
+        assert_eq!(place("hub.example.org:2222"), Some(("hub.example.org".into(), 2222)));
+        assert_eq!(place("[2001:db8::1]:22"), Some(("2001:db8::1".into(), 22)));
+        for bad in ["hub", "hub:0", "-oProxyCommand=x:22", ":22", "a b:22", "2001:db8::1:22", "[x]:22"] {
+            assert_eq!(place(bad), None, "{bad}");
         }
     }
 }

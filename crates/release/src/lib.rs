@@ -21,7 +21,7 @@ mod trust;
 pub use bosco_model::{Hold, Number, Policy, Window};
 pub use contents::{Contents, ContentsError, PathContents};
 pub use digest::{Digest, InvalidDigest};
-pub use fleet::{FleetFile, FleetFileError, HubFile, OperatorFile, QuotaFile};
+pub use fleet::{FleetFile, FleetFileError, HubFile, OperatorFile, QuotaFile, RetentionFile};
 pub use judge::{Judged, Known, Late, Refusal, judge};
 pub use key::{InvalidKey, Key};
 pub use manifest::Manifest;

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bosco_release::Key;
-use russh::ChannelStream;
-use russh::client::{self, Handle, Msg};
+use russh::client::{self, Handle};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use thiserror::Error;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
@@ -16,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::api::HTTP;
 use crate::http::Http;
+use crate::stream::Stream;
 
 /// How long a connection may take to be there, from the name to the login.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -183,10 +183,10 @@ impl Link {
     ///
     /// # Errors
     /// [`LinkError::Broken`], also where the hub does not give it.
-    pub async fn open(&self, name: &str, port: u32) -> Result<ChannelStream<Msg>, LinkError> {
+    pub async fn open(&self, name: &str, port: u32) -> Result<Stream, LinkError> {
         let channel = self.handle.channel_open_direct_tcpip(name, port, "127.0.0.1", 0);
         let channel = timeout(CONNECT, channel).await.map_err(|_| LinkError::Broken("no answer".into()))?;
-        Ok(channel.map_err(|error| LinkError::Broken(error.to_string()))?.into_stream())
+        Ok(Stream::new(channel.map_err(|error| LinkError::Broken(error.to_string()))?))
     }
 
     /// The hub's HTTP.

@@ -3,17 +3,15 @@
 use std::ffi::OsString;
 use std::io;
 use std::io::IsTerminal;
-use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bosco_model::Target;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{ChildStdin, ChildStdout, Command};
+use tokio::time::{Instant, timeout_at};
 
+use crate::process::Process;
 use crate::{Error, Trouble};
 
 /// How long `ssh` tries to reach a host. Also the limit of what a firewall that drops everything can cost.
@@ -24,19 +22,11 @@ const ALIVE_COUNT: u32 = 3;
 const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest line of an answer, in bytes.
 const MAX_LINE: usize = 64 * 1024;
-/// The most that is kept of what `ssh` says beside the answer, in bytes.
-const MAX_SAID: usize = 64 * 1024;
 /// How much the pipe to `ssh` holds, in bytes: the most that everybody may ask for.
 #[cfg(target_os = "linux")]
 const PIPE: usize = 1024 * 1024;
-/// The signal of a Ctrl-C.
-const SIGINT: i32 = 2;
 /// How long the other side may take for what it is sent at once: Nix writes one path to a slow disk before it reads the next.
 const STALL: Duration = Duration::from_secs(600);
-/// How long after `ssh` bosco may hear of a Ctrl-C.
-const INTERRUPT: Duration = Duration::from_millis(200);
-/// How long a closed connection may take to end.
-const CLOSE: Duration = Duration::from_secs(5);
 
 /// How connections are made: with the operator's own `ssh`.
 #[derive(Debug, Clone)]
@@ -50,12 +40,9 @@ pub struct Ssh {
 /// A connection, with a command at its other end: bytes go to its input, lines come from its output.
 #[derive(Debug)]
 pub struct Wire {
-    child: Child,
+    process: Process,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
-    said: Arc<Mutex<Vec<u8>>>,
-    listener: JoinHandle<()>,
-    target: String,
 }
 
 impl Ssh {
@@ -97,8 +84,31 @@ impl Ssh {
 
     /// The options that come first: the operator's configuration, then those of the fleet.
     fn of_the_fleet(&self, target: &Target) -> Vec<OsString> {
-        let config = self.config.iter().flat_map(|config| ["-F".into(), config.clone()]);
-        config.chain(target.ssh_options.iter().map(OsString::from)).collect()
+        self.configuration().chain(target.ssh_options.iter().map(OsString::from)).collect()
+    }
+
+    /// The way to a host, as arguments.
+    pub(crate) fn way(&self, target: &Target) -> Vec<OsString> {
+        self.of_the_fleet(target).into_iter().chain(address(target)).collect()
+    }
+
+    /// The operator's configuration, where it is not the usual one.
+    pub(crate) fn configuration(&self) -> impl Iterator<Item = OsString> {
+        self.config.iter().flat_map(|config| ["-F".into(), config.clone()])
+    }
+
+    /// What every connection of bosco's has, as options: what comes first wins.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = OsString> {
+        let ours = [
+            format!("ConnectTimeout={}", CONNECT.as_secs()),
+            format!("ServerAliveInterval={}", ALIVE_INTERVAL.as_secs()),
+            format!("ServerAliveCountMax={ALIVE_COUNT}"),
+            // What the operator has set up for their own sessions has no place in this one.
+            "RemoteCommand=none".into(),
+            "PermitLocalCommand=no".into(),
+        ];
+        let batch = self.batch.then(|| "BatchMode=yes".to_owned());
+        ours.into_iter().chain(batch).flat_map(|option| ["-o".into(), option.into()])
     }
 
     /// The arguments of `ssh` for a command on a host. What comes first wins: the fleet's own options over ours.
@@ -109,21 +119,8 @@ impl Ssh {
             args.extend(["-o".into(), "ControlMaster=no".into(), "-o".into(), "ControlPath=none".into()]);
         }
         args.extend(self.of_the_fleet(target));
-        let ours = [
-            format!("ConnectTimeout={}", CONNECT.as_secs()),
-            format!("ServerAliveInterval={}", ALIVE_INTERVAL.as_secs()),
-            format!("ServerAliveCountMax={ALIVE_COUNT}"),
-            // What the operator has set up for their own sessions with the host has no place in this one.
-            "ClearAllForwardings=yes".into(),
-            "RemoteCommand=none".into(),
-            "PermitLocalCommand=no".into(),
-        ];
-        for option in ours {
-            args.extend(["-o".into(), option.into()]);
-        }
-        if self.batch {
-            args.extend(["-o".into(), "BatchMode=yes".into()]);
-        }
+        args.extend(self.settings());
+        args.extend(["-o".into(), "ClearAllForwardings=yes".into()]);
         // No terminal, no agent and no display for the other side.
         args.extend(["-T".into(), "-a".into(), "-x".into()]);
         args.extend(address(target));
@@ -136,32 +133,8 @@ impl Ssh {
     /// # Errors
     /// Where `ssh` can't be started; all other trouble is told by what is read.
     pub fn connect(&self, target: &Target, command: &str) -> Result<Wire, Error> {
-        let display = target.display();
-        let mut ssh = Command::new("ssh");
-        ssh.args(self.arguments(target, command))
-            .kill_on_drop(true)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = ssh.spawn().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::new(Trouble::NoSsh, &display, ""),
-            _ => Error::new(Trouble::Other, &display, &error.to_string()),
-        })?;
-        let (Some(stdin), Some(stdout), Some(stderr)) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
-            return Err(Error::new(Trouble::Other, &display, "it has no input or output"));
-        };
-        let said = Arc::new(Mutex::new(Vec::new()));
-        let listener = tokio::spawn(listen(stderr, Arc::clone(&said)));
-        Ok(Wire {
-            child,
-            stdin: Some(stdin),
-            stdout: BufReader::new(stdout),
-            said,
-            listener,
-            target: display,
-        })
+        let (process, stdin, stdout) = Process::start(self.arguments(target, command), target.display())?;
+        Ok(Wire { process, stdin: Some(stdin), stdout: BufReader::new(stdout) })
     }
 }
 
@@ -177,19 +150,6 @@ fn address(target: &Target) -> Vec<OsString> {
     // `--`, so that no name is read as an option.
     args.extend(["--".into(), target.host.clone().into()]);
     args
-}
-
-/// Keeps what `ssh` says; its last words are what counts.
-async fn listen(mut stderr: impl AsyncRead + Unpin, said: Arc<Mutex<Vec<u8>>>) {
-    let mut buffer = [0; 4096];
-    while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
-        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.extend_from_slice(&buffer[..read]);
-        if said.len() > MAX_SAID {
-            let excess = said.len() - MAX_SAID;
-            said.drain(..excess);
-        }
-    }
 }
 
 impl Wire {
@@ -228,7 +188,7 @@ impl Wire {
                 let text = String::from_utf8_lossy(&line);
                 Ok(text.chars().filter(|c| !c.is_control() || *c == '\t').collect())
             }
-            Ok(_) => Err(self.gone().await),
+            Ok(_) => Err(self.process.gone().await),
         }
     }
 
@@ -241,36 +201,13 @@ impl Wire {
     /// Trouble with this connection.
     #[must_use]
     pub fn trouble(&self, trouble: Trouble, said: &str) -> Error {
-        Error::new(trouble, &self.target, said)
-    }
-
-    /// Why the connection ended.
-    async fn gone(&mut self) -> Error {
-        // Its last words may still be on the way.
-        let _ = timeout(CLOSE, &mut self.listener).await;
-        // A Ctrl-C at the terminal reaches `ssh` too, which must share the terminal to ask for a passphrase.
-        if let Ok(Ok(status)) = timeout(CLOSE, self.child.wait()).await
-            && status.signal() == Some(SIGINT)
-        {
-            return Error::new(Trouble::Stopped, &self.target, "");
-        }
-        let said = {
-            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-            String::from_utf8_lossy(&said).into_owned()
-        };
-        if said.trim().is_empty() {
-            // So does an `ssh` end that a Ctrl-C has reached. Whoever waits here is dropped then: bosco hears of it at
-            // the same time.
-            sleep(INTERRUPT).await;
-            return Error::new(Trouble::Lost, &self.target, "");
-        }
-        Error::read(&self.target, &said)
+        self.process.trouble(trouble, said)
     }
 
     /// Ends the connection: the command at the other end reads the end of its input.
     pub async fn close(mut self) {
         self.stdin = None;
-        let _ = timeout(CLOSE, self.child.wait()).await;
+        self.process.end().await;
     }
 }
 

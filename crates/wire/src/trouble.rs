@@ -50,6 +50,9 @@ pub enum Trouble {
     /// It connects, and then says nothing.
     #[error("it is connected and says nothing")]
     Silent,
+    /// It can be reached only through another machine, which does not pass anything on to it.
+    #[error("what is before it does not pass on to it")]
+    NotPassed,
     /// The operator stopped `ssh`, as a Ctrl-C at the terminal does.
     #[error("it was stopped from here")]
     Stopped,
@@ -68,7 +71,7 @@ impl Trouble {
     /// Whether the host may simply be switched off or away, as laptops are.
     #[must_use]
     pub fn is_offline(self) -> bool {
-        matches!(self, Self::NoAnswer | Self::NoRoute | Self::Refused | Self::UnknownName)
+        matches!(self, Self::NoAnswer | Self::NoRoute | Self::Refused | Self::UnknownName | Self::NotPassed)
     }
 
     /// Whether the trouble's own words say all that there is to say.
@@ -81,8 +84,9 @@ impl Trouble {
     pub fn read(said: &str) -> Self {
         // The order matters: a changed key is also a failed verification. The words are OpenSSH's (sshconnect.c,
         // ssh.c, packet.c, clientloop.c), those of libc for errno, and sudo's.
-        const SIGNS: [(&str, Trouble); 21] = [
+        const SIGNS: [(&str, Trouble); 22] = [
             ("Killed by signal 2", Trouble::Stopped),
+            ("stdio forwarding failed", Trouble::NotPassed),
             ("REMOTE HOST IDENTIFICATION HAS CHANGED", Trouble::OtherHostKey),
             ("host key is revoked", Trouble::OtherHostKey),
             ("Host key verification failed", Trouble::UnknownHostKey),
@@ -155,6 +159,9 @@ impl Error {
             Trouble::NoRoot => "log in as root, or allow the user `sudo` without a password; \
                  `deployment.privilegeEscalationCommand` names another command"
                 .into(),
+            Trouble::NotPassed => {
+                "is it switched on, and connected to its hub? `bosco status` says so".into()
+            }
             Trouble::Lost | Trouble::Stopped => {
                 "`bosco status` says where the host stands; try again to go on".into()
             }
@@ -205,6 +212,11 @@ mod tests {
             ("Connection to web closed by remote host.", Trouble::Lost),
             ("client_loop: send disconnect: Broken pipe", Trouble::Lost),
             ("Timeout, server web not responding.", Trouble::Lost),
+            (
+                "channel 0: open failed: connect failed: not connected\nstdio forwarding failed\n\
+                 Connection closed by UNKNOWN port 65535",
+                Trouble::NotPassed,
+            ),
             ("", Trouble::Other),
         ] {
             assert_eq!(Trouble::read(said), trouble, "{said}");

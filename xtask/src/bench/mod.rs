@@ -6,6 +6,7 @@ mod apply;
 mod colmena;
 mod commands;
 mod deploy_rs;
+mod hub;
 mod peer;
 mod transfer;
 
@@ -71,7 +72,7 @@ struct Figures {
 type Measure = fn() -> Result<Vec<Figure>>;
 
 /// The benchmarks, by name, and what each consists of.
-const ALL: [(&str, &str, &[Measure]); 4] = [
+const ALL: [(&str, &str, &[Measure]); 5] = [
     ("push", "all that a push costs: `apply` and `transfer`", &[apply::run, transfer::run]),
     (
         "apply",
@@ -79,6 +80,7 @@ const ALL: [(&str, &str, &[Measure]); 4] = [
         &[apply::run],
     ),
     ("activation", "a change with everything armed, beside the same with nothing armed", &[activation::run]),
+    ("hub", "2,000 agents on one hub, beside limits and `sftp`", &[hub::run]),
     ("transfer", "200 paths, 200 MB to one host at 0 and 50 ms, beside `nix copy`", &[transfer::run]),
 ];
 

@@ -38,7 +38,7 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, command: &[String
     let answers: Arc<Mutex<Answers>> = Arc::default();
     let work = async {
         let context = Context::find(cli, watch(&show)).await?;
-        let reach = Reach::find().await?;
+        let reach = Reach::find(&context).await?;
         let command: Arc<str> = line(command).into();
         let ask = |context, chosen: Chosen| {
             let (reach, command, answers) = (reach.clone(), Arc::clone(&command), Arc::clone(&answers));
@@ -109,7 +109,7 @@ async fn ran(
     let Some(host) = context.host(chosen).await? else { return Ok(None) };
     let target = host.target.as_ref().ok_or(Outcome::LocalOnly)?;
     let turn = || (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Connect });
-    let session = reach.prepare(target, command, turn).await?;
+    let session = reach.prepare(&chosen.name, target, command, turn).await?;
     (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Run });
     let ran = session.run().await.map_err(|error| {
         let hint = "the command has begun there, and may go on";

@@ -26,7 +26,7 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>) -> Result<Exit, E
     let show = show::for_answer(cli);
     let work = async {
         let context = Context::find(cli, watch(&show)).await?;
-        let reach = Reach::find().await?;
+        let reach = Reach::find(&context).await?;
         let ask = |context, chosen: Chosen| {
             let reach = reach.clone();
             async move {
@@ -57,7 +57,7 @@ async fn ask(context: &Context, reach: &Reach, chosen: &Chosen) -> Result<Option
     let Some(host) = context.host(chosen).await? else { return Ok(None) };
     let target = host.target.as_ref().ok_or(Outcome::LocalOnly)?;
     let turn = || (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Connect });
-    let (mut session, observed) = reach.open(target, Wanted::default(), turn).await?;
+    let (mut session, observed) = reach.open(&chosen.name, target, Wanted::default(), turn).await?;
     if let Some(unfit) = observed.unfit() {
         session.close().await;
         return Err(refused(&unfit.into()));

@@ -14,19 +14,19 @@ pub(crate) async fn run(hub: &Hub) -> Result<Exit, Error> {
         None => {
             let settings =
                 Settings { state: hub.state.clone(), listen: hub.listen.clone(), fleet: hub.fleet.clone() };
-            bosco_hub::run(&settings).await.map_err(unable)?;
+            bosco_hub::run(&settings).await.map_err(|error| unable(&error))?;
             Ok(Exit::Done)
         }
     }
 }
 
 fn key(state: &Path) -> Result<Exit, Error> {
-    let key = bosco_hub::key(state).map_err(unable)?;
+    let key = bosco_hub::key(state).map_err(|error| unable(&error))?;
     show::text(&format!("{key}\n"));
     Ok(Exit::Done)
 }
 
-fn unable(error: bosco_hub::Error) -> Error {
+fn unable(error: &bosco_hub::Error) -> Error {
     let exit = if matches!(error, bosco_hub::Error::Fleet { .. }) { Exit::Usage } else { Exit::Unable };
     Error::new(exit, error.to_string())
 }

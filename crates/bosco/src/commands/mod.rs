@@ -3,17 +3,28 @@
 #[cfg(target_os = "linux")]
 mod agent;
 mod apply;
+mod approve;
 mod completions;
+mod diff;
+mod enroll;
 mod eval;
 mod exec;
+mod forget;
 mod generations;
+mod hold;
 mod hosts;
 mod hub;
+mod log;
 mod man;
+mod order;
 mod reboot;
+mod release;
+mod releases;
+mod resume;
 mod rollback;
 mod ssh;
 mod status;
+mod trigger;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -40,7 +51,17 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
             apply::run(cli, selection.selector(), &wish).await
         }
         Command::Hosts(selection) => hosts::run(cli, selection.selector()).await,
-        Command::Status(selection) => status::run(cli, selection.selector()).await,
+        Command::Status { selection, watch } => status::run(cli, selection.selector(), *watch).await,
+        Command::Release(args) => release::run(cli, args).await,
+        Command::Releases => releases::run(cli).await,
+        Command::Diff { from, to } => diff::run(cli, *from, *to).await,
+        Command::Log { host, last } => log::run(cli, host, *last).await,
+        Command::Hold { selection, why } => hold::run(cli, selection.selector(), why).await,
+        Command::Resume { selection } => resume::run(cli, selection.selector()).await,
+        Command::Trigger { selection } => trigger::run(cli, selection.selector()).await,
+        Command::Enroll { host, next } => enroll::run(cli, host, next.as_deref()).await,
+        Command::Approve { code } => approve::run(cli, code.as_deref()).await,
+        Command::Forget { host } => forget::run(cli, host).await,
         Command::Rollback { selection, to } => rollback::run(cli, selection.selector(), *to).await,
         Command::Reboot { selection, if_needed } => reboot::run(cli, selection.selector(), *if_needed).await,
         #[cfg(target_os = "linux")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bosco_model::{Observed, Selector, Target};
+use bosco_model::{HostName, Observed, Selector, Target};
 use bosco_session::Wanted;
 use tokio::time::{Instant, sleep};
 
@@ -22,7 +22,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, if_needed: bool) -> Result<Exit, Error> {
     work(cli, selector.as_ref(), async |context, chosen| {
-        let reach = Reach::find().await?;
+        let reach = Reach::find(&context).await?;
         let ended = each(chosen, |chosen| {
             let (context, reach) = (context.clone(), reach.clone());
             async move {
@@ -45,7 +45,8 @@ async fn host(
     let Some(host) = context.host(chosen).await? else { return Ok(None) };
     let target = host.target.as_ref().ok_or(Outcome::LocalOnly)?;
     let enter = |stage| (context.events)(Event::Stage { host: chosen.name.clone(), stage });
-    let (mut session, before) = reach.open(target, Wanted::default(), || enter(Stage::Connect)).await?;
+    let (mut session, before) =
+        reach.open(&chosen.name, target, Wanted::default(), || enter(Stage::Connect)).await?;
     if let Some(unfit) = before.unfit() {
         return Err(refused(&unfit.into()));
     }
@@ -59,7 +60,7 @@ async fn host(
     enter(Stage::Reboot);
     session.reboot().await.map_err(|error| troubled(Stage::Reboot, &error))?;
     session.close().await;
-    let after = comes_back(reach, target, &before).await?;
+    let after = comes_back(reach, &chosen.name, target, &before).await?;
     let boots = before.boots.as_ref().or(before.profile.as_ref());
     match (boots, &after.booted) {
         (Some(boots), Some(booted)) if boots != booted => {
@@ -78,10 +79,15 @@ fn needs_reboot(observed: &Observed) -> bool {
 }
 
 /// Waits until a host has booted anew.
-async fn comes_back(reach: &Reach, target: &Target, before: &Observed) -> Result<Observed, Outcome> {
+async fn comes_back(
+    reach: &Reach,
+    host: &HostName,
+    target: &Target,
+    before: &Observed,
+) -> Result<Observed, Outcome> {
     let deadline = Instant::now() + COMES_BACK;
     loop {
-        let answer = reach.open(target, Wanted::default(), || ()).await;
+        let answer = reach.open(host, target, Wanted::default(), || ()).await;
         let why = match answer {
             Ok((session, after)) => {
                 session.close().await;

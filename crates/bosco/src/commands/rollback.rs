@@ -29,7 +29,7 @@ struct Rollback {
 pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, to: Option<u32>) -> Result<Exit, Error> {
     work(cli, selector.as_ref(), async |context, chosen| {
         let rollback = Rollback {
-            reach: Reach::find().await?,
+            reach: Reach::find(&context).await?,
             helpers: Helpers::new(context.nix),
             copier: Copier::new(context.nix, context.events.clone()),
             context,
@@ -55,7 +55,8 @@ impl Rollback {
         let helper = self.helpers.of(&host.system).await?;
         let enter = |stage| (self.context.events)(Event::Stage { host: chosen.name.clone(), stage });
         let wanted = Wanted { toplevel: None, helper: Some(&helper) };
-        let (mut session, observed) = self.reach.open(target, wanted, || enter(Stage::Connect)).await?;
+        let (mut session, observed) =
+            self.reach.open(&chosen.name, target, wanted, || enter(Stage::Connect)).await?;
         if let Some(unfit) = observed.unfit() {
             return Err(refused(&unfit.into()));
         }

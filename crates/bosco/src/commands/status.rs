@@ -1,5 +1,7 @@
 //! `bosco status`.
 
+mod of_fleet;
+
 use bosco_model::{Activity, Declaration, Selector, State, Status, StorePath};
 use bosco_session::Wanted;
 
@@ -8,15 +10,26 @@ use crate::commands::{stoppable, watch};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context};
+use crate::hub::Hub;
 use crate::outcome::{self, Outcome};
 use crate::reach::Reach;
 use crate::show::{self, Table};
 
-pub(crate) async fn run(cli: &Cli, selector: Option<Selector>) -> Result<Exit, Error> {
+pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, watches: bool) -> Result<Exit, Error> {
+    match Hub::find(&cli.place).await? {
+        Some(hub) => of_fleet::run(cli, selector, watches, &hub).await,
+        None if watches => Err(Error::new(Exit::Usage, "there is nothing to watch: the fleet has no hub")
+            .hint("without `--watch` the hosts are asked themselves; docs/pull.md says what a hub is")),
+        None => directly(cli, selector).await,
+    }
+}
+
+/// Asks all hosts themselves.
+async fn directly(cli: &Cli, selector: Option<Selector>) -> Result<Exit, Error> {
     let show = show::for_answer(cli);
     let work = async {
         let context = Context::find(cli, watch(&show)).await?;
-        let reach = Reach::find().await?;
+        let reach = Reach::find(&context).await?;
         let ask = |context, chosen| ask(context, reach.clone(), chosen);
         context.ask(selector.as_ref(), ask).await
     };
@@ -27,22 +40,31 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>) -> Result<Exit, E
     } else {
         let mut table = Table::new(["HOST", "STATE", "RUNS", "WHY"]);
         for status in statuses {
-            let runs = status.observed.as_ref().and_then(|seen| seen.current.as_ref());
             table.row([
                 status.host.to_string(),
                 show::state(status.state),
-                runs.map_or_else(String::new, |path| path.short()),
+                runs(status),
                 status.reason.clone().unwrap_or_default(),
             ]);
         }
         table.print();
     }
-    let troubles =
-        || answers.iter().filter_map(|answer| Some((&answer.status.host, answer.trouble.as_ref()?)));
-    for (name, outcome) in troubles().filter(|(_, outcome)| !matches!(outcome, Outcome::Offline { .. })) {
+    tell(&answers);
+    Ok(outcome::exit(answers.iter().filter_map(|answer| answer.trouble.as_ref())))
+}
+
+/// What a host runs, as people read it.
+fn runs(status: &Status) -> String {
+    let runs = status.observed.as_ref().and_then(|seen| seen.current.as_ref());
+    runs.map_or_else(String::new, StorePath::short)
+}
+
+/// Tells at length what went wrong, but for hosts that are switched off.
+fn tell(answers: &[Answer]) {
+    let troubles = answers.iter().filter_map(|answer| Some((&answer.status.host, answer.trouble.as_ref()?)));
+    for (name, outcome) in troubles.filter(|(_, outcome)| !matches!(outcome, Outcome::Offline { .. })) {
         show::failure(name, outcome);
     }
-    Ok(outcome::exit(troubles().map(|(_, outcome)| outcome)))
 }
 
 /// What asking one host came to.
@@ -63,10 +85,11 @@ async fn ask(context: Context, reach: Reach, chosen: Chosen) -> Option<Answer> {
             return Some(Answer { status, trouble: Some(trouble) });
         }
     };
-    let turn = || (context.events)(Event::Stage { host: chosen.name, stage: Stage::Connect });
+    let name = chosen.name;
+    let turn = || (context.events)(Event::Stage { host: name.clone(), stage: Stage::Connect });
     let answer = match &declared.host.target {
         Some(target) => {
-            reach.open(target, Wanted { toplevel: Some(&declared.toplevel), helper: None }, turn).await
+            reach.open(&name, target, Wanted { toplevel: Some(&declared.toplevel), helper: None }, turn).await
         }
         None => Err(Outcome::LocalOnly),
     };

@@ -63,6 +63,10 @@ impl Show for Lines {
             Event::Copied { host, paths, bytes: 0, of } => {
                 err!("{host}: copying {}, {}", many(*paths, "path"), indicatif::HumanBytes(*of));
             }
+            Event::Through { host } => err!("{host}: through the hub"),
+            Event::Uploading { paths, bytes: 0, of } => {
+                err!("sending the hub {}, {}", many(*paths, "path"), indicatif::HumanBytes(*of));
+            }
             Event::Mending { host, paths, of } => {
                 err!("{host}: mending {}, {}", many(*paths, "damaged path"), indicatif::HumanBytes(*of));
             }
@@ -75,7 +79,7 @@ impl Show for Lines {
                     err!("{host}: {}", effect.doing());
                 }
             }
-            Event::Copied { .. } | Event::Done { .. } => {}
+            Event::Copied { .. } | Event::Uploading { .. } | Event::Done { .. } => {}
             Event::Ended { host, seconds, outcome } => {
                 let style = of_outcome(outcome);
                 let kind = outcome.kind();
@@ -94,8 +98,10 @@ impl Show for Lines {
 
 impl Show for Warnings {
     fn event(&self, event: &Event) {
-        if let Event::Warning { host, text } = event {
-            warning(host.as_ref(), text);
+        match event {
+            Event::Warning { host, text } => warning(host.as_ref(), text),
+            Event::Through { host } => err!("{host}: through the hub"),
+            _ => {}
         }
     }
 

@@ -24,16 +24,18 @@ mod lines;
 mod progress;
 mod style;
 mod table;
+mod time;
 
-use std::io::{self, IsTerminal, stderr};
+use std::io::{self, IsTerminal, Write, stderr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bosco_model::HostName;
 use serde::Serialize;
 
-pub(crate) use self::style::{block, failure, state};
+pub(crate) use self::style::{block, failure, reported, state};
 pub(crate) use self::table::Table;
+pub(crate) use self::time::{ago, now, span};
 use crate::cli::Cli;
 use crate::error::Error;
 use crate::event::Event;
@@ -96,6 +98,22 @@ pub(crate) fn log(line: &str) {
 /// Prints an answer as one JSON document.
 pub(crate) fn json(answer: &impl Serialize) {
     json::print(answer, true);
+}
+
+/// Prints a part of an answer as one line of JSON.
+pub(crate) fn json_line(answer: &impl Serialize) {
+    json::print(answer, false);
+}
+
+/// Begins what is shown anew, at the top of the terminal.
+pub(crate) fn screen() {
+    let mut out = io::stdout();
+    let _ = out.write_all(b"\x1b[2J\x1b[H").and_then(|()| out.flush());
+}
+
+/// As much of a commit as people read.
+pub(crate) fn commit(commit: &str) -> String {
+    commit.chars().filter(|c| !c.is_control()).take(7).collect()
 }
 
 /// Prints why a command could not do its work.

@@ -201,6 +201,15 @@ impl Show for Progress {
                     ),
                 );
             }
+            Event::Through { host } => self.print(|| err!("{host}: through the hub")),
+            Event::Uploading { paths, bytes, of } => {
+                state.total.set_message(format!(
+                    "sending the hub {}, {} of {}",
+                    many(*paths, "path"),
+                    HumanBytes(*bytes),
+                    HumanBytes(*of)
+                ));
+            }
             Event::Mending { host, paths, of } => {
                 state.detail(host, &format!("mending {}, {}", many(*paths, "damaged path"), HumanBytes(*of)));
             }

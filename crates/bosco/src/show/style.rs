@@ -109,6 +109,19 @@ pub(crate) fn failure(host: &HostName, outcome: &Outcome) {
     told(host.as_str(), outcome);
 }
 
+/// What a host has reported of an activation, with the end of what was said, or all of it.
+pub(crate) fn reported(of: &str, outcome: &Outcome, took: &str, log: &str, all: bool) {
+    let style = of_outcome(outcome);
+    out!("{of}: {style}{}{style:#} {DIM}({took}){DIM:#}", outcome.words());
+    let lines: Vec<_> = log.lines().collect();
+    let from = if all { 0 } else { lines.len().saturating_sub(LINES) };
+    for line in &lines[from..] {
+        // It was said by programs on the host.
+        let line: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+        out!("  {DIM}|{DIM:#} {line}");
+    }
+}
+
 fn told(host: &str, outcome: &Outcome) {
     let style = of_outcome(outcome);
     err!("{style}{host}:{style:#} {}", outcome.words());

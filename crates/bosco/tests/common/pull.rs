@@ -1,16 +1,20 @@
 //! A fleet that has a hub: one machine of the lab runs it, others have agents, and one operator is known to all.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use bosco_model::HostName;
+use bosco_release::{FleetFile, Key};
+use serde_json::{Value, json};
 use testbed::fleet::{Fleet, create};
 use testbed::{Host, Lab};
 
 use super::forms::add_bosco;
-use super::{Said, bosco, json};
+use super::{Said, bosco};
 
 /// The machine that runs the hub.
 pub const HUB: &str = "hub";
@@ -20,6 +24,11 @@ pub const PORT: u16 = 2222;
 pub const STATE: &str = "/var/lib/bosco-hub";
 /// Who the operator is in `bosco.toml`.
 pub const OPERATOR: &str = "ada";
+
+/// The longest that a host may take to get anywhere.
+const SETTLES: Duration = Duration::from_secs(120);
+/// How often the hub is asked meanwhile.
+const LOOK: Duration = Duration::from_millis(300);
 
 /// A lab's hosts as a fleet with a hub.
 pub struct Pull<'a> {
@@ -116,6 +125,73 @@ impl<'a> Pull<'a> {
         key
     }
 
+    /// Brings the agents to their machines, and has the hub let them in: from then on they are at work.
+    pub fn start_agents(&self) {
+        self.bosco(&["apply", "--on", &self.agents.join(",")]).exits(0);
+        for host in &self.agents {
+            self.let_in(host);
+        }
+    }
+
+    /// Lets a host in at the hub, and tells it whom to trust, by `bosco.toml` as it is: as an operator who is root on both.
+    pub fn let_in(&self, host: &str) {
+        let machine = self.lab.host(host).unwrap();
+        let key = Key::parse(&machine.public_key().unwrap()).unwrap();
+        let (status, said) = self.ask("PUT", &format!("/v1/hosts/{host}"), Some(&json!({ "keys": [key] })));
+        assert_eq!(status, 204, "the hub does not let {host} in: {said}");
+        let text = fs::read_to_string(self.fleet.path().join("bosco.toml")).unwrap();
+        let trust = FleetFile::parse(&text).unwrap();
+        let trust = trust.trust_of(&HostName::parse(host).unwrap(), &BTreeSet::new());
+        let trust = serde_json::to_string(&trust).unwrap();
+        let script = format!(
+            "mkdir -p /nix/var/bosco && cd /nix/var/bosco && echo '{trust}' > trust.new && mv trust.new trust.json"
+        );
+        machine.at_keyboard(&script).unwrap();
+    }
+
+    /// `bosco release`, signed by the operator. Gives its number: pushes count in the same line, so it is not known before.
+    #[track_caller]
+    pub fn release(&self) -> u64 {
+        self.bosco(&["release", "--sign-with", self.lab.operator().ssh_key().to_str().unwrap()]).exits(0);
+        let (status, releases) = self.ask("GET", "/v1/releases", None);
+        assert_eq!(status, 200, "{releases}");
+        let numbers = releases.as_array().into_iter().flatten();
+        numbers.filter_map(|release| release["number"].as_u64()).max().unwrap()
+    }
+
+    /// Waits until a host is where a release wants it.
+    #[track_caller]
+    pub fn until_at(&self, host: &str, release: u64) {
+        let holds = |stands: &Value| stands["state"] == "up-to-date" && stands["release"] == release;
+        self.until(host, &format!("release {release}"), holds);
+    }
+
+    /// What the hub says of one host.
+    pub fn stands(&self, host: &str) -> Value {
+        let (status, said) = self.ask("GET", "/v1/status", None);
+        assert_eq!(status, 200, "{said}");
+        let hosts = said["hosts"].as_array().cloned().unwrap_or_default();
+        hosts.into_iter().find(|one| one["host"] == host).unwrap_or(Value::Null)
+    }
+
+    /// Waits until something holds of what the hub says of a host.
+    #[track_caller]
+    pub fn until(&self, host: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let started = Instant::now();
+        loop {
+            let stands = self.stands(host);
+            if holds(&stands) {
+                return stands;
+            }
+            if started.elapsed() > SETTLES {
+                let log = "journalctl --no-pager --output cat --lines 40 -u bosco-agent";
+                let log = self.lab.host(host).unwrap().at_keyboard(log);
+                panic!("{host} never came to `{what}`: {stands}\n{}", log.unwrap_or_default());
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
     /// By what the operator's own ssh knows the hub.
     pub fn known_hosts(&self) -> std::path::PathBuf {
         self.lab.operator().dir().join("known-hub")
@@ -128,7 +204,16 @@ impl<'a> Pull<'a> {
 
     /// The same, with its answer.
     pub fn json(&self, words: &[&str]) -> Value {
-        json(self.lab.operator(), &self.fleet, words)
+        super::json(self.lab.operator(), &self.fleet, words)
+    }
+
+    /// The operator's own ssh to the hub, with these arguments.
+    pub fn ssh(&self, args: &[&str]) -> Command {
+        let mut ssh = self.lab.operator().command("ssh");
+        ssh.arg("-F").arg(self.lab.operator().ssh_config());
+        ssh.arg("-o").arg(format!("UserKnownHostsFile={}", self.known_hosts().display()));
+        ssh.args(["-o", "ConnectTimeout=10", "-p", &PORT.to_string(), "-l", OPERATOR]).args(args).arg(HUB);
+        ssh
     }
 
     /// Asks the hub as an operator does who has nothing but ssh: the status and the body of its answer.
@@ -139,10 +224,7 @@ impl<'a> Pull<'a> {
              content-length: {}\r\n\r\n{body}",
             body.len()
         );
-        let mut ssh = self.lab.operator().command("ssh");
-        ssh.arg("-F").arg(self.lab.operator().ssh_config());
-        ssh.arg("-o").arg(format!("UserKnownHostsFile={}", self.known_hosts().display()));
-        ssh.args(["-o", "ConnectTimeout=10", "-p", &PORT.to_string(), "-l", OPERATOR, "-W", "bosco:80", HUB]);
+        let mut ssh = self.ssh(&["-W", "bosco:80"]);
         ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = ssh.spawn().unwrap();
         // The hub's answer ends the connection, so its end here must stay open until then.

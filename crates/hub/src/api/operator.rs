@@ -15,7 +15,7 @@ use super::{Answer, AsOperator, Refused, wait};
 use crate::hub::Hub;
 
 /// How many reports are given at once.
-const REPORTS: u32 = 100;
+const REPORTS: u32 = 200;
 /// The most keys of one host.
 const KEYS: usize = 2;
 /// The longest reason, in characters.

@@ -123,6 +123,8 @@ pub(super) async fn missing(
     Json(asked): Json<Vec<Digest>>,
 ) -> Answer<Json<Vec<Digest>>> {
     let there = hub.store.objects(&asked).await?;
+    // Whoever asks is about to publish what needs them.
+    hub.store.wanted(&there.keys().copied().collect::<Vec<_>>(), now()).await?;
     Ok(Json(asked.into_iter().filter(|hash| !there.contains_key(hash)).collect()))
 }
 

@@ -14,8 +14,9 @@ use super::rules::{Act, file_mode, folder_mode};
 use super::session::{Answer, Handle, Session};
 use super::world::World;
 
-/// The most that is read or written in one request, in bytes: OpenSSH's, which fits into a packet of 256 KiB.
-pub(crate) const MAX_DATA: u32 = 261_120;
+/// The most that is read in one request, and should be written, in bytes. Clients that ask use it for all, many at a time:
+/// OpenSSH's own 255 KiB would be 16 MiB under way.
+pub(crate) const MAX_DATA: u32 = 64 * 1024;
 
 /// A file that a host has open.
 #[derive(Debug)]

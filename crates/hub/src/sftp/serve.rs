@@ -1,4 +1,4 @@
-//! The wire: packets from a stream to a session, one at a time, and its answers back.
+//! The wire: packets from a stream to a session, and its answers back in the same order.
 //!
 //! russh-sftp reads and writes the packets, but its `server::run` is not used. That one goes on in the middle of a packet
 //! that was too long, taking what is in it for packets; it turns for ever where a stream keeps failing; it waits for the
@@ -14,10 +14,13 @@ use bytes::Bytes;
 use russh_sftp::extensions;
 use russh_sftp::protocol::{Packet, Version};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+use tokio::try_join;
 
 use super::refusal::Refusal;
 use super::session::Session;
@@ -26,6 +29,13 @@ use super::world::World;
 
 /// The longest packet that is read, in bytes without its length: OpenSSH's.
 pub(crate) const MAX_PACKET: u32 = 256 * 1024;
+
+/// How much of what a host sends ahead waits here, in bytes. OpenSSH and Go's library have 64 requests under way for a
+/// file, of [`MAX_DATA`](super::files::MAX_DATA) bytes or less; beyond this they wait in the connection.
+const AHEAD: usize = 8 << 20;
+
+/// What a packet takes of that besides its bytes.
+const EACH: usize = 256;
 
 /// How long the rest of a packet may take to come, and an answer to be taken. Between packets a host may take its time:
 /// whether it is still there is for the connection to find out.
@@ -57,16 +67,18 @@ pub enum Ended {
 /// Serves a host its world over a stream, until the host ends it; then the stream is shut down, and what the host had open
 /// is closed. Dropping the future ends the session too.
 ///
-/// There is one request at a time, so what is under way takes no more than some packets of memory, however much a host
-/// sends ahead: the stream's window holds it back. Each is done on a thread for blocking work, since a disk can take long.
+/// There is one request at a time, each on a thread for blocking work, since a disk can take long. Those that a host sends
+/// ahead wait in a queue of some megabytes, and are read also while an answer is on its way: russh hands both directions
+/// of a connection on in one loop, so it would take no answer while it waits for somebody to read a request.
 ///
 /// # Errors
 /// Where it ended in another way. There is nobody to tell but a log.
-pub async fn serve<S>(mut stream: S, world: Arc<World>) -> Result<(), Ended>
+pub async fn serve<S>(stream: S, world: Arc<World>) -> Result<(), Ended>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite,
 {
-    let Some(first) = packet(&mut stream).await? else { return Ok(()) };
+    let (mut requests, mut answers) = split(stream);
+    let Some(first) = packet(&mut requests).await? else { return Ok(()) };
     match read(first) {
         Ok(Packet::Init(init)) if init.version >= VERSION => {}
         _ => return Err(Ended::NotSftp("it does not begin with a greeting of version 3")),
@@ -75,19 +87,36 @@ where
         .await
         .map_err(|_| Ended::Broken)?
         .map_err(Ended::World)?;
-    answer(&mut stream, greeting()).await?;
-    while let Some(bytes) = packet(&mut stream).await? {
-        let done = spawn_blocking(move || {
-            let answer = entered.answer(bytes);
-            (entered, answer)
-        });
-        let reply;
-        (entered, reply) = done.await.map_err(|_| Ended::Broken)?;
-        answer(&mut stream, reply?).await?;
-    }
-    // What it still had open is gone before the end is told.
-    spawn_blocking(move || drop(entered.0.take())).await.map_err(|_| Ended::Broken)?;
-    timeout(STALLED, stream.shutdown()).await.map_err(|_| Ended::Stalled)?.map_err(Ended::Connection)
+    answer(&mut answers, greeting()).await?;
+
+    // Bounded by the room that each packet in it takes.
+    let (ahead, mut queue) = unbounded_channel();
+    let room = Arc::new(Semaphore::new(AHEAD));
+    let reading = async move {
+        while let Some(bytes) = packet(&mut requests).await? {
+            let needed = u32::try_from(bytes.len() + EACH).map_err(|_| Ended::Broken)?;
+            let taken = Arc::clone(&room).acquire_many_owned(needed).await.map_err(|_| Ended::Broken)?;
+            ahead.send((bytes, taken)).map_err(|_| Ended::Broken)?;
+        }
+        drop(ahead);
+        Ok(())
+    };
+    let answering = async {
+        while let Some((bytes, taken)) = queue.recv().await {
+            let done = spawn_blocking(move || {
+                let answer = entered.answer(bytes);
+                (entered, answer)
+            });
+            let reply;
+            (entered, reply) = done.await.map_err(|_| Ended::Broken)?;
+            drop(taken);
+            answer(&mut answers, reply?).await?;
+        }
+        // What it still had open is gone before the end is told.
+        spawn_blocking(move || drop(entered.0.take())).await.map_err(|_| Ended::Broken)
+    };
+    try_join!(reading, answering)?;
+    timeout(STALLED, answers.shutdown()).await.map_err(|_| Ended::Stalled)?.map_err(Ended::Connection)
 }
 
 /// A session that is left on a thread for blocking work, from wherever it is dropped: what it had open is taken from the

@@ -116,8 +116,14 @@ impl Hub {
 
     /// What OpenSSH's `sftp` says to these lines, one after the other until one fails.
     pub fn sftp(&self, host: &str, lines: &str) -> Output {
+        self.sftp_with(host, &[], lines)
+    }
+
+    /// The same with further options.
+    pub fn sftp_with(&self, host: &str, options: &[&str], lines: &str) -> Output {
         let mut sftp = Command::new("sftp");
         sftp.args(["-q", "-b", "-"])
+            .args(options)
             .args(self.ssh_options(host))
             .args(["-P", &self.port.to_string()])
             .arg(format!("{USER}@127.0.0.1"));

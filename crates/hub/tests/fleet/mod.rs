@@ -8,7 +8,7 @@
     reason = "each test uses a part of it"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,20 +16,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bosco_hub::{Running, Settings, start};
-use bosco_model::{HostName, StorePath};
-use bosco_release::{
-    Contents, Digest, Draft, FleetFile, Key, Manifest, Number, PathContents, Policy, RELEASE_NAMESPACE,
-    Release, Statement,
-};
-use bosco_wire::api::{Enroll, Hello, Next, Publish, ReleaseLine, Standing, Welcome};
+use bosco_release::{Digest, FleetFile};
+use bosco_wire::api::{Enroll, Next, Publish, ReleaseLine};
 use bosco_wire::http::{Http, HttpError};
 use bosco_wire::link::{Hub, Link, LinkError, Width};
-use bosco_wire::pack::Head;
-use bytes::Bytes;
 use hyper::Method;
-use russh::keys::ssh_key::LineEnding;
-use russh::keys::ssh_key::private::Ed25519Keypair;
-use russh::keys::{HashAlg, PrivateKey};
+use simulated::{draft, identity, key, upload};
 
 /// A hub of a test. Its folder goes with it.
 pub struct Fleet {
@@ -37,20 +29,6 @@ pub struct Fleet {
     pub settings: Settings,
     /// There but for the moment of a restart.
     running: Option<Running>,
-}
-
-/// The key of somebody, always the same.
-pub fn identity(name: &str) -> PrivateKey {
-    PrivateKey::from(Ed25519Keypair::from_seed(Digest::of(&[b"test", name.as_bytes()]).as_bytes()))
-}
-
-/// Its public part.
-pub fn key(name: &str) -> Key {
-    Key::of(identity(name).public_key()).unwrap()
-}
-
-pub fn host(name: &str) -> HostName {
-    HostName::parse(name).unwrap()
 }
 
 impl Fleet {
@@ -81,6 +59,13 @@ impl Fleet {
         self.running.take().unwrap().end().await;
         self.running = Some(start(&self.settings).await.unwrap());
         self
+    }
+
+    /// The same without a hub, which somebody else is to be.
+    pub async fn ended(mut self) -> (Self, Settings) {
+        self.running.take().unwrap().end().await;
+        let settings = self.settings.clone();
+        (self, settings)
     }
 
     pub fn hub(&self) -> &Running {
@@ -122,49 +107,11 @@ impl Fleet {
     pub async fn release(&self, hosts: &[(&str, &[&[u8]])]) -> ReleaseLine {
         let (_link, mut ada) = self.http("ada").await;
         let next: Next = ada.get("/v1/next").await.unwrap();
-        let (release, closures) = self.draft(next.number, hosts);
+        let (release, closures) = draft(&self.file(), next.number, hosts);
         let archives: BTreeMap<Digest, &[u8]> =
             hosts.iter().flat_map(|(_, all)| all.iter()).map(|all| (Digest::of(&[all]), *all)).collect();
         upload(&mut ada, archives.into_values()).await.unwrap();
         ada.post("/v1/releases", &Publish { release, closures }, Duration::ZERO).await.unwrap()
-    }
-
-    /// A release signed by `ada`.
-    pub fn draft(&self, number: Number, hosts: &[(&str, &[&[u8]])]) -> (Release, BTreeMap<Digest, Contents>) {
-        let file = self.file();
-        let mut closures = BTreeMap::new();
-        let manifests = hosts.iter().map(|(name, archives)| {
-            let contents = contents(name, archives);
-            let digest = contents.digest();
-            let toplevel = contents.iter().next().unwrap().path.clone();
-            closures.insert(digest, contents);
-            Manifest {
-                fleet: file.fleet.clone(),
-                host: host(name),
-                keys: vec![key(name)],
-                number,
-                toplevel,
-                closure: digest,
-                tags: BTreeSet::new(),
-                policy: Policy::default(),
-                trust: file.trust_of(&host(name), &BTreeSet::new()),
-                lifts: 0,
-            }
-        });
-        let statement = Statement {
-            fleet: file.fleet.clone(),
-            number,
-            root: Digest::of(&[]),
-            hosts: 0,
-            commit: Some("0123456789abcdef".into()),
-            made: 1_800_000_000,
-            expires: 4_000_000_000,
-            hub_builds: false,
-        };
-        let draft = Draft::new(statement, manifests.collect()).unwrap();
-        let signature = identity("ada").sign(RELEASE_NAMESPACE, HashAlg::Sha512, draft.statement.as_bytes());
-        let signature = signature.unwrap().to_pem(LineEnding::LF).unwrap();
-        (draft.signed(signature), closures)
     }
 }
 
@@ -172,50 +119,6 @@ impl Drop for Fleet {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
     }
-}
-
-/// A closure of these archives.
-pub fn contents(name: &str, archives: &[&[u8]]) -> Contents {
-    let path = |number: usize, archive: &[u8]| {
-        let hash = Digest::of(&[name.as_bytes(), archive]).to_string();
-        let hash: String = hash.chars().map(|c| if c == 'e' { 'x' } else { c }).take(31).collect();
-        // The first in the order of names is the toplevel.
-        StorePath::parse(&format!("/nix/store/{number}{hash}-{name}")).unwrap()
-    };
-    let paths = archives.iter().enumerate().map(|(number, archive)| PathContents {
-        path: path(number, archive),
-        hash: Digest::of(&[archive]),
-        size: archive.len() as u64,
-        references: BTreeSet::new(),
-        signatures: Vec::new(),
-        address: String::new(),
-    });
-    Contents::new(paths.collect()).unwrap()
-}
-
-/// Sends archives to the hub.
-pub async fn upload<'a>(http: &mut Http, archives: impl Iterator<Item = &'a [u8]>) -> Result<(), HttpError> {
-    let mut pieces = Vec::new();
-    for archive in archives {
-        let stored = zstd::encode_all(archive, 1).unwrap();
-        let head =
-            Head { hash: Digest::of(&[archive]), size: archive.len() as u64, stored: stored.len() as u64 };
-        pieces.push(Bytes::copy_from_slice(&head.to_bytes()));
-        pieces.push(Bytes::from(stored));
-    }
-    let (sender, answer) = http.upload("/v1/paths");
-    let feed = async move {
-        for piece in pieces {
-            let _ = sender.send(piece).await;
-        }
-    };
-    tokio::join!(feed, answer).1
-}
-
-/// A host says hello.
-pub async fn hello(http: &mut Http, ratchet: Option<String>) -> Welcome {
-    let standing = Standing { version: "test".into(), ..Standing::default() };
-    http.post("/v1/host/hello", &Hello { ratchet, standing }, Duration::ZERO).await.unwrap()
 }
 
 /// How a request was refused.

@@ -24,7 +24,7 @@ struct Hub {
 fn honest(number: Number, mark: &str) -> Release {
     let one = |name: &str| Manifest {
         // Every third release contains what was pushed before it.
-        lifts: if number % 3 == 0 { number - 1 } else { 0 },
+        lifts: if number.is_multiple_of(3) { number - 1 } else { 0 },
         ..manifest("home", name, number, &format!("{name}-{number}{mark}"))
     };
     release(ADA, number, ["db", "lab", "mail", "web"].map(one).to_vec())
@@ -328,6 +328,8 @@ fn a_push_holds_until_a_newer_release_contains_it_or_it_is_let_go() {
         assert!(matches!(judged(&pushed, &honest(number, "")), Judged::Held(..)), "{number}");
     }
     assert!(matches!(judged(&pushed, &honest(6, "")), Judged::Take(_)), "it lifts the hold");
+    let further = Known { highest: 7, ..pushed.clone() };
+    assert!(matches!(judged(&further, &honest(6, "")), Judged::Held(..)), "it is older than what runs");
     let same = release(ADA, 7, vec![manifest("home", "web", 7, "pushed")]);
     assert!(matches!(judged(&pushed, &same), Judged::Take(_)), "it is what was pushed");
     let let_go = Known { hold: None, ..pushed };

@@ -1,0 +1,12 @@
+//! `bosco trigger`.
+
+use bosco_model::Selector;
+use bosco_wire::api::Why;
+
+use crate::cli::Cli;
+use crate::commands::order::order;
+use crate::error::{Error, Exit};
+
+pub(crate) async fn run(cli: &Cli, selector: Option<Selector>) -> Result<Exit, Error> {
+    order(cli, selector.as_ref(), "trigger", &Why::default(), "tries now").await
+}

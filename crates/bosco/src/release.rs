@@ -1,0 +1,188 @@
+//! Making a release: every host evaluated and built here, what it differs in from the one before, signed once, and the
+//! store paths that the hub lacks sent to it.
+
+pub(crate) mod compare;
+mod compose;
+mod sign;
+mod source;
+mod upload;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bosco_model::{Declaration, HostName, Mode};
+use bosco_nix::{PathInfo, Root};
+use bosco_release::{Contents, Digest, Key, Manifest, PathContents, Release, Signer, Statement, Unsealed};
+use bosco_wire::api::ReleaseLine;
+use tokio::sync::Semaphore;
+
+pub(crate) use self::compose::{Composed, Part, compose};
+pub(crate) use self::sign::Pen;
+pub(crate) use self::source::commit;
+pub(crate) use self::upload::upload;
+use crate::builds::builds;
+use crate::error::{Error, Exit};
+use crate::event::{Event, Stage};
+use crate::fleet::{Chosen, Context, each, failed};
+use crate::gate::{Gate, Place, Rule};
+use crate::hub::Connection;
+use crate::outcome::Outcome;
+
+/// How many closures are read at once.
+const CLOSURES: usize = 4;
+
+/// What every host should run, built here, and kept for as long as this.
+pub(crate) struct Built {
+    pub(crate) parts: Vec<Part>,
+    /// What is in the closures, by their digests.
+    pub(crate) closures: BTreeMap<Digest, Contents>,
+    /// The paths of all closures, by the digests of their archives.
+    pub(crate) paths: BTreeMap<Digest, PathInfo>,
+    _root: Arc<Root>,
+}
+
+/// A release that the hub has.
+pub(crate) struct Published {
+    pub(crate) statement: Statement,
+    pub(crate) manifests: BTreeMap<HostName, Manifest>,
+    /// Why it is not believed. It can be looked at all the same.
+    pub(crate) doubt: Option<Unsealed>,
+}
+
+/// Evaluates and builds some hosts. `Err` is what came of each, where not all came through.
+pub(crate) async fn build(
+    context: &Context,
+    root: Root,
+    chosen: Vec<Chosen>,
+) -> Result<Built, Vec<(HostName, Outcome)>> {
+    let root = Arc::new(root);
+    let gate = Arc::new(Gate::new(Rule::AllBuilt, chosen.len()));
+    let (builds, builder) = builds(context.clone(), Arc::clone(&root), Arc::clone(&gate));
+    let turns = Arc::new(Semaphore::new(CLOSURES));
+    let hosts = each(chosen, |chosen| {
+        let (context, builds, gate, turns) =
+            (context.clone(), builds.clone(), Arc::clone(&gate), Arc::clone(&turns));
+        async move {
+            let enter = |stage| (context.events)(Event::Stage { host: chosen.name.clone(), stage });
+            let declared = context.declaration(&chosen).await;
+            gate.go(Place::Evaluating, if declared.is_ok() { Place::Building } else { Place::Through });
+            let came = match declared {
+                Ok(Some(declared)) => {
+                    enter(Stage::Build);
+                    let built = builds.build(&declared).await;
+                    gate.go(Place::Building, Place::Through);
+                    match built {
+                        Ok(()) => read(&context, declared, &turns).await,
+                        Err(error) => Err(failed(Stage::Build, &error)),
+                    }
+                }
+                // Nothing is asked of its tags.
+                Ok(None) => Err(Outcome::Interrupted { stage: Stage::Evaluate }),
+                Err(outcome) => Err(outcome),
+            };
+            let outcome = match &came {
+                Ok((declared, _)) => Outcome::Built { toplevel: declared.toplevel.clone() },
+                Err(outcome) => outcome.clone(),
+            };
+            let (name, outcome) = context.end(&chosen.name, outcome);
+            (name, outcome, came.ok())
+        }
+    });
+    let ended = tokio::select! {
+        ended = hosts => ended,
+        () = builder.run() => Vec::new(),
+    };
+    if ended.iter().any(|(_, _, built)| built.is_none()) {
+        return Err(ended.into_iter().map(|(name, outcome, _)| (name, outcome)).collect());
+    }
+    let mut built =
+        Built { parts: Vec::new(), closures: BTreeMap::new(), paths: BTreeMap::new(), _root: root };
+    for (declared, (contents, infos)) in ended.into_iter().filter_map(|(_, _, built)| built) {
+        let closure = contents.digest();
+        let Declaration { host, toplevel, policy, .. } = declared;
+        let keys = host.public_keys.iter().filter_map(|line| Key::parse(line).ok()).collect();
+        let pulls = host.mode != Mode::Push;
+        built.parts.push(Part { host: host.name, tags: host.tags, toplevel, closure, policy, pulls, keys });
+        built.closures.insert(closure, contents);
+        built.paths.extend(infos);
+    }
+    Ok(built)
+}
+
+/// Paths by the digests of their archives.
+type Infos = Vec<(Digest, PathInfo)>;
+
+/// What is in the closure of what was built.
+async fn read(
+    context: &Context,
+    declared: Declaration,
+    turns: &Semaphore,
+) -> Result<(Declaration, (Contents, Infos)), Outcome> {
+    let _turn = turns.acquire().await;
+    let nix_says = |error: bosco_nix::Error| failed(Stage::Build, &error);
+    let store = context.nix.store_here().map_err(nix_says)?;
+    let (_, infos) = store.closure(std::slice::from_ref(&declared.toplevel)).await.map_err(nix_says)?;
+    let read = contents(infos).map_err(|why| {
+        let hint = "`nix-store --verify --check-contents --repair` looks after the store here";
+        Outcome::failed(Stage::Build, why, Some(hint.into()))
+    })?;
+    Ok((declared, read))
+}
+
+/// What is in a closure, as a release says it.
+fn contents(infos: Vec<PathInfo>) -> Result<(Contents, Infos), String> {
+    let mut paths = Vec::with_capacity(infos.len());
+    let mut hashed = Vec::with_capacity(infos.len());
+    for info in infos {
+        let hash = info.sha256().map(Digest::from_bytes);
+        let hash = hash.ok_or_else(|| format!("the store here has no SHA-256 of {}", info.path))?;
+        paths.push(PathContents {
+            path: info.path.clone(),
+            hash,
+            size: info.size,
+            references: info.references.iter().cloned().collect(),
+            signatures: info.signatures.clone(),
+            address: info.address.clone(),
+        });
+        hashed.push((hash, info));
+    }
+    Ok((Contents::new(paths).map_err(|error| error.to_string())?, hashed))
+}
+
+/// A release that the hub has, by its number.
+pub(crate) async fn published(
+    hub: &mut Connection,
+    number: u64,
+    signers: &[Signer],
+) -> Result<Published, Error> {
+    let release: Release = hub.get(&format!("/v1/releases/{number}")).await?;
+    read_release(&release, signers).map_err(|why| {
+        Error::new(Exit::Unable, format!("release {number} can't be read: {why}"))
+            .hint("are the hub's bosco and yours of the same version?")
+    })
+}
+
+/// The newest release that the hub has.
+pub(crate) async fn newest(hub: &mut Connection, signers: &[Signer]) -> Result<Option<Published>, Error> {
+    let lines: Vec<ReleaseLine> = hub.get("/v1/releases").await?;
+    match lines.iter().map(|line| line.number).max() {
+        Some(number) => published(hub, number, signers).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+fn read_release(release: &Release, signers: &[Signer]) -> Result<Published, String> {
+    match release.open(signers) {
+        Ok((statement, _, manifests)) => Ok(Published { statement, manifests, doubt: None }),
+        // It may have been signed by who has left since.
+        Err(doubt) => {
+            let unreadable = |error: serde_json::Error| error.to_string();
+            let statement = serde_json::from_str(&release.statement).map_err(unreadable)?;
+            let manifests = release.manifests.iter().map(|text| {
+                serde_json::from_str(text).map(|manifest: Manifest| (manifest.host.clone(), manifest))
+            });
+            let manifests = manifests.collect::<Result<_, _>>().map_err(unreadable)?;
+            Ok(Published { statement, manifests, doubt: Some(doubt) })
+        }
+    }
+}

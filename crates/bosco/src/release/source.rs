@@ -1,0 +1,23 @@
+//! Which commit a release is made from.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+/// The commit of a working tree. `Err` says in words why it names none, where that is worth a warning.
+pub(crate) async fn commit(dir: &Path) -> Result<Option<String>, String> {
+    let Some(commit) = git(dir, &["rev-parse", "--verify", "--quiet", "HEAD"]).await else { return Ok(None) };
+    let commit = commit.trim().to_owned();
+    // What git does not know is not part of a flake.
+    match git(dir, &["status", "--porcelain", "--untracked-files=no"]).await {
+        Some(changes) if changes.trim().is_empty() => Ok(Some(commit)),
+        _ => Err("there are changes that are not committed: the release names no commit".into()),
+    }
+}
+
+/// What git says; `None` where there is none, or no repository.
+async fn git(dir: &Path, args: &[&str]) -> Option<String> {
+    let said = Command::new("git").args(args).current_dir(dir).stdin(Stdio::null()).output().await.ok()?;
+    said.status.success().then(|| String::from_utf8_lossy(&said.stdout).into_owned())
+}

@@ -1,0 +1,206 @@
+//! Sending a hub the archives that it lacks: one stream, each compressed before its head is sent, and compared with its hash.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bosco_nix::{Archives, Nix, PathInfo};
+use bosco_release::Digest;
+use bosco_wire::pack::Head;
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::error::{Error, Exit};
+use crate::event::{Event, Sink};
+use crate::hub::Connection;
+
+/// How many digests go into one question.
+const DIGESTS_AT_ONCE: usize = 5_000;
+/// How hard zstd tries: its own default.
+const LEVEL: i32 = 3;
+/// How much is read and sent at once, in bytes.
+const CHUNK: usize = 256 * 1024;
+/// How often the progress is told.
+const TELL: Duration = Duration::from_millis(250);
+/// How long the hub may take nothing: it writes to a disk.
+const STALL: Duration = Duration::from_secs(300);
+
+/// Sends what the hub lacks of these paths, and gives how many bytes of archives that were.
+pub(crate) async fn upload(
+    hub: &mut Connection,
+    nix: Nix,
+    paths: &BTreeMap<Digest, PathInfo>,
+    events: &Sink,
+) -> Result<u64, Error> {
+    let digests: Vec<&Digest> = paths.keys().collect();
+    let mut missing = Vec::new();
+    for some in digests.chunks(DIGESTS_AT_ONCE) {
+        let lacking: Vec<Digest> = hub.post("/v1/paths/missing", &some, Duration::ZERO).await?;
+        // It gets what it was asked about, whatever else it names.
+        missing.extend(lacking.iter().filter_map(|digest| Some((*digest, paths.get(digest)?.clone()))));
+    }
+    missing.sort_by_key(|(digest, _)| *digest);
+    missing.dedup_by_key(|(digest, _)| *digest);
+    if missing.is_empty() {
+        return Ok(0);
+    }
+    let of = missing.iter().map(|(_, info)| info.size).sum();
+    let count = missing.len();
+    let (hashes, infos): (Vec<Digest>, Vec<PathInfo>) = missing.into_iter().unzip();
+    let (store, _) = nix.store_here()?.closure(&[]).await?;
+    let archives = store.archives(infos);
+    let mut told = Instant::now();
+    let tell = |bytes: u64| {
+        if bytes == 0 || bytes == of || told.elapsed() >= TELL {
+            told = Instant::now();
+            events(Event::Uploading { paths: count, bytes, of });
+        }
+    };
+    hub.upload("/v1/paths", |sender| feed(archives, hashes, sender, tell)).await?;
+    Ok(of)
+}
+
+/// Makes the stream.
+async fn feed(
+    mut archives: Archives,
+    hashes: Vec<Digest>,
+    sender: mpsc::Sender<Bytes>,
+    mut tell: impl FnMut(u64),
+) -> Result<(), Error> {
+    let full = |error: io::Error| {
+        Error::new(Exit::Unable, format!("no temporary file can be written: {error}"))
+            .hint("is its disk full?")
+    };
+    let mut spool = Some(Spool::new().map_err(full)?);
+    let mut done = 0;
+    tell(0);
+    for expected in hashes {
+        let Some(info) = archives.begin() else { break };
+        let mut packer =
+            Packer::new(spool.take().map_or_else(Spool::new, Ok).map_err(full)?).map_err(full)?;
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let read = archives.read(&mut buffer).await?;
+            if read == 0 {
+                break;
+            }
+            // Where there are several threads, compressing holds up only this one.
+            tokio::task::block_in_place(|| packer.write(&buffer[..read])).map_err(full)?;
+            done += read as u64;
+            tell(done);
+        }
+        let (hash, mut packed) = packer.finish().map_err(full)?;
+        if hash != expected {
+            let message = format!(
+                "{} is damaged in the store here: its contents are not those that Nix knows",
+                info.path
+            );
+            return Err(Error::new(Exit::NotBuilt, message)
+                .hint("`nix-store --verify --check-contents --repair` mends it; nothing was published"));
+        }
+        let head = Head { hash, size: info.size, stored: packed.size };
+        pass(&sender, Bytes::copy_from_slice(&head.to_bytes())).await?;
+        loop {
+            let piece = packed.read(CHUNK).map_err(full)?;
+            if piece.is_empty() {
+                break;
+            }
+            pass(&sender, piece.into()).await?;
+        }
+        spool = Some(packed);
+    }
+    Ok(())
+}
+
+async fn pass(sender: &mpsc::Sender<Bytes>, piece: Bytes) -> Result<(), Error> {
+    match timeout(STALL, sender.send(piece)).await {
+        Ok(Ok(())) => Ok(()),
+        // Why it has ended is the answer.
+        Ok(Err(_)) => Err(Error::new(Exit::Unreachable, "the hub takes no more")),
+        Err(_) => Err(Error::new(Exit::Unreachable, "the hub has taken nothing for five minutes")
+            .hint("release again: what it has, it keeps")),
+    }
+}
+
+/// A file without a name, for one archive after the other: how long one is has to be said before it.
+struct Spool {
+    file: File,
+    size: u64,
+}
+
+impl Spool {
+    fn new() -> io::Result<Self> {
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
+        let path: PathBuf = std::env::temp_dir().join(format!("bosco-pack-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let file = options.open(&path)?;
+        std::fs::remove_file(&path)?;
+        Ok(Self { file, size: 0 })
+    }
+
+    /// At most so many of the bytes that are still to be read; none where there are no more.
+    fn read(&mut self, most: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        (&mut self.file).take(most as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Compresses an archive, and hashes it.
+struct Packer {
+    encoder: zstd::Encoder<'static, File>,
+    hash: Sha256,
+}
+
+impl Packer {
+    fn new(spool: Spool) -> io::Result<Self> {
+        let mut file = spool.file;
+        file.seek(SeekFrom::Start(0))?;
+        file.set_len(0)?;
+        Ok(Self { encoder: zstd::Encoder::new(file, LEVEL)?, hash: Sha256::new() })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hash.update(bytes);
+        self.encoder.write_all(bytes)
+    }
+
+    fn finish(self) -> io::Result<(Digest, Spool)> {
+        let mut file = self.encoder.finish()?;
+        let size = file.stream_position()?;
+        file.seek(SeekFrom::Start(0))?;
+        Ok((Digest::from_bytes(self.hash.finalize().into()), Spool { file, size }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_packed_is_unpacked_as_it_was_also_behind_something_longer() {
+        let mut spool = Spool::new().unwrap();
+        for archive in [vec![7_u8; 3 * CHUNK], b"short".to_vec()] {
+            let mut packer = Packer::new(spool).unwrap();
+            packer.write(&archive).unwrap();
+            let (hash, mut packed) = packer.finish().unwrap();
+            assert_eq!(hash, Digest::of(&[&archive]));
+            let mut stored = Vec::new();
+            loop {
+                let piece = packed.read(CHUNK).unwrap();
+                if piece.is_empty() {
+                    break;
+                }
+                stored.extend(piece);
+            }
+            assert_eq!(stored.len() as u64, packed.size);
+            assert_eq!(zstd::decode_all(stored.as_slice()).unwrap(), archive);
+            spool = packed;
+        }
+    }
+}

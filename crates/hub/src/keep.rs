@@ -1,0 +1,86 @@
+//! What the hub keeps, and for how long. Releases themselves stay: they are the history. Their closures, reports, logs, and
+//! what hosts have left that are gone, go after their time.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bosco_release::Digest;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use crate::Error;
+use crate::hub::{Hub, now};
+
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_secs(3600);
+/// How long an archive stays that no release needs: an operator who was told that it is here may be about to publish.
+const UNUSED: u64 = 24 * 3600;
+/// How many reports of a host stay however old they are.
+const REPORTS: u32 = 10;
+const DAY: u64 = 24 * 3600;
+
+/// Throws away what is past its time, now and then, for ever.
+pub(crate) async fn keep(hub: Arc<Hub>) {
+    loop {
+        if let Err(error) = tidy(&hub, now()).await {
+            crate::say(&format!("bosco hub: what is past its time could not be thrown away: {error}"));
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Throws away what is past its time at that moment.
+pub(crate) async fn tidy(hub: &Hub, now: u64) -> Result<(), Error> {
+    let retention = hub.fleet().retention;
+    hub.store.forget_reports(now.saturating_sub(retention.reports_days * DAY), REPORTS).await?;
+    {
+        // Nobody publishes meanwhile, so what a release needs does not change.
+        let _deciding = hub.deciding.lock().await;
+        hub.store.forget_closures(retention.releases.max(1)).await?;
+        let mut needed = BTreeSet::new();
+        for digest in hub.store.closures().await? {
+            if let Some(contents) = hub.store.closure(&digest).await? {
+                needed.extend(contents.iter().map(|path| path.hash));
+            }
+        }
+        let unused = hub.store.objects_before(now.saturating_sub(UNUSED)).await?;
+        let unused: Vec<Digest> = unused.into_iter().filter(|hash| !needed.contains(hash)).collect();
+        // First what says that it is there: a file that nobody knows is only room.
+        hub.store.forget_objects(&unused).await?;
+        let objects = hub.objects.clone();
+        let _ = spawn_blocking(move || unused.iter().for_each(|hash| objects.remove(hash))).await;
+    }
+    for host in hub.hosts() {
+        let gone = host.now().gone.is_some_and(|gone| gone < now.saturating_sub(retention.gone_days * DAY));
+        let folder = hub.state.join("hosts").join(host.name.as_str());
+        if gone {
+            let _deciding = hub.deciding.lock().await;
+            // It may have come back.
+            if host.now().gone.is_some() {
+                hub.erase(&host.name).await?;
+                let _ = spawn_blocking(move || fs::remove_dir_all(folder)).await;
+            }
+        } else {
+            let oldest = SystemTime::now().checked_sub(Duration::from_secs(retention.logs_days * DAY));
+            let logs = folder.join("logs");
+            let _ = spawn_blocking(move || oldest.map(|oldest| remove_older(&logs, oldest))).await;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the files of a folder that were written before a moment. What can't be removed is tried again the next time.
+fn remove_older(folder: &Path, oldest: SystemTime) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        // Of the entry itself, wherever it may point.
+        let old =
+            entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|written| written < oldest);
+        if old {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
