@@ -19,7 +19,7 @@ use crate::control::greet;
 use crate::machine;
 
 /// Who asks, as others are told.
-const BY: &str = "the agent";
+const BY: &str = "agent";
 /// How long an activation may take where the helper does not say.
 const UNTOLD: Duration = Duration::from_secs(600);
 /// How long a host may take to go back, beyond its window.

@@ -162,6 +162,9 @@ impl Agent {
             () = self.superseded(opened) => return Done::Nothing(Some(Duration::ZERO)),
         };
         if let Err(error) = fetched {
+            if let FetchError::Nix(bosco_nix::Error::Failed { log, .. }) = &error {
+                log.lines().for_each(|line| self.say(line));
+            }
             let mut core = self.core();
             if let FetchError::Differs(_) = &error {
                 core.tampered = Some(error.to_string());

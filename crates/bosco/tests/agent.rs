@@ -4,7 +4,7 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ use bosco_release::{
 };
 use bosco_wire::api::{Next, Publish, ReleaseLine};
 use bosco_wire::http::Http;
-use bosco_wire::link::{Hub, Link, Width};
 use bosco_wire::pack::Head;
 use bytes::Bytes;
 use common::pull::{HUB, OPERATOR, PORT, Pull};
 use serde_json::{Value, json};
 use ssh_key::{HashAlg, LineEnding, PrivateKey};
 use testbed::{Host, Lab, LabSpec};
+use tokio::process::{Child, Command};
 
 const HOST: &str = "laptop";
 
@@ -31,7 +31,7 @@ fn greeting(host: &Host) -> String {
 
 fn log(host: &Host) -> String {
     host.ssh_ok(
-        "journalctl --no-pager --output short-precise -u bosco-agent -u bosco-activation | tail -n 150",
+        "journalctl --no-pager --output short-precise -u bosco-agent -u bosco-activation -u nix-daemon | tail -n 150",
     )
     .unwrap()
 }
@@ -41,7 +41,7 @@ fn log(host: &Host) -> String {
 fn until(host: &Host, what: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(120), "{what}: not within two minutes\n{}", log(host));
+        assert!(began.elapsed() < Duration::from_secs(60), "{what}: not within a minute\n{}", log(host));
         thread::sleep(Duration::from_millis(300));
     }
 }
@@ -61,12 +61,17 @@ impl<'a> Publisher<'a> {
         Self { pull, hub_key: Key::parse(hub_key).unwrap(), identity, runtime }
     }
 
-    async fn http(&self) -> (Link, Http) {
-        let address = format!("{}:{PORT}", self.pull.hub().address());
-        let (keys, identity) = (vec![self.hub_key.clone()], Arc::new(self.identity.clone()));
-        let link = Hub { address, keys, identity }.connect(OPERATOR, Width::Wide).await.unwrap();
-        let http = link.http().await.unwrap();
-        (link, http)
+    /// The hub's HTTP, by the operator's own ssh.
+    async fn http(&self) -> (Child, Http) {
+        let operator = self.pull.lab.operator();
+        let mut ssh = Command::from(operator.command("ssh"));
+        ssh.arg("-F").arg(operator.ssh_config());
+        ssh.arg("-o").arg(format!("UserKnownHostsFile={}", self.pull.known_hosts().display()));
+        ssh.args(["-p", &PORT.to_string(), "-l", OPERATOR, "-W", "bosco:80", HUB]).kill_on_drop(true);
+        let mut ssh = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let stream = tokio::io::join(ssh.stdout.take().unwrap(), ssh.stdin.take().unwrap());
+        let http = Http::over(stream).await.unwrap();
+        (ssh, http)
     }
 
     /// What the host's configuration makes now, built.
@@ -87,7 +92,8 @@ impl<'a> Publisher<'a> {
         let said: Value = serde_json::from_str(&said).unwrap();
         let mut archives = BTreeMap::new();
         let paths = said.as_object().unwrap().iter().map(|(path, info)| {
-            let dumped = operator.command("nix-store").args(["--dump", path]).output().unwrap();
+            let dumped = operator.command("nix").args(["store", "dump-path", path]).output().unwrap();
+            assert!(dumped.status.success() && !dumped.stdout.is_empty());
             let hash = Digest::of(&[&dumped.stdout]);
             let size = dumped.stdout.len() as u64;
             archives.insert(hash, dumped.stdout);
@@ -106,7 +112,7 @@ impl<'a> Publisher<'a> {
         let toplevel = self.toplevel();
         let (contents, archives) = self.contents(&toplevel);
         let line = self.runtime.block_on(async {
-            let (_link, mut http) = self.http().await;
+            let (_ssh, mut http) = self.http().await;
             let next: Next = http.get("/v1/next").await.unwrap();
             let digests: Vec<Digest> = archives.keys().copied().collect();
             let missing: Vec<Digest> =
@@ -222,8 +228,14 @@ fn a_release_reaches_a_host_and_what_does_not_hold_is_taken_back() {
     let before = host.ssh_ok("readlink /run/current-system").unwrap();
     publisher.release();
     until(host, "an attempt ends", || publisher.report()["number"].as_u64() > Some(line.number));
-    println!("{}", publisher.report());
-    println!("{}", log(host));
-    println!("{}", host.ssh_ok("grep VmRSS /proc/$(systemctl show --value -p MainPID bosco-agent)/status; ls -la /nix/var/bosco; curl -si localhost:9999 | head -40 || :").unwrap());
+    assert_eq!(publisher.report()["report"]["ending"], "reverted", "{}", log(host));
     assert_eq!(host.ssh_ok("readlink /run/current-system").unwrap(), before);
+    assert_eq!(greeting(host), "one");
+    until(host, "it is not tried again", || publisher.state() == "reverted");
+    let page = host.ssh_ok("curl --silent localhost:9999").unwrap();
+    assert!(page.contains("it has failed here"), "{page}");
+    let refused = host.ssh_ok(
+        "curl --silent --output /dev/null --write-out '%{http_code}' -d token=x localhost:9999/update",
+    );
+    assert_eq!(refused.unwrap().trim(), "403", "nobody changes anything but from the page");
 }

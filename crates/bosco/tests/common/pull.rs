@@ -193,7 +193,7 @@ impl<'a> Pull<'a> {
     }
 
     /// By what the operator's own ssh knows the hub.
-    fn known_hosts(&self) -> std::path::PathBuf {
+    pub fn known_hosts(&self) -> std::path::PathBuf {
         self.lab.operator().dir().join("known-hub")
     }
 
