@@ -86,6 +86,16 @@ pub(crate) struct Host {
     pub(crate) bell: watch::Sender<()>,
 }
 
+/// Whether a host is to try now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    No,
+    /// It is to be told.
+    Wanted,
+    /// It was told, and has not asked again: the answer may have been lost.
+    Told,
+}
+
 /// What is true of a host just now.
 #[derive(Debug)]
 pub(crate) struct Now {
@@ -101,8 +111,8 @@ pub(crate) struct Now {
     pub(crate) waiting: u32,
     /// When the last one of them was answered.
     pub(crate) answered: Option<Instant>,
-    /// It is to try now.
-    pub(crate) trigger: bool,
+    /// Whether it is to try now.
+    pub(crate) trigger: Trigger,
     /// Whether it has heard what `held` and `lift` are.
     pub(crate) told: bool,
     /// Connections that somebody wants to its sshd.
@@ -142,7 +152,7 @@ impl Host {
             alarm: None,
             waiting: 0,
             answered: None,
-            trigger: false,
+            trigger: Trigger::No,
             told: false,
             visits: Vec::new(),
             changed: false,

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Answer, AsHost, Refused, wait};
-use crate::hub::{Current, GRACE, Host, Hub, now};
+use crate::hub::{Current, GRACE, Host, Hub, Trigger, now};
 
 /// A host's connection for control, for as long as one of its questions waits.
 struct Connected {
@@ -62,7 +62,11 @@ pub(super) async fn hello(
         }
         alarm.clone_from(&now.alarm);
         take(now, standing);
+        // What it was told over the connection before may not have come.
         now.told = false;
+        if now.trigger == Trigger::Told {
+            now.trigger = Trigger::Wanted;
+        }
     });
     settle(&hub, &host).await?;
     let trust = super::join::trust(&hub, &host.name);
@@ -138,6 +142,9 @@ pub(super) async fn orders(
     {
         let mut now = host.now();
         now.ratchet = now.ratchet.confirm();
+        if now.trigger == Trigger::Told {
+            now.trigger = Trigger::No;
+        }
     }
     loop {
         bell.borrow_and_update();
@@ -163,13 +170,17 @@ fn new_to(host: &Host, current: Option<&Current>, leaf: Option<Digest>) -> Optio
     let part = part.filter(|part| Some(part.leaf) != leaf);
     let mut now = host.now();
     let untold = !now.told && (now.held.is_some() || now.lift.is_some());
-    if part.is_none() && !now.trigger && !untold && now.visits.is_empty() {
+    let trigger = now.trigger == Trigger::Wanted;
+    if part.is_none() && !trigger && !untold && now.visits.is_empty() {
         return None;
     }
     now.told = true;
+    if trigger {
+        now.trigger = Trigger::Told;
+    }
     Some(Orders {
         sealed: part.map(|part| (*part.sealed).clone()),
-        trigger: std::mem::take(&mut now.trigger),
+        trigger,
         lift: now.lift,
         held: now.held.clone(),
         visits: std::mem::take(&mut now.visits),
