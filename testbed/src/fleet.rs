@@ -62,6 +62,21 @@ pub fn create<'a>(operator: &'a Operator, name: &str) -> Result<Fleet<'a>> {
 }
 
 impl Fleet<'_> {
+    /// Puts bosco's flake, its modules and nothing else of the checkout, into the folder `bosco` of the fleet.
+    ///
+    /// # Errors
+    /// Where it can't be written, or git fails.
+    pub fn add_bosco(&self) -> Result<()> {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let modules = cache::files(&checkout.join("nix/modules"), &|_| false)?;
+        for file in modules.into_iter().chain([checkout.join("flake.nix")]) {
+            let to = self.path.join("bosco").join(file.strip_prefix(&checkout)?);
+            fs::create_dir_all(to.parent().unwrap_or(&self.path))?;
+            fs::copy(&file, &to).with_context(|| format!("can't copy {}", file.display()))?;
+        }
+        self.git(&["add", "--all"])
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bosco_model::HostName;
 use bosco_release::Key;
 use bosco_wire::api::{HTTP, JOIN, SSHD};
+use bosco_wire::link::preferred;
 use bosco_wire::stream::Stream;
 use russh::keys::PrivateKey;
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, Session, VerifiedPublicKey, run_stream};
@@ -51,6 +52,7 @@ fn config(key: &PrivateKey) -> russh::server::Config {
         keepalive_max: UNANSWERED,
         nodelay: true,
         window_size: WINDOW,
+        preferred: preferred(),
         max_auth_attempts: 12,
         ..russh::server::Config::default()
     }
@@ -247,7 +249,7 @@ impl Door {
 
 /// Asks a host's agent to come, and joins the two.
 async fn visit(hub: &Hub, name: &HostName, channel: Channel<Msg>, reply: ChannelOpenHandle) {
-    let host = hub.host(name).filter(|host| host.now().is_connected());
+    let host = hub.host(name).filter(|host| host.now().connections > 0);
     let visit = host.and_then(|host| {
         let visit = hub.visits.begin(name)?;
         host.now().visits.push(visit.name.clone());

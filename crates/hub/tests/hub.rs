@@ -54,6 +54,28 @@ async fn a_release_reaches_a_host_that_waits_and_it_believes_it() {
 }
 
 #[tokio::test]
+async fn a_host_is_connected_between_two_of_its_questions_and_until_it_goes() {
+    let fleet = Fleet::start().await;
+    fleet.enroll(&["web"]).await;
+    fleet.release(&[("web", &[b"one"])]).await;
+    let (_ada, mut ada) = fleet.http("ada").await;
+    let (link, mut web) = fleet.http("web").await;
+    hello(&mut web, None).await;
+    // The answer is there at once, and the next question is not asked yet.
+    assert!(orders(&mut web, None, 20).await.is_some());
+    let stands: FleetStatus = ada.get("/v1/status").await.unwrap();
+    assert!(stands.hosts[0].connected, "{stands:?}");
+    drop(web);
+    link.close().await;
+    let gone = async {
+        while ada.get::<FleetStatus>("/v1/status").await.unwrap().hosts[0].connected {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(WAIT, gone).await.expect("it is connected for ever");
+}
+
+#[tokio::test]
 async fn what_a_hub_was_told_survives_its_end() {
     let fleet = Fleet::start().await;
     fleet.enroll(&["web"]).await;
@@ -296,7 +318,7 @@ async fn an_order_whose_answer_was_lost_is_given_again_and_one_that_came_is_not(
     let none = serde_json::json!({});
     let (link, mut web) = fleet.http("web").await;
     hello(&mut web, None).await;
-    assert!(orders(&mut web, None, 0).await.is_none());
+    assert!(orders(&mut web, None, 1).await.is_none());
     ada.send(Method::POST, "/v1/hosts/web/trigger", &none).await.unwrap();
     assert!(orders(&mut web, None, 10).await.unwrap().trigger);
     // For all that the hub knows, that never came.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bosco_release::Key;
+use russh::Preferred;
+use russh::cipher::AES_256_GCM;
 use russh::client::{self, Handle};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use thiserror::Error;
@@ -29,6 +31,32 @@ const NARROW: u32 = 64 * 1024;
 const WIDE: u32 = 8 * 1024 * 1024;
 /// The socket's own buffer for much. A window that does not fit into it can make both sides wait for each other.
 const SOCKET: u32 = 16 * 1024 * 1024;
+
+/// What both sides propose to each other: russh's own, and among ciphers AES first where the processor does it itself. There it
+/// is several times as fast as ChaCha20, and elsewhere it is slower.
+#[must_use]
+pub fn preferred() -> Preferred {
+    let mut ciphers = Preferred::DEFAULT.cipher.into_owned();
+    if has_aes() {
+        ciphers.sort_by_key(|name| *name != AES_256_GCM);
+    }
+    Preferred { cipher: ciphers.into(), ..Preferred::DEFAULT }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_aes() -> bool {
+    std::arch::is_x86_feature_detected!("aes")
+}
+
+#[cfg(target_arch = "aarch64")]
+fn has_aes() -> bool {
+    std::arch::is_aarch64_feature_detected!("aes")
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn has_aes() -> bool {
+    false
+}
 
 /// How much a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +163,7 @@ impl Hub {
             keepalive_interval: Some(KEEPALIVE),
             keepalive_max: UNANSWERED,
             nodelay: true,
+            preferred: preferred(),
             ..client::Config::default()
         };
         let connected = client::connect_stream(Arc::new(config), stream, pinned).await;

@@ -8,6 +8,7 @@ mod commands;
 mod deploy_rs;
 mod hub;
 mod peer;
+mod pull;
 mod transfer;
 
 use std::process::ExitCode;
@@ -72,7 +73,7 @@ struct Figures {
 type Measure = fn() -> Result<Vec<Figure>>;
 
 /// The benchmarks, by name, and what each consists of.
-const ALL: [(&str, &str, &[Measure]); 5] = [
+const ALL: [(&str, &str, &[Measure]); 6] = [
     ("push", "all that a push costs: `apply` and `transfer`", &[apply::run, transfer::run]),
     (
         "apply",
@@ -80,7 +81,8 @@ const ALL: [(&str, &str, &[Measure]); 5] = [
         &[apply::run],
     ),
     ("activation", "a change with everything armed, beside the same with nothing armed", &[activation::run]),
-    ("hub", "2,000 agents on one hub, beside limits and `sftp`", &[hub::run]),
+    ("hub", "all of a hub: 2,000 agents beside limits and `sftp`, and `pull`", &[hub::run, pull::run]),
+    ("pull", "a release to 3 hosts; 200 MB to one at 0 and 50 ms, beside `nix copy`", &[pull::run]),
     ("transfer", "200 paths, 200 MB to one host at 0 and 50 ms, beside `nix copy`", &[transfer::run]),
 ];
 

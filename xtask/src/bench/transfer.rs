@@ -20,24 +20,27 @@ const RUNS: usize = 3;
 /// How long what has served a copy may take to let go of the paths.
 const LETTING_GO: Duration = Duration::from_secs(30);
 
-/// A host whose /etc holds the root of a tree of 200 paths. All have the same size, and each its own noise.
+/// In Nix, with `pkgs` and `lib`: the root of a tree of 200 paths. All have the same size, and each its own noise.
+pub(crate) const NOISE: &str = r#"(let
+  path = number: pkgs.runCommand "noise-${toString number}" { } ''
+    mkdir $out
+    head -c 1000000 /dev/urandom > $out/noise
+    echo ${toString (map path (lib.filter (child: child <= 200) [ (2 * number) (2 * number + 1) ]))} > $out/children
+  '';
+in "${path 1}")"#;
+
+/// A host whose /etc holds that.
 const FLEET: &str = r#"{
   inputs.nixpkgs.url = "nixpkgs";
   outputs = { nixpkgs, ... }: {
     nixosConfigurations.host1 = nixpkgs.lib.nixosSystem {
       system = "x86_64-linux";
       modules = [ ({ pkgs, lib, ... }:
-        let
-          path = number: pkgs.runCommand "noise-${toString number}" { } ''
-            mkdir $out
-            head -c 1000000 /dev/urandom > $out/noise
-            echo ${toString (map path (lib.filter (child: child <= 200) [ (2 * number) (2 * number + 1) ]))} > $out/children
-          '';
-        in {
+        {
           networking.hostName = "host1";
           services.openssh.enable = true;
           system.stateVersion = "26.05";
-          environment.etc."noise".text = "${path 1}";
+          environment.etc."noise".text = NOISE;
         }) ];
     };
   };
@@ -50,7 +53,7 @@ pub(crate) fn run() -> Result<Vec<Figure>> {
     let lab = Lab::up(&LabSpec::new(1))?;
     let (operator, host) = (lab.operator(), lab.host(HOST)?);
     let fleet = create(operator, "bench")?;
-    fleet.write("flake.nix", FLEET)?;
+    fleet.write("flake.nix", &FLEET.replace("NOISE", NOISE))?;
     fleet.commit()?;
     eprintln!("transfer: building");
     let attribute = format!(".#nixosConfigurations.{HOST}.config.system.build.toplevel");
@@ -114,7 +117,7 @@ pub(crate) fn run() -> Result<Vec<Figure>> {
 }
 
 /// What is to be brought to the host.
-struct Load<'a> {
+pub(crate) struct Load<'a> {
     operator: &'a Operator,
     host: &'a Host,
     /// The paths that it lacks.
@@ -124,7 +127,7 @@ struct Load<'a> {
 
 impl<'a> Load<'a> {
     /// What the host lacks of a system.
-    fn of(operator: &'a Operator, host: &'a Host, toplevel: &str) -> Result<Self> {
+    pub(crate) fn of(operator: &'a Operator, host: &'a Host, toplevel: &str) -> Result<Self> {
         let closure = text(command(operator, "nix-store").args(["--query", "--requisites", toplevel]))?;
         let paths = lacking(host, closure.lines())?;
         let sizes = text(command(operator, "nix-store").args(["--query", "--size"]).args(&paths))?;
@@ -134,7 +137,7 @@ impl<'a> Load<'a> {
         Ok(Self { operator, host, paths, megabytes: bytes as f64 / 1e6 })
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{} paths ({:.0} MB)", self.paths.len(), self.megabytes)
     }
 
@@ -148,7 +151,7 @@ impl<'a> Load<'a> {
     }
 
     /// How long it takes to bring it there in one way. The host has none of it before and after.
-    fn bring(&self, way: impl FnOnce() -> Result<()>) -> Result<Duration> {
+    pub(crate) fn bring(&self, way: impl FnOnce() -> Result<()>) -> Result<Duration> {
         let took = time(way)?;
         let left = lacking(self.host, self.paths.iter().map(String::as_str))?;
         ensure!(left.is_empty(), "{} of {} paths have not come", left.len(), self.paths.len());
@@ -157,7 +160,7 @@ impl<'a> Load<'a> {
     }
 
     /// Deletes it on the host.
-    fn forget(&self) -> Result<()> {
+    pub(crate) fn forget(&self) -> Result<()> {
         // All machines share one kernel: what is still to be written would slow whatever comes next.
         let script = format!(
             "rm -f /nix/var/nix/gcroots/bosco/*; nix-store --delete {} >/dev/null; sync",

@@ -6,7 +6,7 @@ use serde_json::Value;
 use testbed::Operator;
 use testbed::fleet::{Fleet, create};
 
-use super::{bosco, repository};
+use super::bosco;
 
 /// The one host of the fleets here, in each of their forms. `own.nix` is what a test wants in it.
 pub const HOSTS: &str = r#"pkgs: {
@@ -47,19 +47,9 @@ pub const BESIDE_COLMENA: &[&str] = &["activation", "host", "agent", "hub"];
 /// A fleet of one host, with bosco's flake in it.
 pub fn fleet(operator: &Operator) -> Fleet<'_> {
     let fleet = create(operator, "fleet").unwrap();
-    add_bosco(&fleet);
+    fleet.add_bosco().unwrap();
     fleet.write("hosts.nix", HOSTS).unwrap();
     fleet
-}
-
-/// Puts bosco's flake into a fleet, as the folder `bosco`.
-pub fn add_bosco(fleet: &Fleet<'_>) {
-    let modules = ["activation", "agent", "deployment", "host", "hub"];
-    let modules = modules.map(|module| format!("nix/modules/{module}.nix"));
-    for file in modules.iter().map(String::as_str).chain(["flake.nix"]) {
-        let text = std::fs::read_to_string(repository().join(file)).unwrap();
-        fleet.write(Path::new("bosco").join(file), &text).unwrap();
-    }
 }
 
 /// Gives the host some of bosco's modules, and what it says.

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use testbed::fleet::{Fleet, create};
 use testbed::{Host, Lab};
 
-use super::forms::add_bosco;
 use super::{Said, bosco};
 
 /// The machine that runs the hub.
@@ -43,7 +42,7 @@ impl<'a> Pull<'a> {
     pub fn new(lab: &'a Lab) -> Self {
         let agents: Vec<&str> = lab.hosts().iter().map(Host::name).filter(|name| *name != HUB).collect();
         let fleet = create(lab.operator(), "fleet").unwrap();
-        add_bosco(&fleet);
+        fleet.add_bosco().unwrap();
         let package = testbed::package(env!("CARGO_BIN_EXE_bosco").as_ref()).unwrap();
         let names: String = lab.hosts().iter().map(|host| format!(" \"{}\"", host.name())).collect();
         let flake = format!(

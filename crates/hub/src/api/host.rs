@@ -1,49 +1,43 @@
 //! What a host says and hears.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use bosco_activation::Report;
 use bosco_release::{Digest, SignedReport};
 use bosco_wire::api::{Hello, Orders, Standing, Welcome};
 use serde::Deserialize;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::{Answer, AsHost, Refused, wait};
-use crate::hub::{Current, GRACE, Host, Hub, Trigger, now};
+use crate::hub::{Current, Host, Hub, Trigger, now};
 
-/// A host's connection for control, for as long as one of its questions waits.
-struct Connected {
+/// A host that asks for orders. It counts as connected for as long as this is there.
+struct Asking {
     hub: Arc<Hub>,
     host: Arc<Host>,
 }
 
-impl Connected {
-    fn new(hub: Arc<Hub>, host: Arc<Host>) -> Self {
-        hub.heard(&host, |now| now.waiting += 1);
-        Self { hub, host }
+impl Asking {
+    fn new(hub: &Arc<Hub>, host: &Arc<Host>) -> Self {
+        hub.heard(host, |now| now.connections += 1);
+        Self { hub: Arc::clone(hub), host: Arc::clone(host) }
     }
 }
 
-impl Drop for Connected {
+impl Drop for Asking {
     fn drop(&mut self) {
-        self.hub.heard(&self.host, |now| {
-            now.waiting = now.waiting.saturating_sub(1);
-            now.answered = Some(std::time::Instant::now());
-        });
-        // Whoever looks on hears of it, should it not come back.
-        let (hub, host) = (Arc::clone(&self.hub), Arc::clone(&self.host));
-        tokio::spawn(async move {
-            sleep(GRACE).await;
-            if !host.now().is_connected() {
-                hub.changed();
-            }
-        });
+        self.hub.heard(&self.host, |now| now.connections = now.connections.saturating_sub(1));
     }
 }
+
+/// What is kept with a connection: whether it is one for control. Who has once waited for orders does so again, and is not
+/// gone between two questions.
+#[derive(Clone, Default)]
+pub(super) struct Control(Arc<OnceLock<Asking>>);
 
 /// `POST /v1/host/hello`
 pub(super) async fn hello(
@@ -132,13 +126,21 @@ pub(super) struct Asked {
 pub(super) async fn orders(
     State(hub): State<Arc<Hub>>,
     AsHost(host): AsHost,
+    Extension(control): Extension<Control>,
     Query(asked): Query<Asked>,
 ) -> Answer<Response> {
-    let until = Instant::now() + wait(asked.wait);
+    let wait = wait(asked.wait);
+    let until = Instant::now() + wait;
     // A change between a look and the wait for it is not missed: both have seen what was there before.
     let mut release = hub.current();
     let mut bell = host.bell.subscribe();
-    let _connected = Connected::new(Arc::clone(&hub), Arc::clone(&host));
+    // Who does not wait has come for this one question.
+    let _once = if wait.is_zero() {
+        Some(Asking::new(&hub, &host))
+    } else {
+        control.0.get_or_init(|| Asking::new(&hub, &host));
+        None
+    };
     {
         let mut now = host.now();
         now.ratchet = now.ratchet.confirm();

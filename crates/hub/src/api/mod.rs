@@ -43,9 +43,11 @@ pub(crate) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) {
     let router = router(hub);
+    let control = host::Control::default();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(who.clone());
         request.extensions_mut().insert(From(from));
+        request.extensions_mut().insert(control.clone());
         router.clone().call(request)
     });
     let server = hyper::server::conn::http1::Builder::new()

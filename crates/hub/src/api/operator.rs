@@ -112,7 +112,7 @@ pub(super) async fn trigger(
     Path(host): Path<String>,
 ) -> Answer<StatusCode> {
     let host = operator.host(&hub, &host)?;
-    if !host.now().is_connected() {
+    if host.now().connections == 0 {
         let why = format!("{} is not connected; it tries by itself when it is", host.name);
         return Err(Refused::new(StatusCode::CONFLICT, why));
     }
