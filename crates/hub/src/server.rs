@@ -278,7 +278,7 @@ impl Door {
 
 /// Asks a host's agent to come, and joins the two.
 async fn visit(hub: &Hub, name: &HostName, channel: Channel<Msg>, reply: ChannelOpenHandle) {
-    let host = hub.host(name).filter(|host| host.now().connections > 0);
+    let host = hub.host(name).filter(|host| host.now().is_connected());
     let visit = host.and_then(|host| {
         let visit = hub.visits.begin(name)?;
         host.now().visits.push(visit.name.clone());
