@@ -46,12 +46,17 @@ pub struct Request {
 const LONGEST: usize = 100;
 
 impl Request {
+    /// Whether something can be the id of an activation.
+    #[must_use]
+    pub fn is_id(id: &str) -> bool {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        (1..=LONGEST).contains(&id.len()) && id.bytes().all(plain)
+    }
+
     /// Whether its words can be used as names of files and shown to people, and its number leaves others above it.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        (1..=LONGEST).contains(&self.id.len())
-            && self.id.bytes().all(plain)
+        Self::is_id(&self.id)
             && self.by.len() <= LONGEST
             && !self.by.chars().any(char::is_control)
             && self.number <= HIGHEST

@@ -25,8 +25,9 @@ use crate::visits::Visits;
 const WRITE: Duration = Duration::from_secs(5);
 /// How far a host may be ahead of the newest release: by pushes, and where the hub was restored from an old backup.
 const AHEAD: Number = 100_000;
-/// How many closures go out at once.
+/// How many closures go out at once; and to one host.
 const BULK: usize = 64;
+const OWN_BULK: usize = 2;
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,6 +83,10 @@ pub(crate) struct Host {
     now: Mutex<Now>,
     /// There is something for the host to hear.
     pub(crate) bell: watch::Sender<()>,
+    /// Its places among those who are sent a closure.
+    pub(crate) bulk: Semaphore,
+    /// Held while a report of it is written down: one at a time, so that those of others come in between.
+    pub(crate) reporting: tokio::sync::Mutex<()>,
 }
 
 /// Whether a host is to try now.
@@ -145,7 +150,13 @@ impl Host {
             visits: Vec::new(),
             changed: false,
         };
-        Self { name, now: Mutex::new(now), bell: watch::Sender::new(()) }
+        Self {
+            name,
+            now: Mutex::new(now),
+            bell: watch::Sender::new(()),
+            bulk: Semaphore::new(OWN_BULK),
+            reporting: tokio::sync::Mutex::default(),
+        }
     }
 
     /// What is true of it. Must not be held over an await.

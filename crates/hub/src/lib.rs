@@ -4,6 +4,8 @@ mod api;
 mod hub;
 mod joins;
 mod keep;
+mod line;
+mod logins;
 mod objects;
 mod ratchet;
 mod server;

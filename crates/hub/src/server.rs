@@ -6,25 +6,30 @@ use std::time::Duration;
 
 use bosco_model::HostName;
 use bosco_release::Key;
-use bosco_wire::api::{HTTP, JOIN, SSHD};
+use bosco_wire::api::{HTTP, JOIN, LONGEST_WAIT, SSHD};
 use bosco_wire::link::preferred;
 use bosco_wire::stream::Stream;
 use russh::keys::PrivateKey;
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, Session, VerifiedPublicKey, run_stream};
-use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, MethodKind, MethodSet};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::api;
 use crate::hub::{Hub, Who};
+use crate::line::Line;
+use crate::logins::{Logins, Turn};
+use crate::sessions::farewell;
 use crate::sftp;
 use crate::visits::{self, PREFIX};
 
+/// How long somebody may take to say anything at all.
+const GREETING: Duration = Duration::from_secs(10);
 /// How long somebody may take to say who they are.
 const LOGIN: Duration = Duration::from_secs(30);
-/// How many may be at that at once; the next one waits for its turn.
-const LOGGING_IN: usize = 512;
+/// How long a stranger may stay: as long as one question may wait, and a while. Who still waits comes again.
+const STRANGER: Duration = Duration::from_secs(LONGEST_WAIT + 60);
 /// How long to wait where nobody can be let in: no more files, say.
 const BREATH: Duration = Duration::from_millis(100);
 /// How long a connection may be silent until it is asked whether somebody is there, and how often.
@@ -61,13 +66,16 @@ fn config(key: &PrivateKey) -> russh::server::Config {
 /// Lets everybody in who has a key, for ever.
 pub(crate) async fn serve(hub: Arc<Hub>, listener: TcpListener) {
     let config = Arc::new(config(&hub.key));
-    let logging_in = Arc::new(Semaphore::new(LOGGING_IN));
+    let logins = Arc::new(Logins::default());
     loop {
-        let Ok(turn) = Arc::clone(&logging_in).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, from)) => {
-                let connection = connection(Arc::clone(&hub), Arc::clone(&config), stream, from, turn);
-                tokio::spawn(connection);
+                let (hub, config, logins) = (Arc::clone(&hub), Arc::clone(&config), Arc::clone(&logins));
+                tokio::spawn(async move {
+                    // There are too many: an honest one comes again.
+                    let Some(turn) = logins.turn(from.ip()).await else { return };
+                    connection(hub, config, stream, from, turn).await;
+                });
             }
             // Whatever it is, the next one may come through.
             Err(_) => sleep(BREATH).await,
@@ -80,9 +88,10 @@ async fn connection(
     config: Arc<russh::server::Config>,
     stream: TcpStream,
     from: SocketAddr,
-    turn: tokio::sync::OwnedSemaphorePermit,
+    mut turn: Turn,
 ) {
     let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, SOCKET as usize);
+    let line = Line::new(stream);
     let (tell, told) = tokio::sync::oneshot::channel();
     let door = Door {
         hub: Arc::clone(&hub),
@@ -92,19 +101,37 @@ async fn connection(
         channels: Arc::new(Semaphore::new(CHANNELS)),
         sftp: None,
     };
-    let Ok(Ok(running)) = timeout(LOGIN, run_stream(config, stream, door)).await else { return };
-    let handle = running.handle();
-    let Ok(Ok((who, key))) = timeout(LOGIN, told).await else {
-        let _ = handle.disconnect(russh::Disconnect::ByApplication, String::new(), String::new()).await;
+    let login = async {
+        let running = timeout(GREETING, run_stream(config, line.clone(), door)).await.ok()?.ok()?;
+        let (who, key) = timeout(LOGIN, told).await.ok()?.ok()?;
+        Some((running, who, key))
+    };
+    let came = tokio::select! {
+        came = login => came,
+        _ = &mut turn.lost => None,
+    };
+    let Some((running, who, key)) = came else {
+        line.cut();
         return;
     };
     drop(turn);
-    let Some(session) = hub.sessions.begin(who, key, handle.clone(), CONNECTIONS) else {
-        let why = "there are too many connections with this key".to_owned();
-        let _ = handle.disconnect(russh::Disconnect::TooManyConnections, why, String::new()).await;
+    let handle = running.handle();
+    let stranger = matches!(who, Who::Stranger(_));
+    let Some(session) = hub.sessions.begin(who, key, (handle.clone(), line.clone()), CONNECTIONS) else {
+        farewell(
+            &handle,
+            &line,
+            Disconnect::TooManyConnections,
+            "there are too many connections with this key",
+        )
+        .await;
         return;
     };
-    let _ = running.await;
+    if !stranger {
+        let _ = running.await;
+    } else if timeout(STRANGER, running).await.is_err() {
+        line.cut();
+    }
     hub.sessions.over(session);
 }
 
@@ -115,8 +142,8 @@ struct Door {
     who: Option<Who>,
     tell: Option<tokio::sync::oneshot::Sender<(Who, Key)>>,
     channels: Arc<Semaphore>,
-    /// The session channel that may become an SFTP session.
-    sftp: Option<Channel<Msg>>,
+    /// The session channel that may become an SFTP session, and its place among the channels.
+    sftp: Option<(Channel<Msg>, OwnedSemaphorePermit)>,
 }
 
 impl Handler for Door {
@@ -147,11 +174,13 @@ impl Handler for Door {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        if matches!(self.who, Some(Who::Host(_))) && self.sftp.is_none() {
-            self.sftp = Some(channel);
+        if !matches!(self.who, Some(Who::Host(_))) || self.sftp.is_some() {
+            reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        } else if let Ok(turn) = Arc::clone(&self.channels).try_acquire_owned() {
+            self.sftp = Some((channel, turn));
             reply.accept().await;
         } else {
-            reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+            reply.reject(ChannelOpenFailure::ResourceShortage).await;
         }
         Ok(())
     }
@@ -162,13 +191,15 @@ impl Handler for Door {
         name: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let (Some(Who::Host(host)), "sftp", Some(opened)) = (&self.who, name, self.sftp.take()) else {
+        let (Some(Who::Host(host)), "sftp", Some((opened, turn))) = (&self.who, name, self.sftp.take())
+        else {
             return session.channel_failure(channel);
         };
         let world = self.hub.world(host);
         session.channel_success(channel)?;
         tokio::spawn(async move {
             let _ = sftp::serve(opened.into_stream(), world).await;
+            drop(turn);
         });
         Ok(())
     }

@@ -6,14 +6,29 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bosco_release::Key;
+use futures_util::future::join_all;
 use russh::Disconnect;
 use russh::server::Handle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::hub::Who;
+use crate::line::Line;
 
-/// How long a farewell may take; behind it the connection ends by its own limits.
+/// How long a farewell may take; behind it the connection is cut.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What a connection can be ended by.
+pub(crate) type Ends = (Handle, Line);
+
+/// Sends somebody away. Whoever does not hear it is gone soon after.
+pub(crate) async fn farewell(handle: &Handle, line: &Line, reason: Disconnect, words: &str) {
+    let _ = timeout(FAREWELL, handle.disconnect(reason, words.to_owned(), String::new())).await;
+    let line = line.clone();
+    tokio::spawn(async move {
+        sleep(FAREWELL).await;
+        line.cut();
+    });
+}
 
 /// Everybody who is connected.
 #[derive(Default)]
@@ -24,7 +39,7 @@ pub(crate) struct Sessions {
 
 #[derive(Default)]
 struct All {
-    sessions: HashMap<u64, ((Who, Key), Handle)>,
+    sessions: HashMap<u64, ((Who, Key), Ends)>,
     /// How many connections each key has.
     of_key: HashMap<Key, usize>,
     strangers: usize,
@@ -32,7 +47,7 @@ struct All {
 
 impl Sessions {
     /// Somebody is connected. `None`: they have too many connections already.
-    pub(crate) fn begin(&self, who: Who, key: Key, handle: Handle, most: usize) -> Option<u64> {
+    pub(crate) fn begin(&self, who: Who, key: Key, ends: Ends, most: usize) -> Option<u64> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let stranger = matches!(who, Who::Stranger(_));
         if all.of_key.get(&key).is_some_and(|count| *count >= most) || stranger && all.strangers >= most {
@@ -41,7 +56,7 @@ impl Sessions {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         *all.of_key.entry(key.clone()).or_default() += 1;
         all.strangers += usize::from(stranger);
-        all.sessions.insert(id, ((who, key), handle));
+        all.sessions.insert(id, ((who, key), ends));
         Some(id)
     }
 
@@ -60,18 +75,12 @@ impl Sessions {
 
     /// Ends the connections of all who may not stay.
     pub(crate) async fn end(&self, may_stay: impl Fn(&(Who, Key)) -> bool) {
-        let go: Vec<Handle> = {
+        let go: Vec<Ends> = {
             let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-            all.sessions
-                .values()
-                .filter(|(who, _)| !may_stay(who))
-                .map(|(_, handle)| handle.clone())
-                .collect()
+            all.sessions.values().filter(|(who, _)| !may_stay(who)).map(|(_, ends)| ends.clone()).collect()
         };
-        for handle in go {
-            let farewell = "this key is let in no more".to_owned();
-            let _ = timeout(FAREWELL, handle.disconnect(Disconnect::ByApplication, farewell, String::new()))
-                .await;
-        }
+        let words = "this key is let in no more";
+        join_all(go.iter().map(|(handle, line)| farewell(handle, line, Disconnect::ByApplication, words)))
+            .await;
     }
 }

@@ -1,8 +1,52 @@
 //! How a host stands, from what it has said and what it should run. Pure.
 
-use bosco_model::{Activity, ActivityStage, HostName, State, StorePath};
+use bosco_model::{Activity, ActivityStage, HostName, Observed, State, StorePath};
 use bosco_release::Number;
 use bosco_wire::api::{HostLine, Phase, Standing};
+
+/// The longest text that a host's own words may have, in characters.
+const WORDS: usize = 2000;
+/// The same of what is compared and not shown: a kernel's parameters have room in it.
+const FACT: usize = 8000;
+/// How many things of one kind it may name.
+const MOST: usize = 20;
+
+/// What a host says of itself is kept, and shown to people: it is cleaned, and capped.
+pub(crate) fn cleaned(mut standing: Standing) -> Standing {
+    let Standing { observed, why, alarms, version, .. } = &mut standing;
+    let Observed { system, boot, specialisation, activity, unprotected, quarantined, .. } = observed;
+    for text in [why, system, boot, specialisation].into_iter().flatten().chain([version]) {
+        clean(text, WORDS);
+    }
+    if let Some(Activity { by, words, log, .. }) = activity {
+        [by, words, log].into_iter().for_each(|text| clean(text, WORDS));
+    }
+    for texts in [alarms, unprotected] {
+        clean_all(texts, WORDS);
+    }
+    while quarantined.len() > MOST {
+        quarantined.pop_last();
+    }
+    quarantined.values_mut().for_each(|text| clean(text, WORDS));
+    for kernel in [&mut observed.booted_kernel, &mut observed.current_kernel] {
+        clean_all(&mut kernel.0, FACT);
+    }
+    standing
+}
+
+fn clean_all(texts: &mut Vec<String>, longest: usize) {
+    texts.truncate(MOST);
+    texts.iter_mut().for_each(|text| clean(text, longest));
+}
+
+fn clean(text: &mut String, longest: usize) {
+    // What turns the direction of writing around makes a word look like another one.
+    let is_shown = |c: &char| {
+        !c.is_control()
+            && !matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    *text = text.chars().filter(is_shown).take(longest).collect();
+}
 
 /// What the hub knows of a host.
 #[derive(Debug, Clone)]

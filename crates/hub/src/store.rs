@@ -20,6 +20,9 @@ use thiserror::Error;
 const BUSY: Duration = Duration::from_secs(20);
 /// How many may read at once.
 const READERS: u32 = 4;
+/// How many reports of one host are kept, and how many bytes they have together.
+const REPORTS: i64 = 200;
+const REPORTS_BYTES: i64 = 8 * 1024 * 1024;
 
 /// The hub's memory.
 #[derive(Debug, Clone)]
@@ -376,7 +379,28 @@ impl Store {
         .bind(json(report)?)
         .execute(&self.writer)
         .await?;
-        Ok(done.rows_affected() > 0)
+        let is_new = done.rows_affected() > 0;
+        if is_new {
+            self.cap_reports(host).await?;
+        }
+        Ok(is_new)
+    }
+
+    /// A host has its newest reports here, as far as there is room, and the last one whatever its size.
+    async fn cap_reports(&self, host: &HostName) -> Result<()> {
+        sqlx::query(
+            "DELETE FROM reports WHERE rowid IN (SELECT rowid FROM
+              (SELECT rowid, ROW_NUMBER() OVER newest AS place, SUM(OCTET_LENGTH(document)) OVER newest AS bytes
+               FROM reports WHERE host = $1
+               WINDOW newest AS (ORDER BY received DESC, rowid DESC ROWS UNBOUNDED PRECEDING))
+              WHERE place > $2 OR (place > 1 AND bytes > $3))",
+        )
+        .bind(host.as_str())
+        .bind(REPORTS)
+        .bind(REPORTS_BYTES)
+        .execute(&self.writer)
+        .await?;
+        Ok(())
     }
 
     /// The last reports of a host, the newest first.

@@ -6,7 +6,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use bosco_activation::Report;
+use bosco_activation::{Report, Request};
 use bosco_release::{Digest, SignedReport};
 use bosco_wire::api::{Hello, Orders, Standing, Welcome};
 use serde::Deserialize;
@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Answer, AsHost, Refused, wait};
 use crate::hub::{Current, Host, Hub, Trigger, now};
+use crate::standing::cleaned;
 
 /// A host that asks for orders. It counts as connected for as long as this is there.
 struct Asking {
@@ -55,7 +56,7 @@ pub(super) async fn hello(
             now.alarm = Some(wrong.to_owned());
         }
         alarm.clone_from(&now.alarm);
-        take(now, standing);
+        now.standing = Some(cleaned(standing));
         // What it was told over the connection before may not have come.
         now.told = false;
         if now.trigger == Trigger::Told {
@@ -75,29 +76,10 @@ pub(super) async fn standing(
 ) -> Answer<StatusCode> {
     hub.heard(&host, |now| {
         now.ratchet = now.ratchet.confirm();
-        take(now, standing);
+        now.standing = Some(cleaned(standing));
     });
     settle(&hub, &host).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The longest text that a host's own words may have, in characters.
-const WORDS: usize = 2000;
-/// How many alarms.
-const ALARMS: usize = 20;
-
-/// What a host says of itself is shown to people: it is cleaned, and capped.
-fn take(now: &mut crate::hub::Now, mut standing: Standing) {
-    let clean = |text: &String| text.chars().filter(|c| !c.is_control()).take(WORDS).collect::<String>();
-    standing.why = standing.why.as_ref().map(clean);
-    standing.alarms = standing.alarms.iter().take(ALARMS).map(clean).collect();
-    standing.version = clean(&standing.version);
-    if let Some(activity) = &mut standing.observed.activity {
-        activity.words = clean(&activity.words);
-        activity.by = clean(&activity.by);
-        activity.log = clean(&activity.log);
-    }
-    now.standing = Some(standing);
 }
 
 /// A hold that the host has let go of need not be let go of again.
@@ -200,6 +182,10 @@ pub(super) async fn report(
     if report.host != host.name || report.fleet != hub.fleet().fleet {
         return Err(Refused::bad("the report is another host's"));
     }
+    if !Request::is_id(&report.id) {
+        return Err(Refused::bad("the report is of nothing that can be known by its id"));
+    }
+    let _turn = host.reporting.lock().await;
     hub.store.report(&host.name, &report.id, &signed, now()).await?;
     hub.changed();
     Ok(StatusCode::NO_CONTENT)

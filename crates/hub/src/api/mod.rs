@@ -65,7 +65,7 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/v1/host/standing", post(host::standing))
         .route("/v1/host/reports", post(host::report))
         .route("/v1/host/closures/{digest}", get(paths::closure))
-        .route("/v1/host/paths", post(paths::send).layer(documents))
+        .route("/v1/host/paths", post(paths::send))
         .route("/v1/join", post(join::join))
         .route("/v1/joins", get(join::list))
         .route("/v1/joins/approve", post(join::approve))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, BodyDataStream};
@@ -11,18 +12,22 @@ use axum::response::{IntoResponse, Response};
 use bosco_release::{Contents, Digest};
 use bosco_wire::pack::{HEAD, Head};
 use bytes::{Bytes, BytesMut};
-use futures_util::stream::{StreamExt, unfold};
+use futures_util::stream::{StreamExt, poll_fn};
 use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::{Answer, AsHost, AsOperator, Refused};
-use crate::hub::{Hub, now};
+use crate::hub::{Host, Hub, now};
 use crate::objects::Unkept;
 
 /// How many of a host's newest releases it may fetch the closures of.
 const RELEASES: u32 = 2;
 /// How much is read from the disk at once.
 const PIECE: usize = 256 * 1024;
+/// How long a piece may wait to be taken: an agent gives up on less than this.
+const STALLED: Duration = Duration::from_secs(300);
 /// How much longer than an archive its compressed form may be: zstd's own bound is less.
 const OVERHEAD: u64 = 64 * 1024;
 
@@ -58,59 +63,53 @@ pub(super) async fn send(
         let (size, stored) = *there.get(&hash).ok_or_else(|| Refused::not_there("path"))?;
         queue.push(Head { hash, size, stored });
     }
-    queue.reverse();
-    let state = Sending { hub, queue, file: None, turn: None };
-    let stream = unfold(state, |mut state| async move { Some((state.next().await?, state)) });
-    Ok(Body::from_stream(stream).into_response())
-}
-
-/// Archives on their way out.
-struct Sending {
-    hub: Arc<Hub>,
-    queue: Vec<Head>,
-    /// What is being sent, and how many bytes of it are still to come.
-    file: Option<(tokio::fs::File, u64)>,
-    /// A place among those who are sent something; taken with the first piece.
-    turn: Option<Turn>,
-}
-
-/// One of the places for closures that go out at once.
-struct Turn(Arc<Hub>);
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.0.bulk.add_permits(1);
-    }
-}
-
-impl Sending {
-    async fn next(&mut self) -> Option<std::io::Result<Bytes>> {
-        if self.turn.is_none() {
-            self.hub.bulk.acquire().await.ok()?.forget();
-            self.turn = Some(Turn(Arc::clone(&self.hub)));
+    let (sender, mut pieces) = mpsc::channel(1);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = give(&hub, &host, queue, &sender) => {}
+            // Whoever it was for is gone.
+            () = sender.closed() => {}
         }
-        if let Some((file, left @ 1..)) = &mut self.file {
-            let mut piece = BytesMut::with_capacity(PIECE);
-            let read = file.take(*left).read_buf(&mut piece).await;
-            return Some(read.and_then(|read| {
-                if read == 0 {
-                    return Err(std::io::Error::other("an archive is shorter than it was"));
-                }
-                *left -= read as u64;
-                Ok(piece.freeze())
-            }));
-        }
-        let head = self.queue.pop()?;
-        match self.hub.objects.read(&head.hash) {
-            Ok(file) => {
-                let mut file = tokio::fs::File::from_std(file);
-                file.set_max_buf_size(PIECE);
-                self.file = Some((file, head.stored));
-                Some(Ok(Bytes::copy_from_slice(&head.to_bytes())))
-            }
+    });
+    Ok(Body::from_stream(poll_fn(move |context| pieces.poll_recv(context))).into_response())
+}
+
+type Piece = std::io::Result<Bytes>;
+
+/// Sends archives, one after the other, once there is a place among those who are sent something. Who takes nothing for too
+/// long loses it.
+async fn give(hub: &Hub, host: &Host, queue: Vec<Head>, sender: &mpsc::Sender<Piece>) {
+    // Its own first: who asks for more than it may have at once keeps nobody else waiting.
+    let (Ok(_own), Ok(_place)) = (host.bulk.acquire().await, hub.bulk.acquire().await) else { return };
+    let pass = async |piece: Piece| matches!(timeout(STALLED, sender.send(piece)).await, Ok(Ok(())));
+    for head in queue {
+        let mut file = match hub.objects.read(&head.hash) {
+            Ok(file) => tokio::fs::File::from_std(file),
             Err(error) => {
                 crate::say(&format!("bosco hub: the archive {} can't be read: {error}", head.hash));
-                Some(Err(error))
+                pass(Err(error)).await;
+                return;
+            }
+        };
+        file.set_max_buf_size(PIECE);
+        if !pass(Ok(Bytes::copy_from_slice(&head.to_bytes()))).await {
+            return;
+        }
+        let mut left = head.stored;
+        while left > 0 {
+            let mut piece = BytesMut::with_capacity(PIECE);
+            let read = (&mut file).take(left).read_buf(&mut piece).await;
+            let piece = read.and_then(|read| {
+                left -= read as u64;
+                if read == 0 {
+                    Err(std::io::Error::other("an archive is shorter than it was"))
+                } else {
+                    Ok(piece.freeze())
+                }
+            });
+            let broke = piece.is_err();
+            if !pass(piece).await || broke {
+                return;
             }
         }
     }
