@@ -14,12 +14,14 @@ use tokio::time::sleep;
 use crate::activate;
 use crate::backoff::jitter;
 use crate::config::AgentConfig;
+use crate::control;
 use crate::core::Core;
 use crate::fetch::{self, FetchError};
 use crate::keep::{self, Pull};
 use crate::machine;
 use crate::queue::Queue;
 use crate::schedule::{At, Decision};
+use crate::watch::Watch;
 
 /// How old what is known of the machine may be when something is decided.
 const FRESH: Duration = Duration::from_secs(30);
@@ -102,6 +104,10 @@ impl Agent {
         }
         let observed = machine::survey(should.as_ref()).await;
         self.core().surveyed(observed);
+        let done = self.core().hold_is_done();
+        if let Some(number) = done {
+            control::lift(self, number).await;
+        }
         self.report_missed().await;
     }
 
@@ -219,6 +225,7 @@ impl Agent {
     /// Decides whenever there is a reason to, without end.
     pub(crate) async fn drive(&self) {
         self.take_up().await;
+        let mut watch = Watch::new(&self.config.places.journal());
         loop {
             let until = match self.turn().await {
                 Done::Nothing(until) => until,
@@ -233,7 +240,16 @@ impl Agent {
             tokio::select! {
                 () = self.changed.notified() => {}
                 () = sleep(until.min(LONGEST)) => {}
+                () = changed(watch.as_mut()) => self.look(Duration::ZERO).await,
             }
         }
+    }
+}
+
+/// Waits for a change, where one can be told.
+async fn changed(watch: Option<&mut Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }

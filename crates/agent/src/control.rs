@@ -86,6 +86,7 @@ pub(crate) async fn hear(agent: &Arc<Agent>, orders: Orders, visits: &Visits) {
     let asked = agent.core().hear(orders);
     if let Some(number) = asked.lift {
         lift(agent, number).await;
+        agent.look(Duration::ZERO).await;
     }
     for visit in asked.visits {
         visits.open(agent, visit);
@@ -93,7 +94,8 @@ pub(crate) async fn hear(agent: &Arc<Agent>, orders: Orders, visits: &Visits) {
     agent.changed.notify_one();
 }
 
-async fn lift(agent: &Agent, number: u64) {
+/// Lets go of a hold. What comes of it is seen at the next look.
+pub(crate) async fn lift(agent: &Agent, number: u64) {
     let mut command = Command::new(&agent.config.helper);
     command.args(["helper", "lift", &number.to_string()]);
     command.stdin(std::process::Stdio::null()).kill_on_drop(true);
@@ -101,7 +103,7 @@ async fn lift(agent: &Agent, number: u64) {
     if !matches!(&lifted, Ok(Ok(output)) if output.status.success()) {
         agent.say("the hold could not be let go of");
     }
-    agent.look(Duration::ZERO).await;
+    agent.core().look_at_journal();
 }
 
 /// Keeps a connection to the hub, without end.
@@ -128,8 +130,7 @@ pub(crate) async fn keep(agent: &Arc<Agent>) {
 
 /// One connection, to its end.
 async fn session(agent: &Arc<Agent>, visits: &Visits) -> Result<std::convert::Infallible, ControlError> {
-    let (link, mut told) = greet(agent, "agent").await?;
-    let mut asked = link.http().await?;
+    let (link, mut asked) = greet(agent, "agent").await?;
     // What an operator has said meanwhile is known before anything is decided; who is told nothing is not told to stay.
     let first = orders(agent, &mut asked, Duration::ZERO).await?;
     hear(agent, first.unwrap_or_default(), visits).await;
@@ -141,7 +142,7 @@ async fn session(agent: &Arc<Agent>, visits: &Visits) -> Result<std::convert::In
     agent.changed.notify_one();
     let came = tokio::select! {
         came = listen(agent, &mut asked, visits) => came,
-        came = tell(agent, &mut told) => came,
+        came = tell(agent, &link) => came,
     };
     link.close().await;
     came
@@ -165,17 +166,23 @@ async fn listen(
     }
 }
 
-async fn tell(agent: &Agent, http: &mut Http) -> Result<std::convert::Infallible, ControlError> {
+/// Each time that there is something to tell, a channel of its own is opened for it: while there is not, a host costs its hub
+/// the one that waits.
+async fn tell(agent: &Agent, link: &Link) -> Result<std::convert::Infallible, ControlError> {
     // The hub has the one of the greeting; it may be older than what has happened since.
     let mut last = Standing::default();
     loop {
         let standing = agent.core().standing();
         // A clock that goes on is nothing new.
-        if (Standing { clock: 0, ..standing.clone() }) != last {
-            http.send(Method::POST, "/v1/host/standing", &standing).await?;
-            last = Standing { clock: 0, ..standing };
+        let is_new = (Standing { clock: 0, ..standing.clone() }) != last;
+        if is_new || agent.queue.oldest().is_some() {
+            let mut http = link.http().await?;
+            if is_new {
+                http.send(Method::POST, "/v1/host/standing", &standing).await?;
+                last = Standing { clock: 0, ..standing };
+            }
+            reports(agent, &mut http).await?;
         }
-        reports(agent, http).await?;
         let interval = Duration::from_secs(agent.core().interval());
         if timeout(jitter(interval, machine::random()), agent.news.notified()).await.is_err() {
             last = Standing::default();

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bosco_activation::{Attempt, Journal};
 use bosco_model::{Observed, State, StorePath};
 use bosco_release::{Digest, Judged, Known, Opened, Refusal, Trust, judge, tree};
-use bosco_wire::api::{Orders, Phase, Standing};
+use bosco_wire::api::{Brought, Orders, Phase, Standing};
 
 use crate::config::AgentConfig;
 use crate::keep::{self, Pull};
@@ -274,10 +274,31 @@ impl Core {
     /// The host has come to a manifest.
     pub(crate) fn arrived(&mut self, leaf: Digest) {
         let last = Some(Last { leaf, came: Came::Arrived });
-        if self.pull.last != last {
-            self.pull.last = last;
-            self.save();
+        if self.pull.last == last {
+            return;
         }
+        self.pull.last = last;
+        if let Some(Opened { manifest, .. }) = self.opened().filter(|opened| opened.leaf == leaf) {
+            let (number, toplevel) = (manifest.number, manifest.toplevel.clone());
+            // What it runs already it has run since then.
+            let before = self.pull.brought.as_ref().filter(|brought| brought.toplevel == toplevel);
+            let since = before.map_or_else(machine::now, |brought| brought.since);
+            self.pull.brought = Some(Brought { number, toplevel, since });
+        }
+        self.save();
+    }
+
+    /// The number of a hold that holds nothing back: the host goes by a manifest that contains it, and runs that.
+    pub(crate) fn hold_is_done(&self) -> Option<u64> {
+        let hold = self.journal.hold.as_ref()?;
+        let taken = matches!(self.judged, Some(Judged::Take(_))) && self.state() == Some(State::UpToDate);
+        taken.then_some(hold.number)
+    }
+
+    /// Reads what the machine remembers of its activations.
+    pub(crate) fn look_at_journal(&mut self) {
+        self.journal = machine::journal(&self.config.places);
+        self.judge_again();
     }
 
     /// A try has failed.
@@ -329,6 +350,7 @@ impl Core {
             phase: self.phase,
             why: self.why.clone(),
             hold: known.hold,
+            brought: self.pull.brought.clone(),
             trust: self.trust.version,
             alarms: self.alarms(),
             clock: known.now,

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use bosco_host::durable;
 use bosco_release::{Digest, Number, Sealed, Trust};
+use bosco_wire::api::Brought;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,8 @@ pub(crate) struct Pull {
     pub(crate) ratchet: Option<String>,
     /// What came of the last try.
     pub(crate) last: Option<Last>,
+    /// The release that it has come to last.
+    pub(crate) brought: Option<Brought>,
     /// The attempt that was reported last.
     pub(crate) reported: Option<String>,
     /// How many reports were given up for want of room.

@@ -21,6 +21,7 @@ pub mod schedule;
 #[cfg(test)]
 mod testing;
 mod visit;
+mod watch;
 pub mod window;
 
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bosco_model::{HostName, Selector};
 use bosco_release::{Digest, FleetFile, Key, Manifest, Number, Release, Sealed, tree};
@@ -21,6 +21,8 @@ use crate::standing::{self, Facts};
 use crate::store::{Heard, HostRow, Store};
 use crate::visits::Visits;
 
+/// How long a host may take from one answer to its next question.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// How often what was heard is written down.
 const WRITE: Duration = Duration::from_secs(5);
 /// How far a host may be ahead of the newest release: by pushes, and where the hub was restored from an old backup.
@@ -89,6 +91,16 @@ pub(crate) struct Host {
     pub(crate) reporting: tokio::sync::Mutex<()>,
 }
 
+/// Whether a host is to try now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    No,
+    /// It is to be told.
+    Wanted,
+    /// It was told, and has not asked again: the answer may have been lost.
+    Told,
+}
+
 /// What is true of a host just now.
 #[derive(Debug)]
 pub(crate) struct Now {
@@ -100,10 +112,12 @@ pub(crate) struct Now {
     pub(crate) standing: Option<Standing>,
     pub(crate) seen: Option<u64>,
     pub(crate) alarm: Option<String>,
-    /// How many control connections it has.
-    pub(crate) connections: u32,
-    /// It is to try now.
-    pub(crate) trigger: bool,
+    /// How many of its questions wait.
+    pub(crate) waiting: u32,
+    /// When the last one of them was answered.
+    pub(crate) answered: Option<Instant>,
+    /// Whether it is to try now.
+    pub(crate) trigger: Trigger,
     /// Whether it has heard what `held` and `lift` are.
     pub(crate) told: bool,
     /// Connections that somebody wants to its sshd.
@@ -122,6 +136,13 @@ fn unpoisoned<T>(lock: Result<T, PoisonError<T>>) -> T {
     lock.unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Now {
+    /// Whether the host is there: it waits for an answer, or has just had one and will ask again.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.waiting > 0 || self.answered.is_some_and(|answered| answered.elapsed() < GRACE)
+    }
+}
+
 impl Host {
     fn new(name: HostName, row: HostRow) -> Self {
         let HostRow { keys, gone, held, lift, ratchet, standing, seen } = row;
@@ -134,8 +155,9 @@ impl Host {
             standing,
             seen,
             alarm: None,
-            connections: 0,
-            trigger: false,
+            waiting: 0,
+            answered: None,
+            trigger: Trigger::No,
             told: false,
             visits: Vec::new(),
             changed: false,
@@ -409,7 +431,7 @@ impl Hub {
                     host: &host.name,
                     should: part.map(|part| &part.manifest.toplevel),
                     standing: now.standing.as_ref(),
-                    connected: now.connections > 0,
+                    connected: now.is_connected(),
                     seen: now.seen,
                     held: now.held.as_deref(),
                     alarm: now.alarm.as_deref(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bosco_model::HostName;
 use bosco_release::Key;
 use bosco_wire::api::{HTTP, JOIN, LONGEST_WAIT, SSHD};
+use bosco_wire::line::Line;
 use bosco_wire::stream::Stream;
 use russh::keys::PrivateKey;
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, Session, VerifiedPublicKey, run_stream};
@@ -17,7 +18,6 @@ use tokio::time::{sleep, timeout};
 
 use crate::api;
 use crate::hub::{Hub, Who};
-use crate::line::Line;
 use crate::logins::{Logins, Turn};
 use crate::sessions::farewell;
 use crate::sftp;
@@ -278,7 +278,7 @@ impl Door {
 
 /// Asks a host's agent to come, and joins the two.
 async fn visit(hub: &Hub, name: &HostName, channel: Channel<Msg>, reply: ChannelOpenHandle) {
-    let host = hub.host(name).filter(|host| host.now().connections > 0);
+    let host = hub.host(name).filter(|host| host.now().is_connected());
     let visit = host.and_then(|host| {
         let visit = hub.visits.begin(name)?;
         host.now().visits.push(visit.name.clone());

@@ -71,19 +71,19 @@ pub(crate) fn line(facts: &Facts<'_>) -> HostLine {
     let observed = facts.standing.map(|standing| &standing.observed);
     let runs = observed.and_then(|observed| observed.current.clone());
     let last = observed.and_then(|observed| observed.activity.as_ref());
-    let brought =
+    // The release that it has come to by itself; or by hand, where what it runs is that of the newest.
+    let brought = facts.standing.and_then(|standing| standing.brought.as_ref());
+    let brought = brought.filter(|brought| Some(&brought.toplevel) == runs.as_ref());
+    let is_there = runs.is_some() && runs.as_ref() == facts.should;
+    let release = if is_there { facts.newest } else { brought.map(|brought| brought.number) };
+    let committed =
         last.filter(|last| last.stage == ActivityStage::Committed && Some(&last.toplevel) == runs.as_ref());
-    let release = if runs.is_some() && runs.as_ref() == facts.should {
-        facts.newest
-    } else {
-        brought.and(facts.standing).map(|standing| standing.highest).filter(|number| *number > 0)
-    };
     let alarms = facts.standing.iter().flat_map(|standing| &standing.alarms).cloned();
     HostLine {
         host: facts.host.clone(),
         state,
         should: facts.should.cloned(),
-        since: brought.map(|last| last.since),
+        since: committed.map(|last| last.since).or(brought.map(|brought| brought.since)),
         runs,
         release,
         commit: None,

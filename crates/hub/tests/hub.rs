@@ -287,3 +287,30 @@ async fn what_is_past_its_time_goes_and_what_a_release_needs_stays() {
     assert!(!left.exists());
     assert!(fleet.settings.state.join("hub.sqlite").exists());
 }
+
+#[tokio::test]
+async fn an_order_whose_answer_was_lost_is_given_again_and_one_that_came_is_not() {
+    let fleet = Fleet::start().await;
+    fleet.enroll(&["web"]).await;
+    let (_ada, mut ada) = fleet.http("ada").await;
+    let none = serde_json::json!({});
+    let (link, mut web) = fleet.http("web").await;
+    hello(&mut web, None).await;
+    assert!(orders(&mut web, None, 0).await.is_none());
+    ada.send(Method::POST, "/v1/hosts/web/trigger", &none).await.unwrap();
+    assert!(orders(&mut web, None, 10).await.unwrap().trigger);
+    // For all that the hub knows, that never came.
+    link.close().await;
+    let (_link, mut web) = fleet.http("web").await;
+    hello(&mut web, None).await;
+    assert!(orders(&mut web, None, 10).await.unwrap().trigger, "it is told again");
+    assert!(orders(&mut web, None, 0).await.is_none(), "who asks for more has heard it");
+    ada.send(Method::POST, "/v1/hosts/web/hold", &serde_json::json!({ "why": "a try" })).await.unwrap();
+    assert_eq!(orders(&mut web, None, 10).await.unwrap().held.as_deref(), Some("ada: a try"));
+    let (_link, mut web) = fleet.http("web").await;
+    hello(&mut web, None).await;
+    assert!(orders(&mut web, None, 10).await.unwrap().held.is_some(), "each connection is told");
+    ada.send(Method::POST, "/v1/hosts/web/resume", &none).await.unwrap();
+    let heard = orders(&mut web, None, 10).await.unwrap();
+    assert!(heard.held.is_none() && heard.trigger, "{heard:?}");
+}

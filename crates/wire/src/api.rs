@@ -88,6 +88,8 @@ pub struct Standing {
     pub why: Option<String>,
     /// What keeps it where it was brought to by hand.
     pub hold: Option<bosco_release::Hold>,
+    /// The release that it has come to last.
+    pub brought: Option<Brought>,
     /// The version of whom it trusts.
     pub trust: u64,
     /// What somebody should look into at once, in words.
@@ -96,6 +98,18 @@ pub struct Standing {
     pub clock: u64,
     /// The version of its bosco.
     pub version: String,
+}
+
+/// A release that a host has come to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Brought {
+    /// Its number.
+    pub number: Number,
+    /// What the host runs by it.
+    pub toplevel: StorePath,
+    /// Since when, in seconds since 1970 by the host's clock.
+    pub since: u64,
 }
 
 /// What an agent is at.

@@ -10,28 +10,39 @@ use bosco_activation::{Report, Request};
 use bosco_release::{Digest, SignedReport};
 use bosco_wire::api::{Hello, Orders, Standing, Welcome};
 use serde::Deserialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Answer, AsHost, Refused, wait};
-use crate::hub::{Current, Host, Hub, now};
+use crate::hub::{Current, GRACE, Host, Hub, Trigger, now};
 use crate::standing::cleaned;
 
 /// A host's connection for control, for as long as one of its questions waits.
-struct Connected<'a> {
-    hub: &'a Hub,
-    host: &'a Host,
+struct Connected {
+    hub: Arc<Hub>,
+    host: Arc<Host>,
 }
 
-impl<'a> Connected<'a> {
-    fn new(hub: &'a Hub, host: &'a Host) -> Self {
-        hub.heard(host, |now| now.connections += 1);
+impl Connected {
+    fn new(hub: Arc<Hub>, host: Arc<Host>) -> Self {
+        hub.heard(&host, |now| now.waiting += 1);
         Self { hub, host }
     }
 }
 
-impl Drop for Connected<'_> {
+impl Drop for Connected {
     fn drop(&mut self) {
-        self.hub.heard(self.host, |now| now.connections = now.connections.saturating_sub(1));
+        self.hub.heard(&self.host, |now| {
+            now.waiting = now.waiting.saturating_sub(1);
+            now.answered = Some(std::time::Instant::now());
+        });
+        // Whoever looks on hears of it, should it not come back.
+        let (hub, host) = (Arc::clone(&self.hub), Arc::clone(&self.host));
+        tokio::spawn(async move {
+            sleep(GRACE).await;
+            if !host.now().is_connected() {
+                hub.changed();
+            }
+        });
     }
 }
 
@@ -52,7 +63,11 @@ pub(super) async fn hello(
         }
         alarm.clone_from(&now.alarm);
         now.standing = Some(cleaned(standing));
+        // What it was told over the connection before may not have come.
         now.told = false;
+        if now.trigger == Trigger::Told {
+            now.trigger = Trigger::Wanted;
+        }
     });
     settle(&hub, &host).await?;
     let trust = super::join::trust(&hub, &host.name);
@@ -105,10 +120,13 @@ pub(super) async fn orders(
     // A change between a look and the wait for it is not missed: both have seen what was there before.
     let mut release = hub.current();
     let mut bell = host.bell.subscribe();
-    let _connected = Connected::new(&hub, &host);
+    let _connected = Connected::new(Arc::clone(&hub), Arc::clone(&host));
     {
         let mut now = host.now();
         now.ratchet = now.ratchet.confirm();
+        if now.trigger == Trigger::Told {
+            now.trigger = Trigger::No;
+        }
     }
     loop {
         bell.borrow_and_update();
@@ -134,13 +152,17 @@ fn new_to(host: &Host, current: Option<&Current>, leaf: Option<Digest>) -> Optio
     let part = part.filter(|part| Some(part.leaf) != leaf);
     let mut now = host.now();
     let untold = !now.told && (now.held.is_some() || now.lift.is_some());
-    if part.is_none() && !now.trigger && !untold && now.visits.is_empty() {
+    let trigger = now.trigger == Trigger::Wanted;
+    if part.is_none() && !trigger && !untold && now.visits.is_empty() {
         return None;
     }
     now.told = true;
+    if trigger {
+        now.trigger = Trigger::Told;
+    }
     Some(Orders {
         sealed: part.map(|part| (*part.sealed).clone()),
-        trigger: std::mem::take(&mut now.trigger),
+        trigger,
         lift: now.lift,
         held: now.held.clone(),
         visits: std::mem::take(&mut now.visits),

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{Answer, AsOperator, Refused, wait};
-use crate::hub::Hub;
+use crate::hub::{Hub, Trigger};
 
 /// How many reports are given at once.
 const REPORTS: u32 = 200;
@@ -112,11 +112,11 @@ pub(super) async fn trigger(
     Path(host): Path<String>,
 ) -> Answer<StatusCode> {
     let host = operator.host(&hub, &host)?;
-    if host.now().connections == 0 {
+    if !host.now().is_connected() {
         let why = format!("{} is not connected; it tries by itself when it is", host.name);
         return Err(Refused::new(StatusCode::CONFLICT, why));
     }
-    host.now().trigger = true;
+    host.now().trigger = Trigger::Wanted;
     host.bell.send_replace(());
     Ok(StatusCode::NO_CONTENT)
 }
@@ -158,7 +158,9 @@ async fn tell(hub: &Hub, host: &crate::hub::Host, held: Option<String>) -> Answe
     {
         let mut now = host.now();
         // That it may go on has to be heard as well: by a trigger, which is what is wanted then.
-        now.trigger |= held.is_none();
+        if held.is_none() {
+            now.trigger = Trigger::Wanted;
+        }
         now.held = held;
         now.told = false;
     }
