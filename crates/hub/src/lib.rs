@@ -4,7 +4,6 @@ mod api;
 mod hub;
 mod joins;
 mod keep;
-mod line;
 mod logins;
 mod objects;
 mod ratchet;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bosco_model::HostName;
 use bosco_release::Key;
 use bosco_wire::api::{HTTP, JOIN, LONGEST_WAIT, SSHD};
+use bosco_wire::line::Line;
 use bosco_wire::link::preferred;
 use bosco_wire::stream::Stream;
 use russh::keys::PrivateKey;
@@ -18,7 +19,6 @@ use tokio::time::{sleep, timeout};
 
 use crate::api;
 use crate::hub::{Hub, Who};
-use crate::line::Line;
 use crate::logins::{Logins, Turn};
 use crate::sessions::farewell;
 use crate::sftp;

@@ -6,13 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bosco_release::Key;
+use bosco_wire::line::Line;
 use futures_util::future::join_all;
 use russh::Disconnect;
 use russh::server::Handle;
 use tokio::time::{sleep, timeout};
 
 use crate::hub::Who;
-use crate::line::Line;
 
 /// How long a farewell may take; behind it the connection is cut.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod http;
 pub mod hub;
+pub mod line;
 pub mod link;
 pub mod pack;
 mod process;

@@ -12,15 +12,17 @@ use tokio::net::TcpStream;
 
 /// A connection.
 #[derive(Debug, Clone)]
-pub(crate) struct Line(Arc<TcpStream>);
+pub struct Line(Arc<TcpStream>);
 
 impl Line {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    /// Makes one of a socket.
+    #[must_use]
+    pub fn new(stream: TcpStream) -> Self {
         Self(Arc::new(stream))
     }
 
     /// Ends it, whatever is under way.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         let _ = rustix::net::shutdown(&*self.0, Shutdown::Both);
     }
 }

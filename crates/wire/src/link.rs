@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::api::HTTP;
 use crate::http::Http;
+use crate::line::Line;
 use crate::stream::Stream;
 
 /// How long a connection may take to be there, from the name to the login.
@@ -115,7 +116,17 @@ pub enum LinkError {
 /// A connection to the hub.
 pub struct Link {
     handle: Handle<Pinned>,
+    _end: End,
     hub_key: Option<Key>,
+}
+
+/// Ends a connection with what it belongs to, wherever it has got to: also one that was given up on before it was one.
+struct End(Line);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
 }
 
 /// Takes the hub's keys, and no others.
@@ -155,6 +166,8 @@ impl Hub {
     async fn log_in(&self, user: &str, width: Width) -> Result<Link, LinkError> {
         let unreachable = |why: String| LinkError::Unreachable { address: self.address.clone(), why };
         let stream = self.socket(width).await.map_err(|error| unreachable(error.to_string()))?;
+        let line = Line::new(stream);
+        let end = End(line.clone());
         let found = Arc::new(std::sync::OnceLock::new());
         let pinned = Pinned { keys: self.keys.clone(), found: Arc::clone(&found) };
         let window_size = if width == Width::Wide { WIDE } else { NARROW };
@@ -166,7 +179,7 @@ impl Hub {
             preferred: preferred(),
             ..client::Config::default()
         };
-        let connected = client::connect_stream(Arc::new(config), stream, pinned).await;
+        let connected = client::connect_stream(Arc::new(config), line, pinned).await;
         let mut handle = match (connected, found.get()) {
             (Ok(handle), _) => handle,
             (Err(_), Some(key)) if !self.keys.is_empty() && !self.keys.contains(key) => {
@@ -181,7 +194,7 @@ impl Hub {
             let key = self.identity.public_key().fingerprint(russh::keys::HashAlg::Sha256).to_string();
             return Err(LinkError::NotKnown { address: self.address.clone(), key });
         }
-        Ok(Link { handle, hub_key: found.get().cloned() })
+        Ok(Link { handle, _end: end, hub_key: found.get().cloned() })
     }
 
     async fn socket(&self, width: Width) -> std::io::Result<TcpStream> {
