@@ -46,6 +46,12 @@ pub struct Request {
 const LONGEST: usize = 100;
 
 impl Request {
+    /// Whether a release asks for it, by the host's own agent.
+    #[must_use]
+    pub fn is_pulled(&self) -> bool {
+        self.number > 0 && !self.hold
+    }
+
     /// Whether its words can be used as names of files and shown to people, and its number leaves others above it.
     #[must_use]
     pub fn is_sound(&self) -> bool {

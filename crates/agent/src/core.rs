@@ -296,8 +296,7 @@ impl Core {
     /// The attempt at something that was pulled, which has not ended.
     pub(crate) fn open_attempt(&self) -> Option<String> {
         let attempt = self.journal.open()?;
-        let is_pulled = attempt.request.number > 0 && !attempt.request.hold;
-        is_pulled.then(|| attempt.request.id.clone())
+        attempt.request.is_pulled().then(|| attempt.request.id.clone())
     }
 
     /// Writes down how far it is. Where the disk does not take it, that is told, and goes on.

@@ -36,6 +36,8 @@ pub struct Pull<'a> {
     pub fleet: Fleet<'a>,
     /// Those that fetch.
     pub agents: Vec<&'a str>,
+    /// What else `bosco.toml` says.
+    pub more: String,
 }
 
 impl<'a> Pull<'a> {
@@ -73,7 +75,7 @@ impl<'a> Pull<'a> {
             lab.host(HUB).unwrap().address()
         );
         fleet.write("common.nix", &common).unwrap();
-        let pull = Self { lab, fleet, agents };
+        let pull = Self { lab, fleet, agents, more: String::new() };
         pull.own(
             HUB,
             "services.bosco.hub = { enable = true; fleetFile = ../bosco.toml; openFirewall = true; };",
@@ -99,6 +101,7 @@ impl<'a> Pull<'a> {
             write!(text, "\n[hub]\naddress = \"{HUB}:{PORT}\"\nkeys = [\"{key}\"]\n").unwrap();
         }
         write!(text, "\n[operators.{OPERATOR}]\nkeys = [\"{}\"]\n", self.operator_key()).unwrap();
+        text.push_str(&self.more);
         self.fleet.write("bosco.toml", &text).unwrap();
     }
 
@@ -157,7 +160,13 @@ impl<'a> Pull<'a> {
 
     /// Waits until the attempt at a release is in a state that holds. Gives the attempt.
     #[track_caller]
-    pub fn until_attempt(&self, host: &str, release: u64, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    pub fn until_attempt(
+        &self,
+        host: &str,
+        release: u64,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Value {
         let started = Instant::now();
         loop {
             let attempt = self.journal(host)["attempt"].take();
@@ -175,7 +184,7 @@ impl<'a> Pull<'a> {
         fs::write(self.lab.host(host).unwrap().root().join("root/go"), "").unwrap();
     }
 
-    /// What a host has told the hub of its activations, the newest first: each with the release that it was for, and its end.
+    /// What a host has told the hub of its activations that were for a release, the newest first: that release, and their end.
     pub fn reports(&self, host: &str) -> Vec<(u64, String)> {
         let (status, said) = self.ask("GET", &format!("/v1/hosts/{host}/reports?last=100"), None);
         assert_eq!(status, 200, "{said}");
@@ -184,7 +193,7 @@ impl<'a> Pull<'a> {
             let ending = report["report"]["ending"].as_str().unwrap_or_default();
             (report["number"].as_u64().unwrap_or_default(), ending.to_owned())
         };
-        said.as_array().into_iter().flatten().map(one).collect()
+        said.as_array().into_iter().flatten().map(one).filter(|(number, _)| *number > 0).collect()
     }
 
     /// The end of what a host's agent says.
