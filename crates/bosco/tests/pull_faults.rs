@@ -69,17 +69,13 @@ fn activate_while_the_hub_restarts(count: usize) {
     let number = pull.release();
     for name in &names {
         pull.until_attempt(name, number, "switching", |attempt| attempt["state"] == "switching");
-        // Half of them are to prove themselves to the hub that goes, half to the one that comes.
-        if name != names.last().unwrap() {
-            continue;
-        }
-        for (index, name) in names.iter().enumerate() {
-            if index == count / 2 {
-                pull.hub().ssh_ok("systemctl kill -s KILL bosco-hub").unwrap();
-            }
-            pull.go(name);
-        }
     }
+    // Half of them are to prove themselves to the hub that goes, half to the one that comes.
+    let (first, second) = names.split_at(count / 2);
+    first.iter().for_each(|name| pull.go(name));
+    pull.kill_hub();
+    second.iter().for_each(|name| pull.go(name));
+    pull.until_hub();
     for name in &names {
         pull.until_at(name, number);
         let journal = pull.journal(name);

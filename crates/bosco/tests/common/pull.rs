@@ -128,6 +128,21 @@ impl<'a> Pull<'a> {
         key
     }
 
+    /// Kills the hub; systemd starts it again a moment later.
+    pub fn kill_hub(&self) {
+        let script =
+            "systemctl kill -s KILL bosco-hub; while systemctl is-active --quiet bosco-hub; do :; done";
+        self.hub().ssh_ok(script).unwrap();
+    }
+
+    /// Waits until the hub that was killed is there again.
+    pub fn until_hub(&self) {
+        let script = format!(
+            "for try in $(seq 300); do (</dev/tcp/127.0.0.1/{PORT}) 2>/dev/null && exit; sleep 0.1; done; exit 1"
+        );
+        self.hub().ssh_ok(&format!("bash -c '{script}'")).unwrap();
+    }
+
     /// Brings the agents to their machines, and has the hub let them in: from then on they are at work.
     pub fn start_agents(&self) {
         self.bosco(&["apply", "--on", &self.agents.join(",")]).exits(0);
