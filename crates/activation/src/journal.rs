@@ -101,13 +101,12 @@ impl Journal {
     /// here: it is asked under the lock, whatever its sender knew of the host.
     #[must_use]
     pub fn refusal(&self, request: &Request) -> Option<Refused> {
-        let Request { number, hold, lifts, toplevel, .. } = request;
+        let Request { number, lifts, toplevel, .. } = request;
         if *number > 0 && *number < self.number {
             return Some(Refused::Older { number: *number, highest: self.number });
         }
-        let is_pulled = *number > 0 && !hold;
-        let kept =
-            self.hold.as_ref().filter(|hold| is_pulled && !hold.gives_way_to(*number, *lifts, toplevel));
+        let gives_way = |hold: &&Hold| hold.gives_way_to(*number, *lifts, toplevel);
+        let kept = self.hold.as_ref().filter(|hold| request.is_pulled() && !gives_way(hold));
         if let Some(Hold { number, toplevel }) = kept.cloned() {
             return Some(Refused::Held { number, toplevel });
         }

@@ -53,6 +53,12 @@ impl Request {
         (1..=LONGEST).contains(&id.len()) && id.bytes().all(plain)
     }
 
+    /// Whether a release asks for it, by the host's own agent.
+    #[must_use]
+    pub fn is_pulled(&self) -> bool {
+        self.number > 0 && !self.hold
+    }
+
     /// Whether its words can be used as names of files and shown to people, and its number leaves others above it.
     #[must_use]
     pub fn is_sound(&self) -> bool {

@@ -128,8 +128,7 @@ impl Agent {
 
     /// Goes on with an attempt that is under way: this agent may be the one that it has brought along.
     pub(crate) async fn take_up(&self) -> Done {
-        let observed = machine::survey(None).await;
-        self.core().surveyed(observed);
+        self.look(Duration::ZERO).await;
         let Some(id) = self.core().open_attempt() else { return Done::Nothing(None) };
         self.say("an activation is under way; it is followed");
         self.core().at(Phase::Activating, None);

@@ -29,8 +29,10 @@ pub(crate) struct Core {
     pub(crate) journal: Journal,
     /// The manifest that the hub gave last, believed or not.
     heard: Option<Digest>,
-    /// The manifest that it goes by, as it was judged last; or why the last one was not taken.
+    /// The manifest that it goes by, as it was judged last; where there is none, the one that the hub gave.
     judged: Option<Judged>,
+    /// Why the one that the hub gave last is not taken, where it is another one than that.
+    refused: Option<Refusal>,
     /// An operator's word to stay.
     held: Option<String>,
     nudge: Option<Nudge>,
@@ -65,6 +67,7 @@ impl Core {
             journal: Journal::default(),
             heard: None,
             judged: None,
+            refused: None,
             held: None,
             nudge: None,
             connected: false,
@@ -115,12 +118,18 @@ impl Core {
                     }
                     self.say(&format!("release {} is there", opened.manifest.number));
                     self.save();
+                    self.refused = None;
+                    self.judged = Some(judged);
                 }
                 Judged::Refused(why) => {
                     self.say(&format!("the hub gave a manifest that is not taken: {why}"));
+                    if self.pull.sealed.is_some() {
+                        self.refused = Some(why.clone());
+                    } else {
+                        self.judged = Some(judged);
+                    }
                 }
             }
-            self.judged = Some(judged);
         } else {
             self.judge_again();
         }
@@ -226,7 +235,9 @@ impl Core {
                 if self.connected && view_is_final(*phase) {
                     self.nudge = None;
                 }
-                self.at(*phase, why.clone());
+                // What it does not take is newer than what it goes by.
+                let refused = self.refused.as_ref().map(ToString::to_string);
+                self.at(*phase, refused.or_else(|| why.clone()));
             }
         }
         decision
@@ -317,8 +328,7 @@ impl Core {
     /// The attempt at something that was pulled, which has not ended.
     pub(crate) fn open_attempt(&self) -> Option<String> {
         let attempt = self.journal.open()?;
-        let is_pulled = attempt.request.number > 0 && !attempt.request.hold;
-        is_pulled.then(|| attempt.request.id.clone())
+        attempt.request.is_pulled().then(|| attempt.request.id.clone())
     }
 
     /// Writes down how far it is. Where the disk does not take it, that is told, and goes on.
@@ -336,8 +346,9 @@ impl Core {
             !older || self.heard().is_none() || self.heard() != self.pull.seen.map(|(_, leaf)| leaf)
         };
         let judged = self.judged.as_ref().filter(is_replayed).and_then(schedule::alarm);
+        let refused = self.refused.as_ref().filter(|why| why.is_alarm()).map(ToString::to_string);
         let dropped = (self.pull.dropped > 0).then(|| format!("{} reports were lost", self.pull.dropped));
-        [judged, self.alarm.clone(), self.tampered.clone(), dropped].into_iter().flatten().collect()
+        [judged, refused, self.alarm.clone(), self.tampered.clone(), dropped].into_iter().flatten().collect()
     }
 
     /// How the host stands.

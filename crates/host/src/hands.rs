@@ -14,7 +14,7 @@ use bosco_model::StorePath;
 
 use crate::places::Places;
 use crate::run::{Ran, program, run, run_into, succeed, tail};
-use crate::{check, durable, generations, loader, probe};
+use crate::{check, durable, generations, loader, probe, units};
 
 /// How long Nix may take to change a profile.
 const PROFILE: Duration = Duration::from_secs(120);
@@ -216,8 +216,11 @@ impl Hands {
             let left = deadline.saturating_duration_since(Instant::now());
             let _ = run(program("systemctl").args(["is-system-running", "--wait"]), left);
         }
-        let none = std::collections::BTreeSet::new();
-        let before = attempt.before.as_ref().map_or(&none, |before| &before.failed);
+        let mut before = attempt.before.as_ref().map(|before| before.failed.clone()).unwrap_or_default();
+        if attempt.request.is_pulled() {
+            // Whether its agent is well the fresh connection says, which is the agent's. One that was killed starts again.
+            before.insert(units::AGENT.into());
+        }
         let old = match (&attempt.state, &attempt.before) {
             (State::Retesting { .. }, Some(before)) => {
                 Some(check::settings(before.running.as_ref()).unwrap_or_default())
@@ -225,7 +228,7 @@ impl Hands {
             _ => None,
         };
         let asked = old.map_or_else(|| settings.clone(), |old| settings.asked_of(&old));
-        Event::Done(Found::Probed(probe::complaints(&asked, before, stop, deadline)))
+        Event::Done(Found::Probed(probe::complaints(&asked, &before, stop, deadline)))
     }
 
     /// An entry of its own for the candidate, written by the installer of what runs, and chosen for one boot.

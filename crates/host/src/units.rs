@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::run::{program, succeed};
 
+/// The unit of the host's agent.
+pub(crate) const AGENT: &str = "bosco-agent.service";
 /// How long systemd may take to answer.
 const LIMIT: Duration = Duration::from_secs(30);
 /// How much is shown of one line of a log, in characters.

@@ -35,6 +35,8 @@ pub struct Pull<'a> {
     pub fleet: Fleet<'a>,
     /// Those that fetch.
     pub agents: Vec<&'a str>,
+    /// What else `bosco.toml` says.
+    pub more: String,
 }
 
 impl<'a> Pull<'a> {
@@ -72,7 +74,7 @@ impl<'a> Pull<'a> {
             lab.host(HUB).unwrap().address()
         );
         fleet.write("common.nix", &common).unwrap();
-        let pull = Self { lab, fleet, agents };
+        let pull = Self { lab, fleet, agents, more: String::new() };
         pull.own(
             HUB,
             "services.bosco.hub = { enable = true; fleetFile = ../bosco.toml; openFirewall = true; };",
@@ -98,6 +100,7 @@ impl<'a> Pull<'a> {
             write!(text, "\n[hub]\naddress = \"{HUB}:{PORT}\"\nkeys = [\"{key}\"]\n").unwrap();
         }
         write!(text, "\n[operators.{OPERATOR}]\nkeys = [\"{}\"]\n", self.operator_key()).unwrap();
+        text.push_str(&self.more);
         self.fleet.write("bosco.toml", &text).unwrap();
     }
 
@@ -124,11 +127,102 @@ impl<'a> Pull<'a> {
         key
     }
 
+    /// Kills the hub; systemd starts it again a moment later.
+    pub fn kill_hub(&self) {
+        let script =
+            "systemctl kill -s KILL bosco-hub; while systemctl is-active --quiet bosco-hub; do :; done";
+        self.hub().ssh_ok(script).unwrap();
+    }
+
+    /// Waits until the hub that was killed is there again.
+    pub fn until_hub(&self) {
+        let script = format!(
+            "for try in $(seq 300); do (</dev/tcp/127.0.0.1/{PORT}) 2>/dev/null && exit; sleep 0.1; done; exit 1"
+        );
+        self.hub().ssh_ok(&format!("bash -c '{script}'")).unwrap();
+    }
+
     /// Brings the agents to their machines, and has the hub let them in: from then on they are at work.
     pub fn start_agents(&self) {
         self.bosco(&["apply", "--on", &self.agents.join(",")]).exits(0);
         for host in &self.agents {
             self.let_in(host);
+        }
+    }
+
+    /// The same as an operator does it, one host after the other: what was pushed before holds none of them.
+    pub fn enroll_agents(&self) {
+        self.bosco(&["apply", "--on", &self.agents.join(",")]).exits(0);
+        for host in &self.agents {
+            self.bosco(&["enroll", host]).exits(0);
+        }
+        for host in &self.agents {
+            self.until(host, "heard", |stands| !stands["runs"].is_null());
+        }
+    }
+
+    /// What the configuration of one host says beside its agent.
+    pub fn with_agent(&self, host: &str, options: &str) {
+        self.own(host, &format!("services.bosco.agent.enable = true; {options}"));
+    }
+
+    /// What a host remembers of its activations, read from outside.
+    pub fn journal(&self, host: &str) -> Value {
+        let file = self.lab.host(host).unwrap().root().join("nix/var/bosco/journal.json");
+        serde_json::from_slice(&fs::read(file).unwrap_or_default()).unwrap_or(Value::Null)
+    }
+
+    /// Waits until the attempt at a release is in a state that holds. Gives the attempt.
+    #[track_caller]
+    pub fn until_attempt(
+        &self,
+        host: &str,
+        release: u64,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let started = Instant::now();
+        loop {
+            let attempt = self.journal(host)["attempt"].take();
+            if attempt["request"]["number"] == release && holds(&attempt) {
+                return attempt;
+            }
+            let log = || self.log(host);
+            assert!(started.elapsed() < SETTLES, "{host} never came to `{what}`: {attempt}\n{}", log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Lets what waits for it go on at a host. From outside: nobody may be able to reach it.
+    pub fn go(&self, host: &str) {
+        fs::write(self.lab.host(host).unwrap().root().join("root/go"), "").unwrap();
+    }
+
+    /// What a host has told the hub of its activations that were for a release, the newest first: that release, and their end.
+    pub fn reports(&self, host: &str) -> Vec<(u64, String)> {
+        let (status, said) = self.ask("GET", &format!("/v1/hosts/{host}/reports?last=100"), None);
+        assert_eq!(status, 200, "{said}");
+        let one = |report: &Value| {
+            let report = &report["report"];
+            let ending = report["report"]["ending"].as_str().unwrap_or_default();
+            (report["number"].as_u64().unwrap_or_default(), ending.to_owned())
+        };
+        said.as_array().into_iter().flatten().map(one).filter(|(number, _)| *number > 0).collect()
+    }
+
+    /// The end of what a host's agent says.
+    pub fn log(&self, host: &str) -> String {
+        let log = "journalctl --no-pager --output cat --lines 60 -u bosco-agent";
+        self.lab.host(host).unwrap().at_keyboard(log).unwrap_or_default()
+    }
+
+    /// Waits until a host's agent has said this.
+    #[track_caller]
+    pub fn until_says(&self, host: &str, text: &str) {
+        let started = Instant::now();
+        while !self.log(host).contains(text) {
+            assert!(started.elapsed() < SETTLES, "{host} never says `{text}`:\n{}", self.log(host));
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 
@@ -183,9 +277,7 @@ impl<'a> Pull<'a> {
                 return stands;
             }
             if started.elapsed() > SETTLES {
-                let log = "journalctl --no-pager --output cat --lines 40 -u bosco-agent";
-                let log = self.lab.host(host).unwrap().at_keyboard(log);
-                panic!("{host} never came to `{what}`: {stands}\n{}", log.unwrap_or_default());
+                panic!("{host} never came to `{what}`: {stands}\n{}", self.log(host));
             }
             std::thread::sleep(LOOK);
         }
