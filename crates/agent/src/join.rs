@@ -70,7 +70,7 @@ pub async fn join(
         let mut http = link.http().await?;
         if !shown {
             shown = true;
-            show(&join_code(&own, &key));
+            show(&join_code(&asked.host, &own, &key));
         }
         let join = Join { host: asked.host.clone(), wait: LONGEST_WAIT };
         let asked: Result<Joining, _> = http.post("/v1/join", &join, Duration::from_secs(LONGEST_WAIT)).await;

@@ -1,6 +1,6 @@
 //! All that the hub knows, in one place: what is remembered, and what is only true just now.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,7 +11,6 @@ use bosco_wire::api::{FleetStatus, HostLine, ReleaseLine, Standing};
 use russh::keys::PrivateKey;
 use tokio::sync::{Semaphore, watch};
 
-use crate::Error;
 use crate::joins::Joins;
 use crate::objects::Objects;
 use crate::ratchet::{Ratchet, Secret};
@@ -20,6 +19,7 @@ use crate::sftp::{Limits, Quota, World, Worlds};
 use crate::standing::{self, Facts};
 use crate::store::{Heard, HostRow, Store};
 use crate::visits::Visits;
+use crate::{Error, authority};
 
 /// How often what was heard is written down.
 const WRITE: Duration = Duration::from_secs(5);
@@ -54,6 +54,8 @@ pub(crate) struct Hub {
     /// Who publishes, or lets hosts in or go: one at a time.
     pub(crate) deciding: tokio::sync::Mutex<()>,
     pub(crate) bulk: Semaphore,
+    /// Who makes an archive known, or unknown: its row and its file are one.
+    pub(crate) storing: tokio::sync::Mutex<()>,
     worlds: Worlds,
     fleet: RwLock<Arc<FleetFile>>,
     people: RwLock<HashMap<Key, Who>>,
@@ -192,6 +194,7 @@ impl Hub {
             sessions: Sessions::default(),
             deciding: tokio::sync::Mutex::default(),
             bulk: Semaphore::new(BULK),
+            storing: tokio::sync::Mutex::default(),
             worlds: Worlds::new(state.join("hosts")),
             fleet: RwLock::new(Arc::new(fleet)),
             people: RwLock::default(),
@@ -233,7 +236,12 @@ impl Hub {
             return;
         }
         if let Err(error) = self.store.heard(&heard).await {
-            crate::say(&format!("what hosts have said could not be written down: {error}"));
+            crate::say(&format!("bosco hub: what hosts have said could not be written down: {error}"));
+            // The next time, then.
+            heard
+                .iter()
+                .filter_map(|heard| self.host(&heard.host))
+                .for_each(|host| host.now().changed = true);
         }
     }
 
@@ -278,7 +286,7 @@ impl Hub {
     }
 
     /// Whether somebody who is connected still is who they were.
-    fn is_known(&self, (who, key): &(Who, Key)) -> bool {
+    pub(crate) fn is_known(&self, (who, key): &(Who, Key)) -> bool {
         matches!(who, Who::Stranger(_)) || self.who(key).as_ref() == Some(who)
     }
 
@@ -293,7 +301,9 @@ impl Hub {
     }
 
     /// Lets a host in. `false`: a key is somebody else's.
-    pub(crate) async fn enroll(&self, name: &HostName, keys: Vec<Key>) -> Result<bool, Error> {
+    pub(crate) async fn enroll(&self, name: &HostName, mut keys: Vec<Key>) -> Result<bool, Error> {
+        let mut seen = BTreeSet::new();
+        keys.retain(|key| seen.insert(key.clone()));
         let _deciding = self.deciding.lock().await;
         let me = Who::Host(name.clone());
         if keys.iter().any(|key| *key == self.public || self.who(key).is_some_and(|who| who != me)) {
@@ -411,8 +421,8 @@ impl Hub {
             .filter_map(|host| {
                 let now = host.now();
                 let part = part(&host.name);
-                let tags = part.map(|part| part.manifest.tags.clone()).unwrap_or_default();
-                if now.gone.is_some() || !grant.matches(&host.name, &tags) {
+                let granted = authority::granted(grant, &host.name, part.map(|part| &part.manifest));
+                if now.gone.is_some() || !granted {
                     return None;
                 }
                 let mut line = standing::line(&Facts {
@@ -437,8 +447,7 @@ impl Hub {
     pub(crate) fn grants(&self, grant: &Selector, name: &HostName) -> bool {
         let current = self.current.borrow().clone();
         let part = current.as_ref().and_then(|current| current.parts.get(name));
-        let tags = part.map(|part| part.manifest.tags.clone()).unwrap_or_default();
-        grant.matches(name, &tags)
+        authority::granted(grant, name, part.map(|part| &part.manifest))
     }
 }
 

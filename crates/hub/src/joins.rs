@@ -45,11 +45,13 @@ impl Joins {
         if asking.len() >= MOST && !asking.contains_key(key) {
             return None;
         }
-        let code = join_code(key, hub);
-        let line = JoinLine { host: host.clone(), key: key.clone(), code, since: now, from: from.to_owned() };
+        let code = join_code(&host, key, hub);
+        let line = JoinLine { host, key: key.clone(), code, since: now, from: from.to_owned() };
         let entry = asking.entry(key.clone());
-        let one = entry.or_insert_with(|| Asking { line, waiting: 0, approved: watch::Sender::new(false) });
-        one.line.host = host;
+        let new = || Asking { line: line.clone(), waiting: 0, approved: watch::Sender::new(false) };
+        let one = entry.or_insert_with(new);
+        // Who says to be another host shows another code.
+        one.line = line;
         one.waiting += 1;
         Some(Waiting { joins: self, key: key.clone(), approved: one.approved.subscribe() })
     }

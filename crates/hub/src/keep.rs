@@ -2,10 +2,10 @@
 //! what hosts have left that are gone, go after their time.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use std::{fs, io};
 
 use bosco_release::Digest;
 use tokio::task::spawn_blocking;
@@ -21,6 +21,10 @@ const UNUSED: u64 = 24 * 3600;
 /// How many reports of a host stay however old they are.
 const REPORTS: u32 = 10;
 const DAY: u64 = 24 * 3600;
+/// How many archives go at once; nobody brings any meanwhile.
+const AT_ONCE: usize = 100;
+/// What the folder of a host begins with that is known no more; no host's name does.
+const ERASED: &str = ".erased-";
 
 /// Throws away what is past its time, now and then, for ever.
 pub(crate) async fn keep(hub: Arc<Hub>) {
@@ -46,12 +50,18 @@ pub(crate) async fn tidy(hub: &Hub, now: u64) -> Result<(), Error> {
                 needed.extend(contents.iter().map(|path| path.hash));
             }
         }
-        let unused = hub.store.objects_before(now.saturating_sub(UNUSED)).await?;
+        let before = now.saturating_sub(UNUSED);
+        let unused = hub.store.objects_before(before).await?;
         let unused: Vec<Digest> = unused.into_iter().filter(|hash| !needed.contains(hash)).collect();
-        // First what says that it is there: a file that nobody knows is only room.
-        hub.store.forget_objects(&unused).await?;
-        let objects = hub.objects.clone();
-        let _ = spawn_blocking(move || unused.iter().for_each(|hash| objects.remove(hash))).await;
+        for some in unused.chunks(AT_ONCE) {
+            let _storing = hub.storing.lock().await;
+            // First what says that it is there: a file that nobody knows is only room.
+            hub.store.forget_objects(some, before).await?;
+            let still = hub.store.objects(some).await?;
+            let gone: Vec<Digest> = some.iter().filter(|hash| !still.contains_key(hash)).copied().collect();
+            let objects = hub.objects.clone();
+            let _ = spawn_blocking(move || gone.iter().for_each(|hash| objects.remove(hash))).await;
+        }
     }
     for host in hub.hosts() {
         let gone = host.now().gone.is_some_and(|gone| gone < now.saturating_sub(retention.gone_days * DAY));
@@ -60,8 +70,17 @@ pub(crate) async fn tidy(hub: &Hub, now: u64) -> Result<(), Error> {
             let _deciding = hub.deciding.lock().await;
             // It may have come back.
             if host.now().gone.is_some() {
+                // Before the name is free: what is left in its folder must not become the next one's.
+                let erased = folder.with_file_name(format!("{ERASED}{}", host.name));
+                remove(erased.clone()).await?;
+                match fs::rename(&folder, &erased) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(Error::disk(&folder, &error));
+                    }
+                    _ => {}
+                }
                 hub.erase(&host.name).await?;
-                let _ = spawn_blocking(move || fs::remove_dir_all(folder)).await;
+                remove(erased).await?;
             }
         } else {
             let oldest = SystemTime::now().checked_sub(Duration::from_secs(retention.logs_days * DAY));
@@ -70,6 +89,16 @@ pub(crate) async fn tidy(hub: &Hub, now: u64) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Removes a folder with all that is in it, if it is there.
+async fn remove(folder: PathBuf) -> Result<(), Error> {
+    let place = folder.clone();
+    let removed = spawn_blocking(move || fs::remove_dir_all(folder)).await;
+    match removed {
+        Ok(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(Error::disk(&place, &error)),
+        _ => Ok(()),
+    }
 }
 
 /// Removes the files of a folder that were written before a moment. What can't be removed is tried again the next time.

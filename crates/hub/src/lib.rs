@@ -1,6 +1,7 @@
 //! The always-on side of bosco: one port, an SSH server of its own, and what hosts and operators reach through it.
 
 mod api;
+mod authority;
 mod hub;
 mod joins;
 mod keep;
@@ -121,6 +122,19 @@ fn private_key(state: &Path) -> Result<PrivateKey, Error> {
     Ok(key)
 }
 
+/// Takes the hub's folder for this process, until that ends.
+fn lock(state: &Path) -> Result<fs::File, Error> {
+    use rustix::fs::{FlockOperation, flock};
+    let place = state.join("lock");
+    let file = fs::File::options().create(true).append(true).mode(0o600).open(&place);
+    let file = file.map_err(|error| Error::disk(&place, &error))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::Disk {
+        place: state.to_owned(),
+        why: "another `bosco hub` is at this folder".into(),
+    })?;
+    Ok(file)
+}
+
 fn fleet(file: &Path) -> Result<FleetFile, Error> {
     let wrong = |why: String| Error::Fleet { file: file.to_owned(), why };
     let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
@@ -135,6 +149,8 @@ pub struct Running {
     pub key: Key,
     hub: Arc<hub::Hub>,
     door: JoinHandle<()>,
+    /// One hub has the folder.
+    _lock: fs::File,
 }
 
 /// Starts a hub. It runs in the background, for as long as the runtime does.
@@ -144,14 +160,17 @@ pub struct Running {
 pub async fn start(settings: &Settings) -> Result<Running, Error> {
     let listen =
         |error: io::Error| Error::Listen { address: settings.listen.clone(), why: error.to_string() };
+    let fleet = fleet(&settings.fleet)?;
     let key = private_key(&settings.state)?;
-    let hub = hub::Hub::open(&settings.state, key, fleet(&settings.fleet)?).await?;
+    // Nothing is touched before it is certain that nobody else is at it.
+    let lock = lock(&settings.state)?;
     let listener = TcpListener::bind(&settings.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
+    let hub = hub::Hub::open(&settings.state, key, fleet).await?;
     let door = tokio::spawn(server::serve(Arc::clone(&hub), listener));
     tokio::spawn(Arc::clone(&hub).remember());
     tokio::spawn(keep::keep(Arc::clone(&hub)));
-    Ok(Running { address, key: hub.public.clone(), hub, door })
+    Ok(Running { address, key: hub.public.clone(), hub, door, _lock: lock })
 }
 
 impl Running {

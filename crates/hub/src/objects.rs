@@ -85,12 +85,12 @@ impl Incoming {
         self.file.write_all(piece)
     }
 
-    /// Keeps it, where it is what it was said to be; it is on the disk when this returns. What it unpacks to is never longer
-    /// than was said, whatever it claims.
-    pub(crate) fn keep(mut self) -> Result<(), Unkept> {
+    /// Looks whether it is what it was said to be, and has it on the disk. What it unpacks to is never longer than was said,
+    /// whatever it claims.
+    pub(crate) fn verify(&mut self) -> Result<(), Unkept> {
         io::Seek::rewind(&mut self.file)?;
-        let unpacked =
-            zstd::stream::read::Decoder::new(&self.file).map(|decoder| decoder.take(self.size + 1))?;
+        let unpacked = zstd::stream::read::Decoder::new(&self.file)
+            .map(|decoder| decoder.take(self.size.saturating_add(1)))?;
         let mut unpacked = BufReader::with_capacity(PIECE, unpacked);
         let (mut hash, mut size) = (Sha256::new(), 0_u64);
         let mut piece = vec![0; PIECE];
@@ -106,6 +106,12 @@ impl Incoming {
             return Err(Unkept::Other(self.hash));
         }
         self.file.sync_all()?;
+        Ok(())
+    }
+
+    /// Puts it where it belongs; it is on the disk when this returns. Where one of its hash is known already, it has to stay
+    /// away: the same archive can be stored in more than one way, and what is known of it says how long it is.
+    pub(crate) fn keep(mut self) -> io::Result<()> {
         if let Some(folder) = self.place.parent() {
             fs::create_dir_all(folder)?;
             fs::rename(&self.making, &self.place)?;
@@ -145,7 +151,8 @@ mod tests {
         let put = |hash: Digest, size: u64, stored: &[u8]| {
             let mut incoming = objects.incoming(hash, size).unwrap();
             incoming.write(stored).unwrap();
-            incoming.keep()
+            incoming.verify()?;
+            incoming.keep().map_err(Unkept::from)
         };
         let whole = packed(&archive);
         assert!(put(Digest::of(&[b"another"]), size, &whole).is_err(), "another hash");

@@ -117,7 +117,9 @@ async fn connection(
     drop(turn);
     let handle = running.handle();
     let stranger = matches!(who, Who::Stranger(_));
-    let Some(session) = hub.sessions.begin(who, key, (handle.clone(), line.clone()), CONNECTIONS) else {
+    let me = (who, key);
+    let began = hub.sessions.begin(me.0.clone(), me.1.clone(), (handle.clone(), line.clone()), CONNECTIONS);
+    let Some(session) = began else {
         farewell(
             &handle,
             &line,
@@ -127,7 +129,10 @@ async fn connection(
         .await;
         return;
     };
-    if !stranger {
+    if !hub.is_known(&me) {
+        // Somebody has let go of this key between the look at it and now.
+        line.cut();
+    } else if !stranger {
         let _ = running.await;
     } else if timeout(STRANGER, running).await.is_err() {
         line.cut();

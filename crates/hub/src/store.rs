@@ -350,7 +350,8 @@ impl Store {
     /// An archive is on the disk.
     pub(crate) async fn object(&self, hash: &Digest, size: u64, stored: u64, now: u64) -> Result<()> {
         sqlx::query(
-            "INSERT INTO objects (hash, size, stored, since) VALUES ($1, $2, $3, $4) ON CONFLICT (hash) DO NOTHING",
+            "INSERT INTO objects (hash, size, stored, since) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (hash) DO UPDATE SET since = excluded.since",
         )
         .bind(hash.to_string())
         .bind(number(size))
@@ -481,12 +482,13 @@ impl Store {
         Ok(())
     }
 
-    /// These archives are not there any more.
-    pub(crate) async fn forget_objects(&self, hashes: &[Digest]) -> Result<()> {
+    /// These archives are not there any more, but for those that somebody has asked about since.
+    pub(crate) async fn forget_objects(&self, hashes: &[Digest], before: u64) -> Result<()> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         for hash in hashes {
-            sqlx::query("DELETE FROM objects WHERE hash = $1")
+            sqlx::query("DELETE FROM objects WHERE hash = $1 AND since < $2")
                 .bind(hash.to_string())
+                .bind(number(before))
                 .execute(&mut *transaction)
                 .await?;
         }

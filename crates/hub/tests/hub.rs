@@ -17,7 +17,7 @@ use bosco_wire::api::{
 };
 use fleet::{Fleet, status};
 use hyper::Method;
-use simulated::{hello, host, identity, key, upload};
+use simulated::{hello, host, key, upload};
 
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -158,15 +158,59 @@ async fn an_operator_has_no_say_over_hosts_that_are_not_granted() {
     assert_eq!(status(bob.send(Method::POST, "/v1/hosts/box/hold", &none).await), 200);
     let enroll = serde_json::json!({ "keys": [key("x")] });
     assert_eq!(status(bob.send(Method::PUT, "/v1/hosts/web", &enroll).await), 403);
-    let (release, closures) = simulated::draft(&fleet.file(), 2, &[("box", &[b"2"])]);
-    upload(&mut bob, [b"2".as_slice()].into_iter()).await.unwrap();
-    let publish = Publish { release: release.clone(), closures: closures.clone() };
-    let line: ReleaseLine = bob.post("/v1/releases", &publish, Duration::ZERO).await.unwrap();
-    assert_eq!(line.signer, "ada", "he may carry what she has signed");
-    let (release, closures) = simulated::draft(&fleet.file(), 3, &[("web", &[b"1"])]);
-    let publish = Publish { release, closures };
-    let refused = bob.post::<ReleaseLine>("/v1/releases", &publish, Duration::ZERO).await;
-    assert_eq!(status(refused), 403);
+    // What somebody else has signed he may carry, where it changes his own hosts only.
+    upload(&mut bob, [b"3".as_slice()].into_iter()).await.unwrap();
+    let publish = async |bob: &mut bosco_wire::http::Http, number, hosts: &[(&str, &[&[u8]])]| {
+        let (release, closures) = simulated::draft(&fleet.file(), number, hosts);
+        let publish = Publish { release, closures };
+        status(bob.post::<ReleaseLine>("/v1/releases", &publish, Duration::ZERO).await)
+    };
+    assert_eq!(publish(&mut bob, 2, &[("box", &[b"3"])]).await, 403, "web is left out");
+    assert_eq!(publish(&mut bob, 2, &[("box", &[b"3"]), ("web", &[b"3"])]).await, 403, "web is changed");
+    assert_eq!(publish(&mut bob, 2, &[("box", &[b"3"]), ("web", &[b"1"]), ("new", &[b"3"])]).await, 403);
+    assert_eq!(
+        publish(&mut bob, 3, &[("box", &[b"3"]), ("web", &[b"1"])]).await,
+        409,
+        "3 is not the next one"
+    );
+    assert_eq!(publish(&mut bob, 2, &[("box", &[b"3"]), ("web", &[b"1"])]).await, 200);
+}
+
+#[tokio::test]
+async fn an_archive_that_comes_twice_in_two_forms_is_given_out_whole() {
+    let fleet = Fleet::start().await;
+    fleet.enroll(&["web"]).await;
+    let archive = b"an archive that can be packed well ".repeat(1000);
+    let send = async |level| {
+        let (_link, mut ada) = fleet.http("ada").await;
+        let stored = zstd::encode_all(archive.as_slice(), level).unwrap();
+        let (hash, size) = (Digest::of(&[&archive]), archive.len() as u64);
+        let head = bosco_wire::pack::Head { hash, size, stored: stored.len() as u64 };
+        let (sender, answer) = ada.upload("/v1/paths");
+        let feed = async move {
+            sender.send(bytes::Bytes::copy_from_slice(&head.to_bytes())).await.unwrap();
+            sender.send(stored.into()).await.unwrap();
+        };
+        tokio::join!(feed, answer).1.unwrap();
+    };
+    send(1).await;
+    fleet.release(&[("web", &[&archive])]).await;
+    send(19).await;
+    let (_link, mut web) = fleet.http("web").await;
+    hello(&mut web, None).await;
+    let asked = [Digest::of(&[&archive])];
+    let body = web.stream("/v1/host/paths", &asked).await.unwrap();
+    let bytes = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
+    let unpacked = zstd::decode_all(&bytes[bosco_wire::pack::HEAD..]).unwrap();
+    assert!(unpacked == archive, "it is not what was sent");
+}
+
+#[tokio::test]
+async fn a_folder_has_one_hub() {
+    let fleet = Fleet::start().await;
+    let Err(error) = bosco_hub::start(&fleet.settings).await else { panic!("there are two") };
+    assert!(error.to_string().contains("another"), "{error}");
+    fleet.enroll(&["web"]).await;
 }
 
 #[tokio::test]
@@ -228,9 +272,12 @@ async fn a_machine_joins_by_the_code_that_it_shows_and_nothing_before() {
         }
     };
     let asking = tokio::time::timeout(WAIT, asking).await.expect("it asks to be let in");
-    let code = join_code(&key("new"), link.hub_key().unwrap());
+    let code = join_code(&host("new"), &key("new"), link.hub_key().unwrap());
     assert_eq!((asking.host, asking.code), (host("new"), code.clone()));
-    let wrong = Approve { code: join_code(&key("other"), link.hub_key().unwrap()) };
+    // Whoever says to be another host meanwhile shows another code.
+    let other = Approve { code: join_code(&host("web"), &key("new"), link.hub_key().unwrap()) };
+    assert_eq!(status(ada.post::<JoinLine>("/v1/joins/approve", &other, Duration::ZERO).await), 404);
+    let wrong = Approve { code: join_code(&host("new"), &key("other"), link.hub_key().unwrap()) };
     let refused = ada.post::<JoinLine>("/v1/joins/approve", &wrong, Duration::ZERO).await;
     assert_eq!(status(refused), 404);
     ada.post::<JoinLine>("/v1/joins/approve", &Approve { code }, Duration::ZERO).await.unwrap();
@@ -238,6 +285,19 @@ async fn a_machine_joins_by_the_code_that_it_shows_and_nothing_before() {
     assert_eq!(joining.trust.unwrap().fleet.as_str(), "home");
     let (_link, mut new) = fleet.http("new").await;
     hello(&mut new, None).await;
+
+    // Nobody takes the place of a host that is there.
+    let link = fleet.link("thief", "join").await.unwrap();
+    let mut http = link.http().await.unwrap();
+    let join = Join { host: host("new"), wait: 5 };
+    let thief = tokio::spawn(async move { http.post::<Joining>("/v1/join", &join, WAIT).await });
+    while ada.get::<Vec<JoinLine>>("/v1/joins").await.unwrap().is_empty() {}
+    let code = join_code(&host("new"), &key("thief"), link.hub_key().unwrap());
+    assert_eq!(
+        status(ada.post::<JoinLine>("/v1/joins/approve", &Approve { code }, Duration::ZERO).await),
+        409
+    );
+    thief.abort();
 }
 
 #[tokio::test]
@@ -245,7 +305,6 @@ async fn a_stranger_without_a_reason_is_not_let_in() {
     let fleet = Fleet::start().await;
     assert!(fleet.link("stranger", "bosco").await.is_err());
     assert!(fleet.link("stranger", "root").await.is_err());
-    let _ = identity("stranger");
 }
 
 #[tokio::test]

@@ -34,3 +34,11 @@ pub struct Manifest {
     #[serde(default)]
     pub lifts: Number,
 }
+
+impl Manifest {
+    /// Whether another one has the same effect on the host: all but numbers.
+    #[must_use]
+    pub fn has_effect_of(&self, other: &Self) -> bool {
+        *self == Self { number: self.number, lifts: self.lifts, ..other.clone() }
+    }
+}

@@ -292,12 +292,19 @@ pub struct Approve {
     pub code: String,
 }
 
-/// The code that a machine shows when it asks a hub to let it in: both sides compute it, so whoever stands between them, with
+/// The code that a machine shows when it asks a hub to let it in, as the host that it says to be: both sides compute it, so whoever stands between them, with
 /// keys of their own, makes them differ.
 #[must_use]
-pub fn join_code(host: &Key, hub: &Key) -> String {
+pub fn join_code(name: &HostName, host: &Key, hub: &Key) -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let digest = Digest::of(&[b"bosco-join-1\n", host.as_str().as_bytes(), b"\n", hub.as_str().as_bytes()]);
+    let digest = Digest::of(&[
+        b"bosco-join-1\n",
+        name.as_str().as_bytes(),
+        b"\n",
+        host.as_str().as_bytes(),
+        b"\n",
+        hub.as_str().as_bytes(),
+    ]);
     // 120 bits: who stands between looks for two pairs of keys with one code.
     let letters = digest.as_bytes().iter().take(24).map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
     let mut code = String::new();

@@ -31,7 +31,12 @@ impl Asking {
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        self.hub.heard(&self.host, |now| now.connections = now.connections.saturating_sub(1));
+        // It is heard no more; when it was heard last, it has said itself.
+        {
+            let mut now = self.host.now();
+            now.connections = now.connections.saturating_sub(1);
+        }
+        self.hub.changed();
     }
 }
 

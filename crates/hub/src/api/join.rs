@@ -72,6 +72,14 @@ pub(super) async fn approve(
             "no machine that asks to be let in shows this code: somebody may stand between it and the hub",
         )
     })?;
+    let there = hub.host(&line.host).is_some_and(|host| host.now().gone.is_none());
+    if there {
+        let why = format!(
+            "{0} is let in already, with another key; `bosco forget {0}` first lets this one in",
+            line.host
+        );
+        return Err(Refused::new(StatusCode::CONFLICT, why));
+    }
     if !hub.enroll(&line.host, vec![line.key.clone()]).await? {
         return Err(Refused::new(StatusCode::CONFLICT, "this key is somebody else's"));
     }

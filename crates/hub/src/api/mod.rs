@@ -142,7 +142,10 @@ impl FromRequestParts<Arc<Hub>> for AsHost {
 
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Answer<Self> {
         match parts.extensions.get() {
-            Some(Who::Host(name)) => hub.host(name).map(Self).ok_or_else(Refused::forbidden),
+            Some(Who::Host(name)) => {
+                let host = hub.host(name).filter(|host| host.now().gone.is_none());
+                host.map(Self).ok_or_else(Refused::forbidden)
+            }
             _ => Err(Refused::forbidden()),
         }
     }

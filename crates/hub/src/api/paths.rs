@@ -28,6 +28,8 @@ const RELEASES: u32 = 2;
 const PIECE: usize = 256 * 1024;
 /// How long a piece may wait to be taken: an agent gives up on less than this.
 const STALLED: Duration = Duration::from_secs(300);
+/// How much of the disk stays free, for what hosts and operators have to say.
+const RESERVE: u64 = 512 * 1024 * 1024;
 /// How much longer than an archive its compressed form may be: zstd's own bound is less.
 const OVERHEAD: u64 = 64 * 1024;
 
@@ -127,6 +129,11 @@ pub(super) async fn missing(
     Ok(Json(asked.into_iter().filter(|hash| !there.contains_key(hash)).collect()))
 }
 
+/// How much room there is on the hub's disk, in bytes.
+fn room(state: &std::path::Path) -> u64 {
+    rustix::fs::statvfs(state).map_or(u64::MAX, |of| of.f_bavail.saturating_mul(of.f_frsize))
+}
+
 /// `POST /v1/paths`
 pub(super) async fn take(
     State(hub): State<Arc<Hub>>,
@@ -135,6 +142,9 @@ pub(super) async fn take(
 ) -> Answer<StatusCode> {
     let mut reader = Reader { body: body.into_data_stream(), piece: Bytes::new() };
     while let Some(head) = reader.head().await? {
+        if room(&hub.state) < RESERVE.saturating_add(head.stored) {
+            return Err(Refused::new(StatusCode::INSUFFICIENT_STORAGE, "the hub's disk is full"));
+        }
         if head.stored > head.size.saturating_add(head.size / 64).saturating_add(OVERHEAD) {
             return Err(Refused::bad("an archive is sent longer than it is"));
         }
@@ -146,12 +156,16 @@ pub(super) async fn take(
             left -= piece.len() as u64;
             incoming.write(&piece).map_err(disk)?;
         }
-        let kept = spawn_blocking(move || incoming.keep()).await;
-        match kept {
-            Ok(Ok(())) => {}
-            Ok(Err(other @ Unkept::Other(_))) => return Err(Refused::bad(other.to_string())),
-            Ok(Err(Unkept::Disk(error))) => return Err(disk(error).into()),
-            Err(_) => return Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the hub ends")),
+        let ends = || Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the hub ends");
+        let verified = spawn_blocking(move || incoming.verify().map(|()| incoming)).await;
+        let incoming = match verified.map_err(|_| ends())? {
+            Ok(incoming) => incoming,
+            Err(other @ Unkept::Other(_)) => return Err(Refused::bad(other.to_string())),
+            Err(Unkept::Disk(error)) => return Err(disk(error).into()),
+        };
+        let _storing = hub.storing.lock().await;
+        if hub.store.objects(&[head.hash]).await?.is_empty() {
+            spawn_blocking(move || incoming.keep()).await.map_err(|_| ends())?.map_err(disk)?;
         }
         hub.store.object(&head.hash, head.size, head.stored, now()).await?;
     }

@@ -7,14 +7,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use bosco_model::HostName;
-use bosco_release::{
-    Contents, Digest, Level, Manifest, RELEASE_NAMESPACE, Release, Signer, SignerKind, Statement,
-};
+use bosco_release::{Contents, Digest, Level, Manifest, RELEASE_NAMESPACE, Release, Statement};
 use bosco_wire::api::{Next, Publish, ReleaseLine};
 use russh::keys::HashAlg;
 use russh::keys::ssh_key::LineEnding;
 
 use super::{Answer, AsOperator, Refused};
+use crate::authority::{self, Publisher};
 use crate::hub::{Hub, now};
 use crate::store::StoreError;
 
@@ -45,16 +44,23 @@ pub(super) async fn publish(
     Json(Publish { mut release, closures }): Json<Publish>,
 ) -> Answer<Json<ReleaseLine>> {
     let _deciding = hub.deciding.lock().await;
+    let fleet = hub.fleet();
+    let publisher = Publisher { name: &operator.name, grant: &operator.grant };
     if release.signature.is_empty() {
+        authority::may_have_signed(&fleet, publisher).map_err(Refused::bad)?;
         release.signature = sign(&hub, &release)?;
     }
-    let signers = hub.fleet().all_signers();
+    let signers = fleet.all_signers();
     let opened = release.open(&signers);
     let (statement, signer, manifests) =
         opened.map_err(|error| Refused::bad(format!("the release: {error}")))?;
-    check(&hub, &operator, &statement, &signer, &manifests)?;
+    let current = hub.current().borrow().clone();
+    let before = current.iter().flat_map(|current| &current.parts);
+    let before = before.map(|(host, part)| (host, &part.manifest)).collect();
+    authority::check(&fleet, publisher, &statement, &signer, &before, &manifests)
+        .map_err(|(status, why)| Refused::new(status, why))?;
     let next = hub.next().await?;
-    if statement.number < next {
+    if statement.number != next {
         let why =
             format!("release {} is not the next one, {next} is: somebody else was faster", statement.number);
         return Err(Refused::new(StatusCode::CONFLICT, why));
@@ -88,45 +94,11 @@ fn level(statement: &Statement, manifests: &BTreeMap<HostName, Manifest>) -> Lev
     Level::of(signers, statement.hub_builds)
 }
 
-/// The hub's own signature, where the fleet wants it so.
+/// The hub's own signature.
 fn sign(hub: &Hub, release: &Release) -> Answer<String> {
-    if !hub.fleet().hub.as_ref().is_some_and(|file| file.signs) {
-        return Err(Refused::bad("the release is not signed, and this hub does not sign (`hub.signs`)"));
-    }
     let signature = hub.key.sign(RELEASE_NAMESPACE, HashAlg::Sha512, release.statement.as_bytes());
     let text = signature.and_then(|signature| signature.to_pem(LineEnding::LF));
     text.map_err(|error| crate::Error::Key(error.to_string()).into())
-}
-
-/// What hosts would refuse, nobody should be told to have been published.
-fn check(
-    hub: &Hub,
-    operator: &AsOperator,
-    statement: &Statement,
-    signer: &Signer,
-    manifests: &BTreeMap<HostName, Manifest>,
-) -> Answer<()> {
-    let fleet = hub.fleet();
-    if statement.fleet != fleet.fleet {
-        return Err(Refused::bad(format!(
-            "the release is of the fleet {}, this is {}'s hub",
-            statement.fleet, fleet.fleet
-        )));
-    }
-    for manifest in manifests.values() {
-        let host = &manifest.host;
-        if !operator.grant.matches(host, &manifest.tags) {
-            return Err(Refused::new(StatusCode::FORBIDDEN, format!("{host} is not yours to release to")));
-        }
-        let trust = fleet.trust_of(host, &manifest.tags);
-        if !trust.signers.contains(signer) && signer.kind == SignerKind::Operator {
-            return Err(Refused::new(
-                StatusCode::FORBIDDEN,
-                format!("{} may not sign for {host}", signer.name),
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Every closure has to be here, with all its archives.
