@@ -142,7 +142,7 @@ impl Host {
             gone,
             held,
             lift,
-            ratchet: Ratchet { last: ratchet, confirmed: true },
+            ratchet: Ratchet::remembered(ratchet),
             standing,
             seen,
             alarm: None,
@@ -332,6 +332,10 @@ impl Hub {
             let mut now = host.now();
             now.keys = keys;
             now.gone = None;
+            // Whoever lets it in has looked which machine it is: it may have been set up anew.
+            now.ratchet = Ratchet { last: 0, confirmed: true };
+            now.alarm = None;
+            now.changed = true;
         }
         self.know_people();
         self.sessions.end(|who| self.is_known(who)).await;

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::print_stdout)] // Each test binary uses its part; what takes long is told.
 
 pub mod case;
+pub mod clock;
 pub mod follow;
 pub mod forms;
 pub mod pull;
