@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bosco_release::{Opened, Trust};
 use bosco_wire::api::Phase;
-use bosco_wire::link;
+use bosco_wire::http::Http;
+use bosco_wire::link::{self, Link, LinkError, Width};
 use ssh_key::PrivateKey;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::activate;
 use crate::backoff::jitter;
@@ -91,6 +92,24 @@ impl Agent {
     pub(crate) fn hub(&self) -> link::Hub {
         let Trust { hub, hub_keys, .. } = self.core().trust.clone();
         link::Hub { address: hub, keys: hub_keys, identity: Arc::clone(&self.identity) }
+    }
+
+    /// Connects to the hub.
+    pub(crate) async fn connect(&self, user: &str, width: Width) -> Result<Link, LinkError> {
+        let (hub, limit) = (self.hub(), self.config.patience.connect);
+        let why = || format!("no answer within {} s", limit.as_secs());
+        match timeout(limit, hub.connect(user, width)).await {
+            Ok(came) => came,
+            Err(_) => Err(LinkError::Unreachable { address: hub.address, why: why() }),
+        }
+    }
+
+    /// The hub's HTTP, where no document is longer than that.
+    pub(crate) async fn http(&self, link: &Link, most: usize) -> Result<Http, LinkError> {
+        let patience = self.config.patience;
+        let http = timeout(patience.connect, link.http()).await;
+        let http = http.map_err(|_| LinkError::Broken("no answer".into()))??;
+        Ok(http.limited(patience.answer, most))
     }
 
     /// Asks the machine what it runs, unless that is known.

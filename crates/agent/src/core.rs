@@ -13,8 +13,10 @@ use crate::keep::{self, Pull};
 use crate::machine;
 use crate::schedule::{self, Came, Decision, Last, Moment, Nudge, View};
 
-/// How much an operator's word is shown of, in characters.
+/// How much is shown of what comes from the hub in words, in characters.
 const WORDS: usize = 300;
+/// The longest ratchet, in bytes: it is kept beside what must not be forgotten.
+const RATCHET: usize = 200;
 
 /// What an agent knows.
 pub(crate) struct Core {
@@ -29,8 +31,10 @@ pub(crate) struct Core {
     pub(crate) journal: Journal,
     /// The manifest that the hub gave last, believed or not.
     heard: Option<Digest>,
-    /// The manifest that it goes by, as it was judged last; or why the last one was not taken.
+    /// The manifest that it goes by, as it was judged last; where there is none, the one that was given.
     judged: Option<Judged>,
+    /// Why the manifest that the hub gave last was not taken. The host goes on by the one before.
+    refused: Option<Refusal>,
     /// An operator's word to stay.
     held: Option<String>,
     nudge: Option<Nudge>,
@@ -65,6 +69,7 @@ impl Core {
             journal: Journal::default(),
             heard: None,
             judged: None,
+            refused: None,
             held: None,
             nudge: None,
             connected: false,
@@ -105,6 +110,7 @@ impl Core {
         if let Some(sealed) = sealed {
             self.heard = Some(tree::leaf(sealed.manifest.as_bytes()));
             let judged = judge(&self.known(), &sealed);
+            self.refused = None;
             match &judged {
                 Judged::Take(opened) | Judged::Held(opened, _) | Judged::Late(opened, _) => {
                     is_new = self.leaf() != Some(opened.leaf);
@@ -118,13 +124,13 @@ impl Core {
                 }
                 Judged::Refused(why) => {
                     self.say(&format!("the hub gave a manifest that is not taken: {why}"));
+                    self.refused = Some(why.clone());
                 }
             }
             self.judged = Some(judged);
-        } else {
-            self.judge_again();
         }
-        self.held = held.map(|word| word.chars().filter(|c| !c.is_control()).take(WORDS).collect());
+        self.judge_again();
+        self.held = held.as_deref().map(words);
         // While it is at it, it need not be told to try.
         if trigger && (is_new || !matches!(self.phase, Phase::Fetching | Phase::Activating)) {
             self.nudge = Some(Nudge::Operator);
@@ -267,6 +273,9 @@ impl Core {
     /// # Errors
     /// In words: it must not be used then.
     pub(crate) fn ratchet(&mut self, ratchet: String) -> Result<(), String> {
+        if ratchet.len() > RATCHET {
+            return Err("the hub gives something to keep that is too long".into());
+        }
         let before = self.pull.ratchet.replace(ratchet);
         self.pull.save(&self.config.state).inspect_err(|_| self.pull.ratchet = before)
     }
@@ -330,12 +339,9 @@ impl Core {
 
     /// What somebody should look into at once.
     fn alarms(&self) -> Vec<String> {
-        // A push that was let go has a higher number than the release that was there before it: nobody replays anything.
-        let is_replayed = |judged: &&Judged| {
-            let older = matches!(judged, Judged::Refused(Refusal::Older { .. }));
-            !older || self.heard().is_none() || self.heard() != self.pull.seen.map(|(_, leaf)| leaf)
-        };
-        let judged = self.judged.as_ref().filter(is_replayed).and_then(schedule::alarm);
+        let refused = self.refused.clone().map(Judged::Refused);
+        let judged = refused.as_ref().and_then(schedule::alarm);
+        let judged = judged.or_else(|| self.judged.as_ref().and_then(schedule::alarm));
         let dropped = (self.pull.dropped > 0).then(|| format!("{} reports were lost", self.pull.dropped));
         [judged, self.alarm.clone(), self.tampered.clone(), dropped].into_iter().flatten().collect()
     }
@@ -348,7 +354,7 @@ impl Core {
             highest: known.highest,
             leaf: self.leaf(),
             phase: self.phase,
-            why: self.why.clone(),
+            why: self.why.clone().or_else(|| self.refused.as_ref().map(ToString::to_string)),
             hold: known.hold,
             brought: self.pull.brought.clone(),
             trust: self.trust.version,
@@ -361,6 +367,11 @@ impl Core {
     pub(crate) fn say(&self, words: &str) {
         (self.config.say)(words);
     }
+}
+
+/// What comes from the hub in words, as it is shown.
+pub(crate) fn words(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(WORDS).collect()
 }
 
 /// Whether a word to try now has been heard in vain.
