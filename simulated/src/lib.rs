@@ -75,7 +75,7 @@ pub fn draft(
         root: Digest::of(&[]),
         hosts: 0,
         commit: Some("0123456789abcdef".into()),
-        made: 1_800_000_000,
+        made: 1_700_000_000,
         expires: 4_000_000_000,
         hub_builds: false,
     };

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bosco_release::{Opened, Trust};
 use bosco_wire::api::Phase;
-use bosco_wire::link;
+use bosco_wire::http::Http;
+use bosco_wire::link::{self, Link, LinkError, Width};
 use ssh_key::PrivateKey;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::activate;
 use crate::backoff::jitter;
@@ -91,6 +92,24 @@ impl Agent {
     pub(crate) fn hub(&self) -> link::Hub {
         let Trust { hub, hub_keys, .. } = self.core().trust.clone();
         link::Hub { address: hub, keys: hub_keys, identity: Arc::clone(&self.identity) }
+    }
+
+    /// Connects to the hub.
+    pub(crate) async fn connect(&self, user: &str, width: Width) -> Result<Link, LinkError> {
+        let (hub, limit) = (self.hub(), self.config.patience.connect);
+        let why = || format!("no answer within {} s", limit.as_secs());
+        match timeout(limit, hub.connect(user, width)).await {
+            Ok(came) => came,
+            Err(_) => Err(LinkError::Unreachable { address: hub.address, why: why() }),
+        }
+    }
+
+    /// The hub's HTTP, where no document is longer than that.
+    pub(crate) async fn http(&self, link: &Link, most: usize) -> Result<Http, LinkError> {
+        let patience = self.config.patience;
+        let http = timeout(patience.connect, link.http()).await;
+        let http = http.map_err(|_| LinkError::Broken("no answer".into()))??;
+        Ok(http.limited(patience.answer, most))
     }
 
     /// Asks the machine what it runs, unless that is known.
@@ -177,10 +196,12 @@ impl Agent {
             core.failed(opened.leaf, At::Fetching, error.to_string());
             return Done::Failed;
         }
-        let trusted = self.core().trusts(&manifest.trust);
-        if let Err(why) = trusted {
-            self.core().failed(opened.leaf, At::Activating, why);
-            return Done::Failed;
+        let minds_line = self.core().minds_line();
+        let moment = machine::moment(&self.config.places, minds_line).await;
+        let decision = self.core().decide_again(&moment);
+        if let Decision::Stay { until, .. } = decision {
+            self.news.notify_one();
+            return Done::Nothing(until);
         }
         self.say(&format!("activates release {}", manifest.number));
         self.core().at(Phase::Activating, None);
@@ -224,7 +245,8 @@ impl Agent {
     /// Decides whenever there is a reason to, without end.
     pub(crate) async fn drive(&self) {
         self.take_up().await;
-        let mut watch = Watch::new(&self.config.places.journal());
+        let mut journal = Watch::new(&self.config.places.journal());
+        let mut trust = Watch::new(&keep::trust_file(&self.config.state));
         loop {
             let until = match self.turn().await {
                 Done::Nothing(until) => until,
@@ -239,7 +261,8 @@ impl Agent {
             tokio::select! {
                 () = self.changed.notified() => {}
                 () = sleep(until.min(LONGEST)) => {}
-                () = changed(watch.as_mut()) => self.look(Duration::ZERO).await,
+                () = changed(journal.as_mut()) => self.look(Duration::ZERO).await,
+                () = changed(trust.as_mut()) => self.core().look_at_trust(),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bosco_host::places::Places;
 use bosco_model::HostName;
@@ -31,6 +32,35 @@ pub struct AgentConfig {
     pub version: String,
     /// Where it tells what it does.
     pub say: Say,
+    /// How long it waits for the hub.
+    pub patience: Patience,
+}
+
+/// How long an agent waits for the hub.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// How long a connection, or a channel in it, may take to be there.
+    pub connect: Duration,
+    /// How long a greeting may take: others wait for their turn meanwhile.
+    pub greeting: Duration,
+    /// How long any other answer may take to begin.
+    pub answer: Duration,
+    /// How long the hub is asked to wait until there is something new.
+    pub news: Duration,
+    /// Over how long it is counted what comes of a closure.
+    pub pace: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(30),
+            greeting: Duration::from_secs(20),
+            answer: Duration::from_secs(60),
+            news: Duration::from_secs(240),
+            pace: Duration::from_secs(60),
+        }
+    }
 }
 
 impl AgentConfig {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bosco_wire::api::{Hello, Orders, Standing, Welcome};
+use bosco_wire::api::{Hello, LONGEST_ORDERS, Orders, Standing, Welcome};
 use bosco_wire::http::{Http, HttpError};
 use bosco_wire::link::{Link, LinkError, Width};
 use hyper::Method;
@@ -13,13 +13,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::agent::Agent;
 use crate::backoff::{CONNECT, jitter};
+use crate::core::words;
 use crate::machine;
-use crate::visit::Visits;
+use crate::visit::{self, Visits};
 
-/// How long the hub is asked to wait until there is something new.
-const WAIT: Duration = Duration::from_secs(240);
-/// How long a greeting may take: others wait for their turn meanwhile.
-const GREETING: Duration = Duration::from_secs(20);
 /// How long it takes at least from one answer to the next question: a hub that always has something must not keep the machine
 /// busy.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -45,10 +42,12 @@ pub(crate) enum ControlError {
 
 /// Connects to the hub and says who this is: what counts as a fresh connection.
 pub(crate) async fn greet(agent: &Agent, user: &str) -> Result<(Link, Http), ControlError> {
-    let link = agent.hub().connect(user, Width::Narrow).await?;
-    let mut http = link.http().await?;
+    let link = agent.connect(user, Width::Narrow).await?;
+    let mut http = agent.http(&link, LONGEST_ORDERS).await?;
     let _turn = agent.greeting.lock().await;
-    timeout(GREETING, say_hello(agent, &mut http)).await.map_err(|_| HttpError::Silent)??;
+    timeout(agent.config.patience.greeting, say_hello(agent, &mut http))
+        .await
+        .map_err(|_| HttpError::Silent)??;
     Ok((link, http))
 }
 
@@ -61,6 +60,7 @@ async fn say_hello(agent: &Agent, http: &mut Http) -> Result<(), ControlError> {
     {
         let mut core = agent.core();
         core.ratchet(ratchet).map_err(ControlError::Disk)?;
+        let alarm = alarm.map(|alarm| words(&alarm));
         if let Some(alarm) = alarm.as_ref().filter(|alarm| core.alarm.as_ref() != Some(alarm)) {
             core.say(alarm);
         }
@@ -88,7 +88,7 @@ pub(crate) async fn hear(agent: &Arc<Agent>, orders: Orders, visits: &Visits) {
         lift(agent, number).await;
         agent.look(Duration::ZERO).await;
     }
-    for visit in asked.visits {
+    for visit in asked.visits.into_iter().take(visit::MOST) {
         visits.open(agent, visit);
     }
     agent.changed.notify_one();
@@ -159,7 +159,7 @@ async fn listen(
         if (&now.address, &now.keys) != (&with.address, &with.keys) {
             return Err(ControlError::Moved);
         }
-        if let Some(orders) = orders(agent, http, WAIT).await? {
+        if let Some(orders) = orders(agent, http, agent.config.patience.news).await? {
             hear(agent, orders, visits).await;
         }
         sleep(PAUSE).await;
@@ -176,7 +176,7 @@ async fn tell(agent: &Agent, link: &Link) -> Result<std::convert::Infallible, Co
         // A clock that goes on is nothing new.
         let is_new = (Standing { clock: 0, ..standing.clone() }) != last;
         if is_new || agent.queue.oldest().is_some() {
-            let mut http = link.http().await?;
+            let mut http = agent.http(link, LONGEST_ORDERS).await?;
             if is_new {
                 http.send(Method::POST, "/v1/host/standing", &standing).await?;
                 last = Standing { clock: 0, ..standing };

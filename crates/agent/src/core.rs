@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bosco_activation::{Attempt, Journal};
 use bosco_model::{Observed, State, StorePath};
-use bosco_release::{Digest, Judged, Known, Opened, Refusal, Trust, judge, tree};
+use bosco_release::{Digest, Judged, Known, Opened, Refusal, Sealed, Trust, judge, tree};
 use bosco_wire::api::{Brought, Orders, Phase, Standing};
 
 use crate::config::AgentConfig;
@@ -13,8 +13,10 @@ use crate::keep::{self, Pull};
 use crate::machine;
 use crate::schedule::{self, Came, Decision, Last, Moment, Nudge, View};
 
-/// How much an operator's word is shown of, in characters.
+/// How much is shown of what comes from the hub in words, in characters.
 const WORDS: usize = 300;
+/// The longest ratchet, in bytes: it is kept beside what must not be forgotten.
+const RATCHET: usize = 200;
 
 /// What an agent knows.
 pub(crate) struct Core {
@@ -29,13 +31,15 @@ pub(crate) struct Core {
     pub(crate) journal: Journal,
     /// The manifest that the hub gave last, believed or not.
     heard: Option<Digest>,
-    /// The manifest that it goes by, as it was judged last; where there is none, the one that the hub gave.
+    /// The manifest that it goes by, as it was judged last; where there is none, the one that was given.
     judged: Option<Judged>,
-    /// Why the one that the hub gave last is not taken, where it is another one than that.
+    /// Why the manifest that the hub gave last was not taken. The host goes on by the one before.
     refused: Option<Refusal>,
     /// An operator's word to stay.
     held: Option<String>,
     nudge: Option<Nudge>,
+    /// By whose word it has begun with what it is at.
+    going: Option<Nudge>,
     /// Whether the hub is there.
     pub(crate) connected: bool,
     /// Why it is not, in words.
@@ -70,6 +74,7 @@ impl Core {
             refused: None,
             held: None,
             nudge: None,
+            going: None,
             connected: false,
             away: None,
             alarm: None,
@@ -101,44 +106,57 @@ impl Core {
         }
     }
 
-    /// Hears what the hub has to say. What is new of it is on the disk when this returns.
+    /// Hears what the hub has to say. What is new of it is on the disk when this returns, or it does not go by it.
     pub(crate) fn hear(&mut self, orders: Orders) -> Asked {
         let Orders { sealed, trigger, lift, held, visits } = orders;
-        let mut is_new = false;
-        if let Some(sealed) = sealed {
-            self.heard = Some(tree::leaf(sealed.manifest.as_bytes()));
-            let judged = judge(&self.known(), &sealed);
-            match &judged {
-                Judged::Take(opened) | Judged::Held(opened, _) | Judged::Late(opened, _) => {
-                    is_new = self.leaf() != Some(opened.leaf);
-                    self.pull.seen = Some((opened.manifest.number, opened.leaf));
-                    self.pull.sealed = Some(sealed);
-                    if is_new {
-                        self.tampered = None;
-                    }
-                    self.say(&format!("release {} is there", opened.manifest.number));
-                    self.save();
-                    self.refused = None;
-                    self.judged = Some(judged);
-                }
-                Judged::Refused(why) => {
-                    self.say(&format!("the hub gave a manifest that is not taken: {why}"));
-                    if self.pull.sealed.is_some() {
-                        self.refused = Some(why.clone());
-                    } else {
-                        self.judged = Some(judged);
-                    }
-                }
-            }
-        } else {
-            self.judge_again();
-        }
-        self.held = held.map(|word| word.chars().filter(|c| !c.is_control()).take(WORDS).collect());
+        let is_new = sealed.is_some_and(|sealed| self.given(sealed));
+        self.judge_again();
+        self.held = held.as_deref().map(words);
         // While it is at it, it need not be told to try.
         if trigger && (is_new || !matches!(self.phase, Phase::Fetching | Phase::Activating)) {
             self.nudge = Some(Nudge::Operator);
         }
         Asked { lift, visits }
+    }
+
+    /// The hub gives a manifest. Gives whether the host goes by another one from now on.
+    fn given(&mut self, sealed: Sealed) -> bool {
+        let leaf = tree::leaf(sealed.manifest.as_bytes());
+        let judged = judge(&self.known(), &sealed);
+        self.refused = None;
+        let (opened, is_timely) = match &judged {
+            Judged::Take(opened) | Judged::Held(opened, _) => (opened, true),
+            Judged::Late(opened, _) => (opened, false),
+            Judged::Refused(why) => {
+                self.say(&format!("the hub gave a manifest that is not taken: {why}"));
+                self.heard = Some(leaf);
+                self.refused = Some(why.clone());
+                if self.pull.sealed.is_none() {
+                    self.judged = Some(judged);
+                }
+                return false;
+            }
+        };
+        let is_new = self.leaf() != Some(opened.leaf);
+        let before = (self.pull.seen, self.pull.sealed.clone());
+        self.pull.seen = Some((opened.manifest.number, opened.leaf));
+        self.pull.sealed = Some(sealed);
+        // Whom to trust holds from here on, whatever becomes of the system: it may be there already, or have to wait, and a
+        // key that was revoked must not sign anything meanwhile.
+        let trusted = if is_timely { self.trusts(opened) } else { Ok(false) };
+        let kept = trusted.and_then(|_| self.pull.save(&self.config.state));
+        if let Err(why) = kept {
+            // The number that was seen could be forgotten. The hub gives it again.
+            self.say(&why);
+            (self.pull.seen, self.pull.sealed) = before;
+            return false;
+        }
+        self.heard = Some(leaf);
+        if is_new {
+            self.tampered = None;
+        }
+        self.say(&format!("release {} is there", opened.manifest.number));
+        is_new
     }
 
     /// Somebody at the machine wants it tried now.
@@ -227,7 +245,7 @@ impl Core {
         let decision = schedule::decide(&view, moment);
         match &decision {
             Decision::Go { .. } => {
-                self.nudge = None;
+                self.going = self.nudge.take();
                 self.at(Phase::Fetching, None);
             }
             Decision::Stay { phase, why, .. } => {
@@ -241,6 +259,13 @@ impl Core {
             }
         }
         decision
+    }
+
+    /// Decides again, once what was to be fetched is there: meanwhile somebody may have told the host to stay, or the time for
+    /// it may be over.
+    pub(crate) fn decide_again(&mut self, moment: &Moment) -> Decision {
+        self.nudge = self.nudge.max(self.going);
+        self.decide(moment)
     }
 
     /// What is to be taken, if it still is.
@@ -263,8 +288,14 @@ impl Core {
     ///
     /// # Errors
     /// In words; it trusts whom it trusted before.
-    pub(crate) fn trusts(&mut self, trust: &Trust) -> Result<bool, String> {
+    fn trusts(&mut self, Opened { manifest, signer, .. }: &Opened) -> Result<bool, String> {
+        let trust = &manifest.trust;
         if trust.version <= self.trust.version || trust.fleet != self.trust.fleet {
+            return Ok(false);
+        }
+        // It could not be believed any more the moment after.
+        if !trust.signers.iter().any(|one| one.key == signer.key) {
+            self.say("whom to trust was not taken over: the release drops the very key that has signed it");
             return Ok(false);
         }
         keep::keep_trust(&self.config.state, trust)?;
@@ -273,11 +304,27 @@ impl Core {
         Ok(true)
     }
 
+    /// Root may have said anew whom to trust: that holds, whatever its version.
+    pub(crate) fn look_at_trust(&mut self) {
+        match keep::trust(&self.config.state) {
+            Ok(Some(trust)) if trust != self.trust => {
+                self.say(&format!("trusts by version {} now, as root has said here", trust.version));
+                self.trust = trust;
+                self.judge_again();
+            }
+            Ok(_) => {}
+            Err(why) => self.say(&why),
+        }
+    }
+
     /// Keeps what to say to the hub next time.
     ///
     /// # Errors
     /// In words: it must not be used then.
     pub(crate) fn ratchet(&mut self, ratchet: String) -> Result<(), String> {
+        if ratchet.len() > RATCHET {
+            return Err("the hub gives something to keep that is too long".into());
+        }
         let before = self.pull.ratchet.replace(ratchet);
         self.pull.save(&self.config.state).inspect_err(|_| self.pull.ratchet = before)
     }
@@ -359,7 +406,7 @@ impl Core {
             highest: known.highest,
             leaf: self.leaf(),
             phase: self.phase,
-            why: self.why.clone(),
+            why: self.why.clone().or_else(|| self.refused.as_ref().map(ToString::to_string)),
             hold: known.hold,
             brought: self.pull.brought.clone(),
             trust: self.trust.version,
@@ -372,6 +419,11 @@ impl Core {
     pub(crate) fn say(&self, words: &str) {
         (self.config.say)(words);
     }
+}
+
+/// What comes from the hub in words, as it is shown.
+pub(crate) fn words(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(WORDS).collect()
 }
 
 /// Whether a word to try now has been heard in vain.

@@ -13,7 +13,7 @@ use bosco_host::durable;
 use bosco_model::StorePath;
 use bosco_nix::{Nix, PathInfo, Taking, references_first};
 use bosco_release::{Contents, Digest, Manifest, PathContents};
-use bosco_wire::api::Phase;
+use bosco_wire::api::{LONGEST_DOCUMENT, Phase};
 use bosco_wire::http::{Http, HttpError};
 use bosco_wire::link::{LinkError, Width};
 use bosco_wire::pack::{HEAD, Head};
@@ -66,8 +66,8 @@ pub(crate) async fn closure(agent: &Agent, manifest: &Manifest) -> Result<(), Fe
     let roots = agent.config.places.gcroots();
     std::fs::create_dir_all(&roots).map_err(|error| FetchError::Disk(error.to_string()))?;
     durable::link(manifest.toplevel.as_ref(), &roots.join(ROOT)).map_err(FetchError::Disk)?;
-    let link = agent.hub().connect("bulk", Width::Wide).await?;
-    let mut http = link.http().await?;
+    let link = agent.connect("bulk", Width::Wide).await?;
+    let mut http = agent.http(&link, LONGEST_DOCUMENT).await?;
     let contents = contents(&mut http, manifest).await?;
     let nix = Nix::of_host();
     let mut taking = nix.take().await?;
@@ -88,7 +88,8 @@ pub(crate) async fn closure(agent: &Agent, manifest: &Manifest) -> Result<(), Fe
         agent.core().at(Phase::Fetching, Some(format!("it fetches {count} paths")));
     }
     for round in rounds(&contents, &missing) {
-        receive(&mut http, &round, &mut taking).await?;
+        let pace = Pace::over(agent.config.patience.pace);
+        receive(&mut http, pace, &round, &mut taking).await?;
     }
     let known = taking.infos(&paths).await?;
     link.close().await;
@@ -156,9 +157,9 @@ fn rounds(contents: &Contents, missing: &[StorePath]) -> Vec<Vec<Due>> {
 }
 
 /// Asks for archives, and takes them in their order.
-async fn receive(http: &mut Http, due: &[Due], taking: &mut Taking) -> Result<(), FetchError> {
+async fn receive(http: &mut Http, pace: Pace, due: &[Due], taking: &mut Taking) -> Result<(), FetchError> {
     let digests: Vec<Digest> = due.iter().map(|(digest, _)| *digest).collect();
-    let mut stream = Stream::new(http.stream("/v1/host/paths", &digests).await?);
+    let mut stream = Stream::new(http.stream("/v1/host/paths", &digests).await?, pace);
     for (digest, info) in due {
         let head = Head::read(&stream.head().await?);
         if head.hash != *digest || head.size != info.size {
@@ -190,8 +191,8 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(body: Incoming) -> Self {
-        Self { body, rest: Bytes::new(), pace: Pace::default() }
+    fn new(body: Incoming, pace: Pace) -> Self {
+        Self { body, rest: Bytes::new(), pace }
     }
 
     async fn head(&mut self) -> Result<[u8; HEAD], FetchError> {

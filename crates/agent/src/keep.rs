@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bosco_host::durable;
 use bosco_release::{Digest, Number, Sealed, Trust};
@@ -78,12 +78,17 @@ pub(crate) fn prepare(folder: &Path) -> Result<(), String> {
     made.map_err(|error| format!("can't make {}: {error}", folder.display()))
 }
 
+/// Where it is kept whom the host trusts.
+pub(crate) fn trust_file(folder: &Path) -> PathBuf {
+    folder.join(TRUST)
+}
+
 /// Whom the host trusts. `None`: it has not joined any hub.
 ///
 /// # Errors
 /// In words, where that can't be read: it must not be taken for somebody who trusts nobody yet.
 pub(crate) fn trust(folder: &Path) -> Result<Option<Trust>, String> {
-    let path = folder.join(TRUST);
+    let path = trust_file(folder);
     match read(&path) {
         Found::There(trust) => Ok(Some(trust)),
         Found::Missing => Ok(None),
@@ -96,7 +101,7 @@ pub(crate) fn trust(folder: &Path) -> Result<Option<Trust>, String> {
 /// # Errors
 /// In words; it trusts whom it trusted before.
 pub(crate) fn keep_trust(folder: &Path, trust: &Trust) -> Result<(), String> {
-    write(&folder.join(TRUST), trust)
+    write(&trust_file(folder), trust)
 }
 
 impl Pull {

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use agent::{Agent, Done};
 use bosco_host::notify;
-pub use config::{AgentConfig, Say};
+pub use config::{AgentConfig, Patience, Say};
 use control::ControlError;
 pub use join::{JoinConfig, JoinError, join};
 use tokio::time::sleep;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::agent::Agent;
 
 /// How many there may be at once.
-const MOST: usize = 16;
+pub(crate) const MOST: usize = 16;
 /// How many are remembered: a hub that asks for one twice gets it once.
 const REMEMBERED: usize = 64;
 /// The longest name of one.
@@ -82,7 +82,7 @@ async fn join(agent: &Agent, visit: &str) -> Result<(), String> {
     let connect = timeout(CONNECT, TcpStream::connect(&agent.config.sshd)).await;
     let connect = connect.map_err(|_| "the host's own sshd does not answer".to_owned())?;
     let sshd = connect.map_err(|error| format!("the host's own sshd: {error}"))?;
-    let link = agent.hub().connect("visit", Width::Wide).await.map_err(|error| error.to_string())?;
+    let link = agent.connect("visit", Width::Wide).await.map_err(|error| error.to_string())?;
     let stream = link.open(&format!("visit-{visit}"), SSHD).await.map_err(|error| error.to_string())?;
     let joined = pipe(stream, sshd, IDLE).await;
     link.close().await;

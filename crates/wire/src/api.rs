@@ -40,6 +40,8 @@ pub const JOIN: &str = "join";
 pub const LONGEST_WAIT: u64 = 300;
 /// The longest body that is read, but for packs, closures and releases, in bytes.
 pub const LONGEST_BODY: usize = 512 * 1024;
+/// The longest that is read of what a host has to hear, in bytes: a manifest and its proof are below it.
+pub const LONGEST_ORDERS: usize = 2 * 1024 * 1024;
 /// The longest closure or release, in bytes.
 pub const LONGEST_DOCUMENT: usize = 128 * 1024 * 1024;
 

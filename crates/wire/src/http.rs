@@ -27,6 +27,8 @@ type Body = BoxBody<Bytes, std::io::Error>;
 /// A connection to the hub's HTTP. One request at a time.
 pub struct Http {
     sender: SendRequest<Body>,
+    answer: Duration,
+    most: usize,
 }
 
 /// Why there is no answer.
@@ -70,7 +72,13 @@ impl Http {
             .map_err(broken)?;
         // It ends with the sender, or with the stream.
         tokio::spawn(connection);
-        Ok(Self { sender })
+        Ok(Self { sender, answer: ANSWER, most: LONGEST_DOCUMENT })
+    }
+
+    /// The same, where an answer may take only so long to begin, and have only so many bytes.
+    #[must_use]
+    pub fn limited(self, answer: Duration, most: usize) -> Self {
+        Self { answer, most, ..self }
     }
 
     /// Whether no more can be asked.
@@ -84,8 +92,8 @@ impl Http {
     /// # Errors
     /// [`HttpError`].
     pub async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, HttpError> {
-        let response = self.ask(Method::GET, path, empty(), ANSWER).await?;
-        read(response).await
+        let response = self.ask(Method::GET, path, empty(), self.answer).await?;
+        self.read(response).await
     }
 
     /// The same, where there may be nothing new for that long.
@@ -97,12 +105,12 @@ impl Http {
         path: &str,
         wait: Duration,
     ) -> Result<Option<T>, HttpError> {
-        let response = self.ask(Method::GET, path, empty(), ANSWER + wait).await?;
+        let response = self.ask(Method::GET, path, empty(), self.answer + wait).await?;
         if response.status() == StatusCode::NO_CONTENT {
-            drain(response).await?;
+            self.drain(response).await?;
             return Ok(None);
         }
-        read(response).await.map(Some)
+        self.read(response).await.map(Some)
     }
 
     /// Sends a document and asks for another one.
@@ -115,8 +123,8 @@ impl Http {
         body: &impl Serialize,
         wait: Duration,
     ) -> Result<T, HttpError> {
-        let response = self.ask(Method::POST, path, json(body)?, ANSWER + wait).await?;
-        read(response).await
+        let response = self.ask(Method::POST, path, json(body)?, self.answer + wait).await?;
+        self.read(response).await
     }
 
     /// Sends a document, where nothing comes back but that it was taken.
@@ -124,8 +132,8 @@ impl Http {
     /// # Errors
     /// [`HttpError`].
     pub async fn send(&mut self, method: Method, path: &str, body: &impl Serialize) -> Result<(), HttpError> {
-        let response = self.ask(method, path, json(body)?, ANSWER).await?;
-        drain(response).await
+        let response = self.ask(method, path, json(body)?, self.answer).await?;
+        self.drain(response).await
     }
 
     /// Sends a document and gets a stream.
@@ -133,7 +141,7 @@ impl Http {
     /// # Errors
     /// [`HttpError`].
     pub async fn stream(&mut self, path: &str, body: &impl Serialize) -> Result<Incoming, HttpError> {
-        let response = self.ask(Method::POST, path, json(body)?, ANSWER).await?;
+        let response = self.ask(Method::POST, path, json(body)?, self.answer).await?;
         Ok(response.into_body())
     }
 
@@ -151,7 +159,7 @@ impl Http {
         let answer = async move {
             // As long as it moves, it may take its time; the sender's side sees when it does not.
             let response = self.request(Method::POST, &path, body).await?;
-            drain(response).await
+            self.drain(response).await
         };
         (sender, answer)
     }
@@ -185,12 +193,27 @@ impl Http {
         if status.is_success() {
             return Ok(response);
         }
-        let said = whole(response, LONGEST_BODY).await?;
+        let said = self.whole(response, LONGEST_BODY).await?;
         let error = serde_json::from_slice(&said).map_or_else(
             |_| format!("the hub answered {status}"),
             |problem: Problem| problem.error.chars().filter(|c| !c.is_control()).collect(),
         );
         Err(HttpError::Refused { status: status.as_u16(), error })
+    }
+
+    async fn whole(&self, response: Response<Incoming>, most: usize) -> Result<Bytes, HttpError> {
+        let body = Limited::new(response.into_body(), most).collect();
+        let body = timeout(self.answer * 5, body).await.map_err(|_| HttpError::Silent)?;
+        Ok(body.map_err(broken)?.to_bytes())
+    }
+
+    async fn read<T: DeserializeOwned>(&self, response: Response<Incoming>) -> Result<T, HttpError> {
+        let body = self.whole(response, self.most).await?;
+        serde_json::from_slice(&body).map_err(|error| HttpError::Unreadable(error.to_string()))
+    }
+
+    async fn drain(&self, response: Response<Incoming>) -> Result<(), HttpError> {
+        self.whole(response, LONGEST_BODY).await.map(drop)
     }
 }
 
@@ -201,19 +224,4 @@ fn empty() -> Body {
 fn json(value: &impl Serialize) -> Result<Body, HttpError> {
     let text = serde_json::to_vec(value).map_err(broken)?;
     Ok(Full::from(text).map_err(|never| match never {}).boxed())
-}
-
-async fn whole(response: Response<Incoming>, limit: usize) -> Result<Bytes, HttpError> {
-    let body = Limited::new(response.into_body(), limit).collect();
-    let body = timeout(ANSWER * 5, body).await.map_err(|_| HttpError::Silent)?;
-    Ok(body.map_err(broken)?.to_bytes())
-}
-
-async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, HttpError> {
-    let body = whole(response, LONGEST_DOCUMENT).await?;
-    serde_json::from_slice(&body).map_err(|error| HttpError::Unreadable(error.to_string()))
-}
-
-async fn drain(response: Response<Incoming>) -> Result<(), HttpError> {
-    whole(response, LONGEST_BODY).await.map(drop)
 }

@@ -13,8 +13,6 @@ use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 const CHUNK: usize = 128 * 1024;
 /// How far back what is packed may look, as a power of two: what the agent has to have in memory for it.
 const WINDOW: u32 = 25;
-/// How long it is counted what comes.
-const SPAN: Duration = Duration::from_secs(60);
 /// How many bytes have to come in that time.
 const LEAST: u64 = 60_000;
 
@@ -121,27 +119,33 @@ impl Unpacker {
 }
 
 /// How fast something comes: only the time that was waited for it counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pace {
+    /// How long it is counted what comes.
+    span: Duration,
     waited: Duration,
     bytes: u64,
 }
 
 impl Pace {
+    pub(crate) fn over(span: Duration) -> Self {
+        Self { span, waited: Duration::ZERO, bytes: 0 }
+    }
+
     /// How long to wait at most for what comes next.
     pub(crate) fn left(&self) -> Duration {
-        SPAN.saturating_sub(self.waited).max(Duration::from_millis(1))
+        self.span.saturating_sub(self.waited).max(Duration::from_millis(1))
     }
 
     /// So many bytes have come after so long. Whether that is enough.
     pub(crate) fn came(&mut self, waited: Duration, bytes: usize) -> bool {
         self.waited += waited;
         self.bytes += bytes as u64;
-        if self.waited < SPAN {
+        if self.waited < self.span {
             return true;
         }
         let is_enough = self.bytes >= LEAST;
-        *self = Self::default();
+        *self = Self::over(self.span);
         is_enough
     }
 }
@@ -228,13 +232,13 @@ mod tests {
     #[test]
     fn who_sends_next_to_nothing_is_given_up_on() {
         let second = Duration::from_secs(1);
-        let mut pace = Pace::default();
+        let mut pace = Pace::over(second * 60);
         assert!((0..59).all(|_| pace.came(second, 1)));
         assert!(pace.left() <= second);
         assert!(!pace.came(second, 1), "a byte a second");
-        let mut pace = Pace::default();
+        let mut pace = Pace::over(second * 60);
         assert!((0..600).all(|_| pace.came(second, 2000)));
-        let mut pace = Pace::default();
+        let mut pace = Pace::over(second * 60);
         assert!((0..10_000).all(|_| pace.came(Duration::ZERO, 1)), "it comes at once");
     }
 }

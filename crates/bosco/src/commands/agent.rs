@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bosco_agent::{AgentConfig, JoinConfig, JoinError, Once};
+use bosco_agent::{AgentConfig, JoinConfig, JoinError, Once, Patience};
 use bosco_host::places::Places;
 use bosco_model::HostName;
 
@@ -26,6 +26,7 @@ pub(crate) async fn run(args: &Agent) -> Result<Exit, Error> {
         page: (!args.no_page).then_some(args.page_port),
         version: env!("CARGO_PKG_VERSION").into(),
         say: Arc::new(show::log),
+        patience: Patience::default(),
         places,
     };
     tokio::select! {
