@@ -18,6 +18,8 @@ use crate::agent::Agent;
 use crate::control::greet;
 use crate::machine;
 
+/// How long the helper may take for an answer: longer than any activation that it is told of may take.
+const LONGEST_ANSWER: Duration = Duration::from_secs(26 * 3600);
 /// Who asks, as others are told.
 const BY: &str = "agent";
 /// How long an activation may take where the helper does not say.
@@ -194,6 +196,15 @@ async fn prove(agent: &Agent, window: Duration) -> bool {
 
 /// Asks the helper, and reads what it says until that comes to something.
 async fn ask(
+    agent: &Agent,
+    question: &Question<'_>,
+    tell: &mut (dyn FnMut(&Told) + Send),
+) -> Result<Stage, Unended> {
+    let asked = timeout(LONGEST_ANSWER, converse(agent, question, tell)).await;
+    asked.unwrap_or_else(|_| Err(Unended::Lost("the helper does not come to an end".into())))
+}
+
+async fn converse(
     agent: &Agent,
     question: &Question<'_>,
     tell: &mut (dyn FnMut(&Told) + Send),

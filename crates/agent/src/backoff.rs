@@ -13,6 +13,8 @@ pub struct Backoff {
 
 /// For a connection to the hub.
 pub const CONNECT: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(300) };
+/// For the first try after a connection that had lasted was lost: all hosts of a hub that was restarted lose theirs together.
+pub const SPREAD: Duration = Duration::from_secs(8);
 /// For a closure that could not be fetched.
 pub const FETCH: Backoff = Backoff { first: Duration::from_secs(30), longest: Duration::from_secs(3600) };
 /// For an activation that did not bring the host to its manifest, where nothing says that the manifest is to blame.
@@ -27,6 +29,12 @@ impl Backoff {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
         jitter(self.first.saturating_mul(doubled).min(self.longest), random)
     }
+}
+
+/// Any time up to that one.
+#[must_use]
+pub fn within(longest: Duration, random: u64) -> Duration {
+    longest * u32::try_from(random % 1001).unwrap_or_default() / 1000
 }
 
 /// A time with a quarter more or less.

@@ -12,7 +12,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::agent::Agent;
-use crate::backoff::{CONNECT, jitter};
+use crate::backoff::{CONNECT, SPREAD, jitter, within};
 use crate::core::words;
 use crate::machine;
 use crate::visit::{self, Visits};
@@ -122,9 +122,14 @@ pub(crate) async fn keep(agent: &Arc<Agent>) {
             (core.connected, core.away) = (false, Some(words));
         }
         agent.changed.notify_one();
-        failures =
-            if began.elapsed() > LASTED || matches!(error, ControlError::Moved) { 1 } else { failures + 1 };
-        sleep(CONNECT.wait(failures, machine::random())).await;
+        let lasted = began.elapsed() > LASTED;
+        failures = if lasted || matches!(error, ControlError::Moved) { 1 } else { failures + 1 };
+        let wait = if lasted {
+            within(SPREAD, machine::random())
+        } else {
+            CONNECT.wait(failures, machine::random())
+        };
+        sleep(wait).await;
     }
 }
 

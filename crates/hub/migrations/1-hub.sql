@@ -6,6 +6,7 @@ CREATE TABLE hosts (
     held TEXT,
     lift BIGINT,
     ratchet BIGINT NOT NULL DEFAULT 0,
+    alarm TEXT,
     standing TEXT,
     seen BIGINT
 );

@@ -136,7 +136,7 @@ fn unpoisoned<T>(lock: Result<T, PoisonError<T>>) -> T {
 
 impl Host {
     fn new(name: HostName, row: HostRow) -> Self {
-        let HostRow { keys, gone, held, lift, ratchet, standing, seen } = row;
+        let HostRow { keys, gone, held, lift, ratchet, alarm, standing, seen } = row;
         let now = Now {
             keys,
             gone,
@@ -145,7 +145,7 @@ impl Host {
             ratchet: Ratchet::remembered(ratchet),
             standing,
             seen,
-            alarm: None,
+            alarm,
             connections: 0,
             trigger: Trigger::No,
             told: false,
@@ -227,6 +227,7 @@ impl Hub {
                 changed.then(|| Heard {
                     host: host.name.clone(),
                     ratchet: now.ratchet.last,
+                    alarm: now.alarm.clone(),
                     standing: now.standing.clone(),
                     seen: now.seen,
                 })
@@ -321,6 +322,7 @@ impl Hub {
                     held: None,
                     lift: None,
                     ratchet: 0,
+                    alarm: None,
                     standing: None,
                     seen: None,
                 };
@@ -373,10 +375,17 @@ impl Hub {
 
     /// A host has been heard.
     pub(crate) fn heard(&self, host: &Host, change: impl FnOnce(&mut Now)) {
+        self.note(host, |now| {
+            change(now);
+            now.seen = Some(crate::hub::now());
+        });
+    }
+
+    /// Something is known of a host that has to be written down.
+    pub(crate) fn note(&self, host: &Host, change: impl FnOnce(&mut Now)) {
         {
             let mut now = host.now();
             change(&mut now);
-            now.seen = Some(crate::hub::now());
             now.changed = true;
         }
         self.changed();

@@ -62,6 +62,8 @@ pub(crate) struct HostRow {
     /// Holds up to this number are to be let go of.
     pub(crate) lift: Option<Number>,
     pub(crate) ratchet: u64,
+    /// What is wrong with its key.
+    pub(crate) alarm: Option<String>,
     pub(crate) standing: Option<Standing>,
     pub(crate) seen: Option<u64>,
 }
@@ -71,6 +73,7 @@ pub(crate) struct HostRow {
 pub(crate) struct Heard {
     pub(crate) host: HostName,
     pub(crate) ratchet: u64,
+    pub(crate) alarm: Option<String>,
     pub(crate) standing: Option<Standing>,
     pub(crate) seen: Option<u64>,
 }
@@ -113,7 +116,7 @@ impl Store {
 
     /// Every host that is or was let in.
     pub(crate) async fn hosts(&self) -> Result<BTreeMap<HostName, HostRow>> {
-        let rows = sqlx::query("SELECT name, gone, held, lift, ratchet, standing, seen FROM hosts")
+        let rows = sqlx::query("SELECT name, gone, held, lift, ratchet, alarm, standing, seen FROM hosts")
             .fetch_all(&self.readers)
             .await?;
         let mut hosts = BTreeMap::new();
@@ -126,6 +129,7 @@ impl Store {
                 held: row.try_get("held")?,
                 lift: optional("lift")?,
                 ratchet: unsigned(row.try_get("ratchet")?),
+                alarm: row.try_get("alarm")?,
                 // It is said again; that of another version may be passed over.
                 standing: standing.and_then(|text| parse(&text).ok()),
                 seen: optional("seen")?,
@@ -182,7 +186,7 @@ impl Store {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         for statement in [
             "DELETE FROM host_keys WHERE host = $1",
-            "UPDATE hosts SET standing = NULL, held = NULL, lift = NULL, ratchet = 0 WHERE name = $1",
+            "UPDATE hosts SET standing = NULL, held = NULL, lift = NULL, ratchet = 0, alarm = NULL WHERE name = $1",
         ] {
             sqlx::query(statement).bind(host.as_str()).execute(&mut *transaction).await?;
         }
@@ -218,15 +222,16 @@ impl Store {
     /// Keeps what was heard, all at once.
     pub(crate) async fn heard(&self, all: &[Heard]) -> Result<()> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        for Heard { host, ratchet, standing, seen } in all {
+        for Heard { host, ratchet, alarm, standing, seen } in all {
             let standing = standing.as_ref().map(json).transpose()?;
             sqlx::query(
-                "UPDATE hosts SET ratchet = $2, standing = $3, seen = $4 WHERE name = $1 AND gone IS NULL",
+                "UPDATE hosts SET ratchet = $2, standing = $3, seen = $4, alarm = $5 WHERE name = $1 AND gone IS NULL",
             )
             .bind(host.as_str())
             .bind(number(*ratchet))
             .bind(standing)
             .bind(seen.map(number))
+            .bind(alarm)
             .execute(&mut *transaction)
             .await?;
         }

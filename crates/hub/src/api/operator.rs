@@ -147,7 +147,7 @@ pub(super) async fn resume(
         hub.store.lift(&host.name, Some(hold.number)).await?;
         host.now().lift = Some(hold.number);
     }
-    host.now().alarm = None;
+    hub.note(&host, |now| now.alarm = None);
     tell(&hub, &host, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }
