@@ -82,7 +82,18 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
 /// `bosco local`: the helper's own words, at the console of a host.
 #[cfg(target_os = "linux")]
 fn local(arguments: &[String]) -> Result<Exit, Error> {
-    match bosco_host::local::main(&bosco_host::places::Places::host(), arguments) {
+    use std::os::unix::process::CommandExt;
+
+    let places = bosco_host::places::Places::host();
+    // An activation goes on in units that run the helper, so it has to be the helper that begins one.
+    let system = format!("{}-linux", std::env::consts::ARCH);
+    let folder = crate::helper::find(&system).unwrap_or_else(|| places.gcroots().join("helper"));
+    let helper = folder.join("bin/bosco");
+    if helper.is_file() {
+        let why = std::process::Command::new(&helper).arg("local").args(arguments).exec();
+        return Err(Error::new(Exit::Unable, format!("{} can't be run: {why}", helper.display())));
+    }
+    match bosco_host::local::main(&places, arguments) {
         0 => Ok(Exit::Done),
         2 => Ok(Exit::Usage),
         4 => Ok(Exit::NotDeployed),
