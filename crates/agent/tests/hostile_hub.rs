@@ -245,6 +245,12 @@ fn a_hub_that_says_nothing_is_given_up_on() {
 }
 
 #[test]
+fn a_hub_that_never_exchanges_keys_is_given_up_on() {
+    let name = "a_hub_that_never_exchanges_keys_is_given_up_on";
+    is_given_up_on(name, Silent::AtTheKeys, "no answer within 3 s");
+}
+
+#[test]
 fn a_hub_that_opens_nothing_behind_the_login_is_given_up_on() {
     let name = "a_hub_that_opens_nothing_behind_the_login_is_given_up_on";
     is_given_up_on(name, Silent::AfterTheLogin, "no answer");

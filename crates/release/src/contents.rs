@@ -2,9 +2,11 @@
 //! it is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use bosco_model::StorePath;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use crate::Digest;
@@ -33,8 +35,8 @@ pub struct PathContents {
 }
 
 /// All paths of a closure, in the order of their names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<PathContents>", into = "Vec<PathContents>")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "Vec<PathContents>")]
 pub struct Contents(BTreeMap<StorePath, PathContents>);
 
 /// Paths do not make a closure.
@@ -112,16 +114,53 @@ impl Contents {
     }
 }
 
-impl TryFrom<Vec<PathContents>> for Contents {
-    type Error = ContentsError;
+impl<'de> Deserialize<'de> for Contents {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Paths)
+    }
+}
 
-    fn try_from(paths: Vec<PathContents>) -> Result<Self, ContentsError> {
-        Self::new(paths)
+/// Reads the paths of a closure, and no more than one may have: whoever gives more is not believed a word.
+struct Paths;
+
+impl<'de> Visitor<'de> for Paths {
+    type Value = Contents;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the paths of a closure")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Contents, A::Error> {
+        let mut paths = Vec::new();
+        while let Some(one) = from.next_element()? {
+            if paths.len() == MOST {
+                return Err(A::Error::custom(ContentsError::TooMany));
+            }
+            paths.push(one);
+        }
+        Contents::new(paths).map_err(A::Error::custom)
     }
 }
 
 impl From<Contents> for Vec<PathContents> {
     fn from(contents: Contents) -> Self {
         contents.0.into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::value::SeqDeserializer;
+
+    use super::*;
+
+    #[test]
+    fn a_closure_without_end_is_read_no_further_than_one_may_go() {
+        let path = format!("/nix/store/{}-x", "0".repeat(32));
+        let hash = "0".repeat(64);
+        let one = serde_json::json!({ "path": path, "hash": hash, "size": 1, "references": [] });
+        let endless = SeqDeserializer::<_, serde_json::Error>::new(std::iter::repeat(one));
+        let refused = Contents::deserialize(endless).unwrap_err().to_string();
+        assert_eq!(refused, "a closure has at most 200000 paths");
     }
 }

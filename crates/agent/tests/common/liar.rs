@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use russh::server::{Auth, ChannelOpenHandle, Config, Handler, Msg, Session, VerifiedPublicKey, run_stream};
 use russh::{Channel, MethodKind, MethodSet};
 use simulated::identity;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
@@ -30,6 +30,8 @@ pub(crate) enum Silent {
     Never,
     /// It takes the connection, and that is all.
     FromTheStart,
+    /// It says that it speaks SSH, and leaves it at that.
+    AtTheKeys,
     /// Nobody gets a channel.
     AfterTheLogin,
     /// The hello is not answered.
@@ -145,8 +147,11 @@ async fn accept(listener: TcpListener, script: Arc<Script>) {
             let open = script.open.fetch_add(1, Ordering::Relaxed) + 1;
             script.most_open.fetch_max(open, Ordering::Relaxed);
             let silent = *script.silent.lock().unwrap();
-            if silent == Silent::FromTheStart {
+            if matches!(silent, Silent::FromTheStart | Silent::AtTheKeys) {
                 let (mut stream, mut buffer) = (stream, vec![0; 1024]);
+                if silent == Silent::AtTheKeys {
+                    let _ = stream.write_all(b"SSH-2.0-none\r\n").await;
+                }
                 while matches!(stream.read(&mut buffer).await, Ok(1..)) {}
             } else if let Ok(session) = run_stream(config, stream, Door { script: Arc::clone(&script) }).await
             {
