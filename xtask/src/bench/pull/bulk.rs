@@ -42,7 +42,7 @@ pub(super) fn run(bench: &Bench<'_>, poll: &Path) -> Result<Vec<Figure>> {
     };
 
     let mut figures = Vec::new();
-    for (round_trip, most) in [(0_u32, 1.0), (50, 1.0)] {
+    for round_trip in [0_u32, 50] {
         host.delay(Duration::from_millis(round_trip.into()) / 2)?;
         let (mut fetches, mut copies, mut ng_copies) = (Vec::new(), Vec::new(), Vec::new());
         let (mut slowest, mut usual) = (Vec::new(), Vec::new());
@@ -85,13 +85,13 @@ pub(super) fn run(bench: &Bench<'_>, poll: &Path) -> Result<Vec<Figure>> {
         let (best, scheme) = if copy <= ng_copy { (copy, "ssh") } else { (ng_copy, "ssh-ng") };
         let name = format!("an agent fetches {} at {round_trip} ms", load.name());
         figures.extend([
-            Figure::at_most(format!("{name}, beside `nix copy` to ssh://"), fetch, "s", copy, most),
+            Figure::at_most(format!("{name}, beside `nix copy` to ssh://"), fetch, "s", copy, 1.0),
             Figure::at_most(
                 format!("{name}, beside the faster `nix copy`, to {scheme}://"),
                 fetch,
                 "s",
                 best,
-                most,
+                1.0,
             ),
             Figure::at_most(
                 "the slowest poll of that host meanwhile",
@@ -101,7 +101,7 @@ pub(super) fn run(bench: &Bench<'_>, poll: &Path) -> Result<Vec<Figure>> {
                 1.0,
             ),
             Figure::beside(
-                "the median of its polls meanwhile, beside 200 ms",
+                format!("the median of its polls meanwhile, at {round_trip} ms, beside {POLL:.0} ms"),
                 median(usual) * 1e3,
                 "ms",
                 POLL,
