@@ -121,6 +121,7 @@ impl<'a> Worker<'a> {
             number: 0,
             hold: false,
             lifts: 0,
+            doubts_hub: false,
         }
     }
 

@@ -486,6 +486,7 @@ impl Attempt {
 
     fn close(&mut self, retest: &Retest) -> State {
         match self.cause.clone() {
+            Some(Cause::NoConnection) if self.request.doubts_hub => self.inconclusive(),
             Some(cause) if cause.blames_candidate(retest) => {
                 State::Closing { ending: Ending::Reverted { cause } }
             }

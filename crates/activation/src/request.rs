@@ -40,6 +40,10 @@ pub struct Request {
     /// Of what is pulled: holds with at most this number do not stand in its way, as it contains what was pushed by them.
     #[serde(default)]
     pub lifts: Number,
+    /// Whether a connection that does not come is blamed on nobody: of what is pulled, the first time. The hub may be rebooting
+    /// just then, for the same release.
+    #[serde(default)]
+    pub doubts_hub: bool,
 }
 
 /// The longest that an id or a name in a request may be, in bytes.
@@ -203,6 +207,7 @@ mod tests {
             number: 1,
             hold: true,
             lifts: 0,
+            doubts_hub: false,
         };
         assert!(request("00ff-1", "ada@laptop").is_sound());
         assert!(!Request { number: u64::MAX, ..request("1", "ada") }.is_sound(), "it would be the last");

@@ -34,6 +34,7 @@ fn attempt(goal: Goal) -> Attempt {
         number: 0,
         hold: false,
         lifts: 0,
+        doubts_hub: false,
     };
     Attempt::new(request, 0)
 }
@@ -125,6 +126,19 @@ fn what_does_not_hold_is_looked_at_again_on_the_old_system_before_anybody_is_bla
         };
         assert_eq!(kind, ending, "{probe:?}, {retest:?}");
     }
+}
+
+#[test]
+fn a_connection_that_does_not_come_is_not_blamed_where_the_hub_is_doubted_and_all_else_is() {
+    let mut asked = attempt(Goal::Switch);
+    asked.request.doubts_hub = true;
+    let before = vec![checked(Needs::Nothing), done(), done(), done(), done()];
+    let ended = |probe: Event| {
+        let events = [before.clone(), vec![probe, done(), CONNECTED, healthy(), done()]].concat();
+        effects(asked.clone(), events).1
+    };
+    assert!(matches!(ended(Event::Silence), Some(Ending::Inconclusive { cause: Cause::NoConnection })));
+    assert!(matches!(ended(sick()), Some(Ending::Reverted { .. })));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bosco_activation::{Ending, Report, Request, Told};
 use bosco_host::{durable, local};
 use bosco_model::Goal;
-use bosco_release::{HostReport, Manifest, Number, REPORT_NAMESPACE, SignedReport};
+use bosco_release::{HostReport, Number, Opened, REPORT_NAMESPACE, SignedReport};
 use bosco_session::{Following, Heard, Stage, Unended};
 use ssh_key::{HashAlg, LineEnding};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -56,7 +56,9 @@ enum Question<'a> {
 ///
 /// # Errors
 /// In words, where it did not begin, or its end is not known.
-pub(crate) async fn run(agent: &Agent, manifest: &Manifest, again: bool) -> Result<Ended, String> {
+pub(crate) async fn run(agent: &Agent, opened: &Opened, again: bool) -> Result<Ended, String> {
+    let manifest = &opened.manifest;
+    let is_first = agent.core().is_first(opened.leaf);
     let request = Request {
         id: format!("pull-{:x}-{:016x}", machine::now(), machine::random()),
         goal: Goal::Switch,
@@ -69,6 +71,7 @@ pub(crate) async fn run(agent: &Agent, manifest: &Manifest, again: bool) -> Resu
         number: manifest.number,
         hold: false,
         lifts: manifest.lifts,
+        doubts_hub: is_first,
     };
     root_helper(agent)?;
     drive(agent, &request.id, Question::Activate(&request)).await

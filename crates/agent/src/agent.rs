@@ -206,7 +206,7 @@ impl Agent {
         self.say(&format!("activates release {}", manifest.number));
         self.core().at(Phase::Activating, None);
         self.news.notify_one();
-        let came = activate::run(self, manifest, again).await;
+        let came = activate::run(self, opened, again).await;
         self.conclude(Some(opened.leaf), came)
     }
 

@@ -359,6 +359,12 @@ impl Core {
         self.judge_again();
     }
 
+    /// Whether the host has not failed at this manifest's system before.
+    pub(crate) fn is_first(&self, leaf: Digest) -> bool {
+        let last = self.pull.last.as_ref().filter(|last| last.leaf == leaf);
+        !last.is_some_and(|last| matches!(last.came, Came::Failed { .. }))
+    }
+
     /// A try has failed.
     pub(crate) fn failed(&mut self, leaf: Digest, at: schedule::At, why: String) {
         let (now, random) = (machine::now(), machine::random());

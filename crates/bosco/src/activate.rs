@@ -75,6 +75,7 @@ impl Activation<'_> {
             number: ask.number,
             hold: true,
             lifts: 0,
+            doubts_hub: false,
         };
         let mut limit = UNTOLD;
         let tell = &mut |told: &Told| {

@@ -171,6 +171,7 @@ fn rollback(places: &Places, to: Option<u32>) -> Result<u8, String> {
         number: next_number(Memory::new(places.clone()).load()?.number),
         hold: true,
         lifts: 0,
+        doubts_hub: false,
     };
     let mut last: Option<Report> = None;
     let mut busy = None;
