@@ -42,7 +42,6 @@ pub fn host(name: &str) -> HostName {
     HostName::parse(name).unwrap()
 }
 
-/// A release signed by `ada`.
 /// A release of these hosts, each with archives of its own, and what is in their closures. `ada` has signed it.
 #[must_use]
 pub fn draft(

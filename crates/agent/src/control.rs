@@ -56,7 +56,7 @@ async fn say_hello(agent: &Agent, http: &mut Http) -> Result<(), ControlError> {
         let core = agent.core();
         Hello { ratchet: core.pull.ratchet.clone(), standing: core.standing() }
     };
-    let Welcome { ratchet, alarm, trust: _ } = http.post("/v1/host/hello", &hello, Duration::ZERO).await?;
+    let Welcome { ratchet, alarm } = http.post("/v1/host/hello", &hello, Duration::ZERO).await?;
     {
         let mut core = agent.core();
         core.ratchet(ratchet).map_err(ControlError::Disk)?;

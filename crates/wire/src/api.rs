@@ -70,8 +70,6 @@ pub struct Welcome {
     pub ratchet: String,
     /// What is wrong: there are two machines with this key.
     pub alarm: Option<String>,
-    /// Whom to trust, as the hub has it. A host believes a signed manifest only, and, when it joins, an operator's approval.
-    pub trust: Option<Trust>,
 }
 
 /// How a host stands, by its own words.

@@ -86,7 +86,7 @@ impl Liar {
     pub(crate) async fn start(silent: Silent) -> Self {
         let script = Arc::new(Script {
             silent: Mutex::new(silent),
-            welcome: Mutex::new(Welcome { ratchet: "x".into(), alarm: None, trust: None }),
+            welcome: Mutex::new(Welcome { ratchet: "x".into(), alarm: None }),
             orders: Mutex::default(),
             contents: Mutex::new(Answer::Nothing),
             paths: Mutex::new(Answer::Nothing),

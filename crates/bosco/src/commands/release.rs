@@ -113,7 +113,10 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
     let changes =
         compare(&before.as_ref().map(|before| before.manifests.clone()).unwrap_or_default(), &after);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    if changes.is_empty() && before.as_ref().is_some_and(|before| is_fresh(&before.statement, now)) {
+    // A host that a push has brought further goes back to no lower number: it waits for a release above that.
+    let is_newest = |before: &Published| next.number == before.statement.number + 1;
+    let is_enough = |before: &Published| is_fresh(&before.statement, now) && is_newest(before);
+    if changes.is_empty() && before.as_ref().is_some_and(is_enough) {
         let newest = before.map_or(0, |before| before.statement.number);
         return Ok(Made::Nothing(
             changes,

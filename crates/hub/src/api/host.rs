@@ -69,8 +69,7 @@ pub(super) async fn hello(
         }
     });
     settle(&hub, &host).await?;
-    let trust = super::join::trust(&hub, &host.name);
-    Ok(Json(Welcome { ratchet: token, alarm, trust: Some(trust) }))
+    Ok(Json(Welcome { ratchet: token, alarm }))
 }
 
 /// `POST /v1/host/standing`
