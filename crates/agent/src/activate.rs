@@ -268,7 +268,7 @@ pub(crate) fn report(agent: &Agent, began: u64, report: &Report, log: &str) {
         report: report.clone(),
         log: HostReport::<Report>::log(log),
     };
-    let queued = sign(agent, &said).and_then(|signed| agent.queue.put(&report.id, &signed));
+    let queued = agent.queue.put(&said);
     let mut core = agent.core();
     match queued {
         Ok(dropped) => core.pull.dropped += dropped,
@@ -286,7 +286,11 @@ fn number_of(journal: &bosco_activation::Journal, id: &str) -> Number {
     request.filter(|request| request.id == id && !request.hold).map_or(0, |request| request.number)
 }
 
-fn sign(agent: &Agent, report: &HostReport<Report>) -> Result<SignedReport, String> {
+/// Signs a report with the host's key.
+///
+/// # Errors
+/// In words.
+pub(crate) fn sign(agent: &Agent, report: &HostReport<Report>) -> Result<SignedReport, String> {
     let report = serde_json::to_string(report).map_err(|error| error.to_string())?;
     let signed = agent.identity.sign(REPORT_NAMESPACE, HashAlg::Sha512, report.as_bytes());
     let signature = signed.and_then(|signature| signature.to_pem(LineEnding::LF));

@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::activate;
 use crate::agent::Agent;
 use crate::backoff::{CONNECT, SPREAD, jitter, within};
 use crate::core::words;
@@ -32,7 +33,7 @@ pub(crate) enum ControlError {
     Link(#[from] LinkError),
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// What has to be kept before it is used can't be.
+    /// What has to be kept before it is used can't be, or not be signed before it is sent.
     #[error("{0}")]
     Disk(String),
     /// The host trusts another hub by now.
@@ -199,7 +200,8 @@ async fn tell(agent: &Agent, link: &Link) -> Result<std::convert::Infallible, Co
 
 /// Sends the reports that wait.
 pub(crate) async fn reports(agent: &Agent, http: &mut Http) -> Result<(), ControlError> {
-    while let Some((file, report)) = agent.queue.oldest() {
+    while let Some((file, said)) = agent.queue.oldest() {
+        let report = activate::sign(agent, &said).map_err(ControlError::Disk)?;
         match http.send(Method::POST, "/v1/host/reports", &report).await {
             Ok(()) => agent.queue.taken(&file).map_err(ControlError::Disk)?,
             // It will say the same each time; the others must not wait for that.

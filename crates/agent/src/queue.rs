@@ -5,8 +5,9 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use bosco_activation::Report;
 use bosco_host::durable;
-use bosco_release::SignedReport;
+use bosco_release::HostReport;
 
 use crate::keep;
 
@@ -14,6 +15,9 @@ use crate::keep;
 const MOST: usize = 100;
 /// The longest report that is read, in bytes.
 const LONGEST: u64 = 1024 * 1024;
+
+/// What waits. It is signed when it goes: the host may have another key by then.
+pub(crate) type Said = HostReport<Report>;
 
 /// The reports that wait.
 #[derive(Debug, Clone)]
@@ -30,7 +34,7 @@ impl Queue {
     ///
     /// # Errors
     /// In words.
-    pub(crate) fn put(&self, id: &str, report: &SignedReport) -> Result<u64, String> {
+    pub(crate) fn put(&self, report: &Said) -> Result<u64, String> {
         keep::prepare(&self.folder)?;
         let text =
             serde_json::to_vec(report).map_err(|error| format!("a report can't be written: {error}"))?;
@@ -40,12 +44,12 @@ impl Queue {
         for file in &all[..excess] {
             durable::remove(file)?;
         }
-        durable::write(&self.folder.join(format!("{id}.json")), &text)?;
+        durable::write(&self.folder.join(format!("{}.json", report.id)), &text)?;
         Ok(excess as u64)
     }
 
     /// The oldest one, with its file. What can't be read is set aside.
-    pub(crate) fn oldest(&self) -> Option<(PathBuf, SignedReport)> {
+    pub(crate) fn oldest(&self) -> Option<(PathBuf, Said)> {
         for file in self.all() {
             if let Some(report) = read(&file) {
                 return Some((file, report));
@@ -82,7 +86,7 @@ impl Queue {
     }
 }
 
-fn read(file: &Path) -> Option<SignedReport> {
+fn read(file: &Path) -> Option<Said> {
     let mut text = Vec::new();
     fs::File::open(file).ok()?.take(LONGEST).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
@@ -92,16 +96,38 @@ fn read(file: &Path) -> Option<SignedReport> {
 mod tests {
     use std::time::{Duration, SystemTime};
 
+    use bosco_activation::Ending;
+    use bosco_model::{FleetName, HostName, StorePath};
+
     use super::*;
     use crate::testing::TempDir;
 
-    fn report(text: &str) -> SignedReport {
-        SignedReport { report: text.into(), signature: String::new() }
+    fn said(id: &str) -> Said {
+        let toplevel = StorePath::parse(&format!("/nix/store/{}-x", "0".repeat(32))).unwrap();
+        let report = Report {
+            id: id.into(),
+            toplevel,
+            ending: Ending::Committed { reboot: false, proven: true },
+            running: None,
+            generation: None,
+            stuck: None,
+            log: String::new(),
+        };
+        HostReport {
+            fleet: FleetName::parse("home").unwrap(),
+            host: HostName::parse("web").unwrap(),
+            id: id.into(),
+            number: 1,
+            began: 0,
+            ended: 0,
+            report,
+            log: String::new(),
+        }
     }
 
     fn put(queue: &Queue, number: u64) -> u64 {
         let id = format!("{number}");
-        let dropped = queue.put(&id, &report(&id)).unwrap();
+        let dropped = queue.put(&said(&id)).unwrap();
         let file = fs::File::options().write(true).open(queue.folder.join(format!("{id}.json"))).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(number)).unwrap();
         dropped
@@ -117,7 +143,7 @@ mod tests {
         }
         let mut order = Vec::new();
         while let Some((file, report)) = queue.oldest() {
-            order.push(report.report);
+            order.push(report.id);
             queue.taken(&file).unwrap();
         }
         assert_eq!(order, ["1", "2", "3"]);
@@ -129,7 +155,7 @@ mod tests {
         let queue = Queue::new(dir.path());
         let dropped: u64 = (1..=MOST as u64 + 5).map(|number| put(&queue, number)).sum();
         assert_eq!((dropped, queue.all().len()), (5, MOST));
-        assert_eq!(queue.oldest().unwrap().1.report, "6");
+        assert_eq!(queue.oldest().unwrap().1.id, "6");
     }
 
     #[test]
@@ -139,7 +165,7 @@ mod tests {
         put(&queue, 7);
         fs::write(queue.folder.join("0.json"), "{\"report\": \"").unwrap();
         fs::create_dir(queue.folder.join("1.json")).unwrap();
-        assert_eq!(queue.oldest().unwrap().1.report, "7");
-        assert_eq!(queue.oldest().unwrap().1.report, "7");
+        assert_eq!(queue.oldest().unwrap().1.id, "7");
+        assert_eq!(queue.oldest().unwrap().1.id, "7");
     }
 }
