@@ -174,6 +174,9 @@ mod tests {
         says(&[of("db", &["server"], 'a'), of("lap", &["server"], 'a')], "lap is not yours");
         says(&[of("lap", &["laptop"], 'a')], "leave out");
         says(&[], "leave out");
+        // What somebody has pushed to a host is not let go of by whom the host is none of the business of.
+        let lifted = Manifest { lifts: 7, ..of("db", &["server"], 'a') };
+        says(&[lifted, of("lap", &["laptop"], 'a')], "db is not yours");
         let new = [of("db", &["server"], 'a'), of("lap", &["laptop"], 'a'), of("new", &["laptop"], 'a')];
         says(&new, "new is not yours");
         published("ada", SignerKind::Hub, &before, &new).unwrap();

@@ -36,9 +36,10 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Whether another one has the same effect on the host: all but numbers.
+    /// Whether a later one has no other effect on the host than this: all but its number is the same, and it lifts no hold that
+    /// this one leaves.
     #[must_use]
-    pub fn has_effect_of(&self, other: &Self) -> bool {
-        *self == Self { number: self.number, lifts: self.lifts, ..other.clone() }
+    pub fn has_effect_of(&self, later: &Self) -> bool {
+        later.lifts <= self.lifts && *self == Self { number: self.number, lifts: self.lifts, ..later.clone() }
     }
 }
