@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::StatusCode;
 use bosco_model::{HostName, Reach, Selector};
 use bosco_release::{FleetFile, Manifest, Signer, SignerKind, Statement};
 
@@ -17,6 +16,15 @@ pub(crate) type Before<'a> = BTreeMap<&'a HostName, &'a Manifest>;
 pub(crate) struct Publisher<'a> {
     pub(crate) name: &'a str,
     pub(crate) grant: &'a Selector,
+}
+
+/// Why a release is not published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum No {
+    /// Somebody else might.
+    NotTheirs(String),
+    /// Nobody may.
+    Wrong(String),
 }
 
 /// Whether somebody is granted a host, of which a release has said this before. One that no release has said anything of is
@@ -47,16 +55,15 @@ pub(crate) fn check(
     signer: &Signer,
     before: &Before<'_>,
     manifests: &BTreeMap<HostName, Manifest>,
-) -> Result<(), (StatusCode, String)> {
-    let no = |status, why: String| Err((status, why));
+) -> Result<(), No> {
     if statement.fleet != fleet.fleet {
         let why = format!("the release is of the fleet {}, this is {}'s hub", statement.fleet, fleet.fleet);
-        return no(StatusCode::BAD_REQUEST, why);
+        return Err(No::Wrong(why));
     }
     for (host, old) in before {
         if !manifests.contains_key(*host) && !granted(publisher.grant, host, Some(*old)) {
             let why = format!("{host} is missing in the release, and is not yours to leave out");
-            return no(StatusCode::FORBIDDEN, why);
+            return Err(No::NotTheirs(why));
         }
     }
     for (host, new) in manifests {
@@ -64,11 +71,11 @@ pub(crate) fn check(
         let is_same = old.is_some_and(|old| old.has_effect_of(new));
         let is_theirs = granted(publisher.grant, host, old) && publisher.grant.matches(host, &new.tags);
         if !is_same && !is_theirs {
-            return no(StatusCode::FORBIDDEN, format!("{host} is not yours to change"));
+            return Err(No::NotTheirs(format!("{host} is not yours to change")));
         }
         let trust = fleet.trust_of(host, &new.tags);
         if !trust.signers.contains(signer) {
-            return no(StatusCode::FORBIDDEN, format!("{} may not sign for {host}", signer.name));
+            return Err(No::NotTheirs(format!("{} may not sign for {host}", signer.name)));
         }
         // An operator who signs says whom to trust from here on. The hub does not say it for anybody.
         if signer.kind == SignerKind::Hub && new.trust != trust {
@@ -76,7 +83,7 @@ pub(crate) fn check(
                 "whom {host} is to trust is not what the hub's own bosco.toml says, and the hub signs no other; bring it \
                  the new one first"
             );
-            return no(StatusCode::BAD_REQUEST, why);
+            return Err(No::Wrong(why));
         }
         if let Some(old) = old.filter(|old| old.trust != new.trust)
             && new.trust.version <= old.trust.version
@@ -85,7 +92,7 @@ pub(crate) fn check(
                 "whom {host} is to trust has changed, and its version has not: raise `trust` in bosco.toml above {}",
                 old.trust.version
             );
-            return no(StatusCode::BAD_REQUEST, why);
+            return Err(No::Wrong(why));
         }
     }
     Ok(())
@@ -155,7 +162,7 @@ mod tests {
         let before = before.iter().map(|manifest| (&manifest.host, manifest)).collect();
         let after = after.iter().map(|manifest| (manifest.host.clone(), manifest.clone())).collect();
         check(&fleet, Publisher { name: by, grant }, &statement, &signer, &before, &after)
-            .map_err(|(_, why)| why)
+            .map_err(|(No::NotTheirs(why) | No::Wrong(why))| why)
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{Answer, AsOperator, From, Refused, wait};
 use crate::hub::{Hub, Who, now};
 
 /// Whom a host trusts, as the newest release has it, or else the hub's own `bosco.toml`.
-pub(super) fn trust(hub: &Hub, host: &HostName) -> Trust {
+fn trust(hub: &Hub, host: &HostName) -> Trust {
     let current = hub.current().borrow().clone();
     let part = current.as_ref().and_then(|current| current.parts.get(host));
     let newest = part.map(|part| part.manifest.trust.clone());

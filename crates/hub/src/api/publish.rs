@@ -13,7 +13,7 @@ use russh::keys::HashAlg;
 use russh::keys::ssh_key::LineEnding;
 
 use super::{Answer, AsOperator, Refused};
-use crate::authority::{self, Publisher};
+use crate::authority::{self, No, Publisher};
 use crate::hub::{Hub, now};
 use crate::store::StoreError;
 
@@ -57,8 +57,10 @@ pub(super) async fn publish(
     let current = hub.current().borrow().clone();
     let before = current.iter().flat_map(|current| &current.parts);
     let before = before.map(|(host, part)| (host, &part.manifest)).collect();
-    authority::check(&fleet, publisher, &statement, &signer, &before, &manifests)
-        .map_err(|(status, why)| Refused::new(status, why))?;
+    authority::check(&fleet, publisher, &statement, &signer, &before, &manifests).map_err(|no| match no {
+        No::NotTheirs(why) => Refused::new(StatusCode::FORBIDDEN, why),
+        No::Wrong(why) => Refused::bad(why),
+    })?;
     let next = hub.next().await?;
     if statement.number != next {
         let why =
