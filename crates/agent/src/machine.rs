@@ -139,10 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_machine_can_be_asked_what_it_is() {
-        let observed = survey(None).await;
-        // The tests run as root, or are told that it takes root.
-        assert!(observed.is_err_and(|why| why.contains("root")) || cfg!(target_os = "linux"));
+    async fn a_machine_has_a_time_of_day() {
         assert!(moment(&Places::host(), false).await.local.minute < 24 * 60);
     }
 }
