@@ -56,7 +56,7 @@ pub(crate) struct Hub {
     pub(crate) sessions: Sessions,
     /// Who publishes, or lets hosts in or go: one at a time.
     pub(crate) deciding: tokio::sync::Mutex<()>,
-    pub(crate) bulk: Semaphore,
+    pub(crate) bulk: Arc<Semaphore>,
     /// Who makes an archive known, or unknown: its row and its file are one.
     pub(crate) storing: tokio::sync::Mutex<()>,
     worlds: Worlds,
@@ -89,7 +89,7 @@ pub(crate) struct Host {
     /// There is something for the host to hear.
     pub(crate) bell: watch::Sender<()>,
     /// Its places among those who are sent a closure.
-    pub(crate) bulk: Semaphore,
+    pub(crate) bulk: Arc<Semaphore>,
     /// Held while a report of it is written down: one at a time, so that those of others come in between.
     pub(crate) reporting: tokio::sync::Mutex<()>,
 }
@@ -159,7 +159,7 @@ impl Host {
             name,
             now: Mutex::new(now),
             bell: watch::Sender::new(()),
-            bulk: Semaphore::new(OWN_BULK),
+            bulk: Arc::new(Semaphore::new(OWN_BULK)),
             reporting: tokio::sync::Mutex::default(),
         }
     }
@@ -196,7 +196,7 @@ impl Hub {
             visits: Visits::default(),
             sessions: Sessions::default(),
             deciding: tokio::sync::Mutex::default(),
-            bulk: Semaphore::new(BULK),
+            bulk: Arc::new(Semaphore::new(BULK)),
             storing: tokio::sync::Mutex::default(),
             worlds: Worlds::new(state.join("hosts")),
             fleet: RwLock::new(Arc::new(fleet)),

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, FromRequestParts};
+use axum::http::header::RETRY_AFTER;
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -98,13 +99,21 @@ fn router(hub: Arc<Hub>) -> Router {
 struct Refused {
     status: StatusCode,
     error: String,
+    /// When to ask again.
+    again: Option<Duration>,
 }
 
 type Answer<T> = Result<T, Refused>;
 
 impl Refused {
     fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, error: error.into() }
+        Self { status, error: error.into(), again: None }
+    }
+
+    /// There is no place for this just now.
+    fn busy(again: Duration) -> Self {
+        let why = "as many are served as can be; again later";
+        Self { again: Some(again), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, why) }
     }
 
     fn forbidden() -> Self {
@@ -123,7 +132,11 @@ impl Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        (self.status, Json(Problem { error: self.error })).into_response()
+        let mut response = (self.status, Json(Problem { error: self.error })).into_response();
+        if let Some(again) = self.again {
+            response.headers_mut().insert(RETRY_AFTER, again.as_secs().into());
+        }
+        response
     }
 }
 
