@@ -57,6 +57,7 @@ pub enum Once {
 /// In words, where it can't begin.
 pub async fn run(config: AgentConfig) -> Result<std::convert::Infallible, String> {
     let agent = Agent::open(config)?;
+    agent.core().runs(false);
     notify::ready();
     let alive = async {
         loop {
@@ -86,6 +87,7 @@ pub async fn run(config: AgentConfig) -> Result<std::convert::Infallible, String
 /// In words, where it can't begin.
 pub async fn once(config: AgentConfig) -> Result<Once, String> {
     let agent = Agent::open(config)?;
+    agent.core().runs(true);
     match turn(&agent).await {
         Ok(once) => Ok(once),
         Err(error) => {

@@ -85,8 +85,6 @@ pub struct Standing {
     pub observed: Observed,
     /// The highest number that it has taken, seen, or was pushed to.
     pub highest: Number,
-    /// The manifest that it goes by.
-    pub leaf: Option<Digest>,
     /// What it is at.
     pub phase: Phase,
     /// Why it is not, or not yet, at what its manifest says; in words.
@@ -99,8 +97,8 @@ pub struct Standing {
     pub trust: u64,
     /// What somebody should look into at once, in words.
     pub alarms: Vec<String>,
-    /// Its clock, in seconds since 1970.
-    pub clock: u64,
+    /// Where it comes by a timer: about how many seconds apart.
+    pub rhythm: Option<u64>,
     /// The version of its bosco.
     pub version: String,
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, FromRequestParts};
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -206,6 +206,11 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> Answer<T> + Send + 'sta
 /// Reads a document that may be long.
 async fn read<T: DeserializeOwned + Send + 'static>(body: Bytes) -> Answer<T> {
     aside(move || serde_json::from_slice(&body).map_err(|error| Refused::bad(error.to_string()))).await
+}
+
+/// A document that is written already.
+fn json(text: impl IntoResponse) -> Response {
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }
 
 /// How long somebody wants to wait, as far as they may.

@@ -72,8 +72,8 @@ type Piece = std::io::Result<Bytes>;
 async fn give(hub: &Hub, queue: Vec<Head>, sender: &mpsc::Sender<Piece>) {
     let pass = async |piece: Piece| matches!(timeout(STALLED, sender.send(piece)).await, Ok(Ok(())));
     for head in queue {
-        let mut file = match hub.objects.read(&head.hash) {
-            Ok(file) => tokio::fs::File::from_std(file),
+        let mut file = match tokio::fs::File::open(hub.objects.place(&head.hash)).await {
+            Ok(file) => file,
             Err(error) => {
                 crate::say(&format!("bosco hub: the archive {} can't be read: {error}", head.hash));
                 pass(Err(error)).await;
@@ -135,14 +135,16 @@ pub(super) async fn take(
             return Err(Refused::bad("an archive is sent longer than it is"));
         }
         let disk = |error: std::io::Error| crate::Error::disk(&hub.state, &error);
+        let ends = || Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the hub ends");
         let mut incoming = hub.objects.incoming(head.hash, head.size).map_err(disk)?;
         let mut left = head.stored;
         while left > 0 {
-            let piece = reader.piece(left).await?;
-            left -= piece.len() as u64;
-            incoming.write(&piece).map_err(disk)?;
+            // A disk may take its time, and others are not to wait for it.
+            let pieces = reader.pieces(left).await?;
+            left -= pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+            let write = move || pieces.iter().try_for_each(|piece| incoming.write(piece)).map(|()| incoming);
+            incoming = spawn_blocking(write).await.map_err(|_| ends())?.map_err(disk)?;
         }
-        let ends = || Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the hub ends");
         let verified = spawn_blocking(move || incoming.verify().map(|()| incoming)).await;
         let incoming = match verified.map_err(|_| ends())? {
             Ok(incoming) => incoming,
@@ -184,6 +186,18 @@ impl Reader {
         }
         let most = usize::try_from(most).unwrap_or(usize::MAX).min(self.piece.len());
         Ok(self.piece.split_to(most))
+    }
+
+    /// What comes until there is enough for the disk, or all of it.
+    async fn pieces(&mut self, most: u64) -> Answer<Vec<Bytes>> {
+        let most = most.min(PIECE as u64);
+        let (mut pieces, mut size) = (Vec::new(), 0);
+        while size < most {
+            let piece = self.piece(most - size).await?;
+            size += piece.len() as u64;
+            pieces.push(piece);
+        }
+        Ok(pieces)
     }
 
     /// What stands before the next archive; none at the end.
