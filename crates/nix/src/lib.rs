@@ -10,6 +10,7 @@ mod evaluate;
 mod message;
 mod serve;
 mod source;
+mod systems;
 mod take;
 mod version;
 
