@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 use crate::activate::Ask;
+use crate::error::{Error, Exit};
 use crate::gate::Rule;
 use crate::push::Wish;
 
@@ -96,16 +97,13 @@ pub(crate) enum Command {
     /// List the releases that the hub has
     #[command(after_help = EXIT_CODES)]
     Releases,
-    /// Say which hosts differ between two releases, and in what
-    #[command(after_help = EXIT_CODES)]
-    Diff {
-        /// The number of the one
-        #[arg(value_name = "A")]
-        from: u64,
-        /// The number of the other; the newest without it
-        #[arg(value_name = "B")]
-        to: Option<u64>,
-    },
+    /// Say what would change on hosts, or what two releases differ in
+    ///
+    /// Without numbers, what `apply` would change on each host: packages, units, and whether it has to reboot. It evaluates
+    /// and builds, asks the hosts what they run, and changes nothing. With the number of a release, or of two, what the one
+    /// and the other (the newest, without it) differ in. Hosts that have the same to say are shown once.
+    #[command(after_help = EXIT_CODES, override_usage = "bosco diff [OPTIONS] [SELECTOR]...\n       bosco diff [OPTIONS] <A> [B]")]
+    Diff(Diff),
     /// Show what came of a host's activations, as it has reported to the hub
     #[command(after_help = EXIT_CODES)]
     Log {
@@ -345,6 +343,38 @@ pub(crate) struct Selection {
     /// The same, as Colmena has it
     #[arg(long, value_parser = Selector::parse, value_name = "SELECTOR", conflicts_with = "selectors")]
     on: Vec<Selector>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// Which hosts, all without it; or the numbers of one or two releases
+    #[arg(value_name = "SELECTOR")]
+    what: Vec<String>,
+    /// Which hosts, also such whose name is a number
+    #[arg(long, value_parser = Selector::parse, value_name = "SELECTOR", conflicts_with = "what")]
+    on: Vec<Selector>,
+}
+
+impl Diff {
+    /// The two releases that were asked for; `None` where it is about hosts.
+    pub(crate) fn releases(&self) -> Result<Option<(u64, Option<u64>)>, Error> {
+        let numbers: Vec<u64> = self.what.iter().map_while(|word| word.parse().ok()).collect();
+        match (numbers.as_slice(), self.what.len()) {
+            ([], _) => Ok(None),
+            ([from], 1) => Ok(Some((*from, None))),
+            ([from, to], 2) => Ok(Some((*from, Some(*to)))),
+            _ => Err(Error::new(Exit::Usage, "one or two releases are compared, and not with hosts")
+                .hint("a host whose name is a number is meant by `--on`")),
+        }
+    }
+
+    /// The hosts that were asked for; all without one.
+    pub(crate) fn selector(&self) -> Result<Option<Selector>, Error> {
+        let words = self.what.iter().map(|word| Selector::parse(word));
+        let words = words.collect::<Result<Vec<_>, _>>();
+        let words = words.map_err(|error| Error::new(Exit::Usage, error.to_string()))?;
+        Ok(Selector::any([words.as_slice(), &self.on].concat()))
+    }
 }
 
 /// As [`Selection`], for what is never done to all hosts by leaving a word out.

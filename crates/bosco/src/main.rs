@@ -10,6 +10,7 @@ mod builds;
 mod cli;
 mod commands;
 mod copy;
+mod differences;
 mod error;
 mod event;
 mod fleet;

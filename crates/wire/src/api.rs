@@ -13,6 +13,7 @@
 //! | `GET /v1/status?since=V&wait=S` | operator | → [`FleetStatus`] |
 //! | `GET /v1/next` | operator | → [`Next`] |
 //! | `GET /v1/releases`, `GET /v1/releases/N` | operator | → list of [`ReleaseLine`], [`Release`] |
+//! | `GET /v1/closures/D` | operator | → [`Contents`] |
 //! | `POST /v1/releases` | operator | [`Publish`] → [`ReleaseLine`]; 409 where the number is not the next one |
 //! | `POST /v1/paths/missing` | operator | digests → those that the hub does not have |
 //! | `POST /v1/paths` | operator | a [pack](crate::pack) → 204 |

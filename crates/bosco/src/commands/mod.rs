@@ -54,7 +54,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Status { selection, watch } => status::run(cli, selection.selector(), *watch).await,
         Command::Release(args) => release::run(cli, args).await,
         Command::Releases => releases::run(cli).await,
-        Command::Diff { from, to } => diff::run(cli, *from, *to).await,
+        Command::Diff(args) => diff::run(cli, args).await,
         Command::Log { host, last } => log::run(cli, host, *last).await,
         Command::Hold { selection, why } => hold::run(cli, selection.selector(), why).await,
         Command::Resume { selection } => resume::run(cli, selection.selector()).await,

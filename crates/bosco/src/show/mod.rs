@@ -19,6 +19,7 @@ macro_rules! err {
     }};
 }
 
+mod difference;
 mod json;
 mod lines;
 mod progress;
@@ -33,6 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bosco_model::HostName;
 use serde::Serialize;
 
+pub(crate) use self::difference::{differences, differences_in_short, unchanged};
 pub(crate) use self::style::{block, failure, reported, state};
 pub(crate) use self::table::Table;
 pub(crate) use self::time::{ago, now, span};

@@ -73,6 +73,7 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/v1/next", get(publish::next))
         .route("/v1/releases", get(operator::releases).post(publish::publish).layer(documents))
         .route("/v1/releases/{number}", get(operator::release))
+        .route("/v1/closures/{digest}", get(paths::any_closure))
         .route("/v1/paths/missing", post(paths::missing).layer(documents))
         .route("/v1/paths", post(paths::take).layer(DefaultBodyLimit::disable()))
         .route("/v1/hosts/{host}", put(operator::enroll).delete(operator::forget))

@@ -46,6 +46,16 @@ pub(super) async fn closure(
     hub.store.closure(&digest).await?.map(Json).ok_or_else(|| Refused::not_there("closure"))
 }
 
+/// `GET /v1/closures/D`
+pub(super) async fn any_closure(
+    State(hub): State<Arc<Hub>>,
+    _operator: AsOperator,
+    Path(digest): Path<String>,
+) -> Answer<Json<Contents>> {
+    let digest = Digest::parse(&digest).map_err(|error| Refused::bad(error.to_string()))?;
+    hub.store.closure(&digest).await?.map(Json).ok_or_else(|| Refused::not_there("closure"))
+}
+
 /// `POST /v1/host/paths`
 pub(super) async fn send(
     State(hub): State<Arc<Hub>>,
