@@ -53,6 +53,7 @@ let
     inherit tags;
     mode = update.mode or "push";
     publicKeys = deployment.publicKeys or [ ];
+    after = deployment.after or [ ];
     # What a hive can ask for and bosco does not do: said, rather than passed over.
     ignored =
       (if deployment.keys or { } != { } then [ "deployment.keys" ] else [ ])

@@ -147,6 +147,7 @@ mod tests {
                 mode: bosco_model::Mode::default(),
                 public_keys: Vec::new(),
                 target: None,
+                after: Vec::new(),
                 ignored: Vec::new(),
             },
             derivation: format!("/nix/store/{}-web.drv", "0".repeat(32)).try_into().unwrap(),

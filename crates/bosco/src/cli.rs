@@ -302,6 +302,9 @@ pub(crate) struct Apply {
     /// Try a system again that has failed on a host and is in quarantine there
     #[arg(long)]
     pub(crate) again: bool,
+    /// Ask nothing: at a terminal, what changes is shown before a whole fleet is changed
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }
 
 impl Apply {
@@ -313,7 +316,7 @@ impl Apply {
             _ => Rule::AllBuilt,
         };
         let ask = Ask { reboot: self.reboot, again: self.again, ..Ask::default() };
-        Wish { goal: self.goal.0, rule, ask }
+        Wish { goal: self.goal.0, rule, ask, yes: self.yes }
     }
 }
 

@@ -9,6 +9,7 @@ mod activate;
 mod builds;
 mod cli;
 mod commands;
+mod consent;
 mod copy;
 mod differences;
 mod error;
@@ -21,6 +22,7 @@ mod outcome;
 mod push;
 mod reach;
 mod release;
+mod sequence;
 mod show;
 mod suggest;
 

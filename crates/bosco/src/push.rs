@@ -9,13 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bosco_activation::{Plan, Refusal, plan};
-use bosco_model::{Declaration, Goal, HostName, Number, Observed, StorePath, Target, next_number};
+use bosco_model::{Declaration, Goal, HostName, Number, Observed, Selector, StorePath, Target, next_number};
 use bosco_nix::Root;
 use bosco_session::{Session, Wanted};
 
 use crate::activate::{Activation, Ask, Damaged};
 use crate::builds::{Builds, builds};
+use crate::consent::Consent;
 use crate::copy::Copier;
+use crate::differences::{Pair, Side};
 use crate::error::Error;
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, each, failed};
@@ -23,6 +25,7 @@ use crate::gate::{Gate, Place, Rule};
 use crate::helper::Helpers;
 use crate::outcome::Outcome;
 use crate::reach::{Reach, troubled};
+use crate::sequence::Sequence;
 
 /// How old what a host said of itself may be before it is asked again.
 const FRESH: Duration = Duration::from_secs(10);
@@ -37,6 +40,8 @@ pub(crate) struct Wish {
     pub(crate) rule: Rule,
     /// What activations are asked for with.
     pub(crate) ask: Ask,
+    /// Nobody is asked before a whole fleet is changed.
+    pub(crate) yes: bool,
 }
 
 /// Hosts by name or address, port, and options of ssh: the same address can be another machine behind another jump host.
@@ -52,6 +57,9 @@ struct Push {
     helpers: Helpers,
     builds: Builds,
     gate: Arc<Gate>,
+    sequence: Arc<Sequence>,
+    /// Where somebody is to be asked.
+    consent: Option<Arc<Consent>>,
     copier: Copier,
     /// Who is reached where.
     targets: Arc<Mutex<Targets>>,
@@ -62,6 +70,7 @@ pub(crate) async fn push(
     context: Context,
     wish: &Wish,
     root: Root,
+    consent: Option<Consent>,
     chosen: Vec<Chosen>,
 ) -> Result<Vec<(HostName, Outcome)>, Error> {
     let gate = Arc::new(Gate::new(wish.rule, chosen.len()));
@@ -76,6 +85,8 @@ pub(crate) async fn push(
         reach,
         builds,
         gate,
+        sequence: Arc::new(Sequence::new(chosen.len())),
+        consent: consent.map(Arc::new),
         targets: Arc::default(),
     };
     let hosts = each(chosen, |chosen| {
@@ -105,7 +116,12 @@ struct Host {
 impl Host {
     /// Source to report. `None` where the host is not selected; `Err` is how it ended before its end, not always badly.
     async fn bring(&mut self, chosen: &Chosen) -> Result<Option<Outcome>, Outcome> {
-        let Some(declared) = self.push.context.declaration(chosen).await? else { return Ok(None) };
+        let declared = self.declaration(chosen).await;
+        match &declared {
+            Ok(declared) => self.push.sequence.known(declared.as_ref().map(|declared| &declared.host)),
+            Err(outcome) => self.push.sequence.lost(&self.name, outcome),
+        }
+        let Some(declared) = declared? else { return Ok(None) };
         if !self.push.goal.delivers() {
             self.build(&declared).await?;
             return Ok(Some(Outcome::Built { toplevel: declared.toplevel }));
@@ -137,6 +153,19 @@ impl Host {
         }
     }
 
+    /// What it should run, where all that it goes after are hosts of the fleet.
+    async fn declaration(&self, chosen: &Chosen) -> Result<Option<Declaration>, Outcome> {
+        let declared = self.push.context.declaration(chosen).await?;
+        let named = declared.iter().flat_map(|declared| &declared.host.after).flat_map(Selector::names);
+        for name in named {
+            if let Err(error) = self.push.context.knows(&name) {
+                let reason = format!("its `deployment.after`: {}", error.message);
+                return Err(Outcome::failed(Stage::Evaluate, reason, error.hint));
+            }
+        }
+        Ok(declared)
+    }
+
     /// Asked to delivered, with the helper that goes with it. That there is none for such a machine is told once it is
     /// known that the host wants one.
     async fn deliver(
@@ -153,11 +182,25 @@ impl Host {
         if !observed.has_toplevel {
             self.build(declared).await?;
         }
+        // Others it waits for only where what they run matters to it.
+        let in_order = helper.is_some();
+        if in_order {
+            self.push.sequence.settle(&declared.host).await?;
+        }
+        self.tell(declared, observed).await;
         self.go(Place::Through);
         self.enter(Stage::Wait);
         if !self.push.gate.pass(&self.push.context.events).await {
             declared.host.target.as_ref().map_or(Ok(()), |target| self.alone_at(target))?;
             return Err(Outcome::HeldBack);
+        }
+        if let Some(consent) = &self.push.consent
+            && !consent.is_given(&self.push.context.nix, &self.push.context.events).await
+        {
+            return Err(Outcome::Interrupted { stage: Stage::Wait });
+        }
+        if in_order {
+            self.push.sequence.pass(&declared.host).await?;
         }
         self.enter(Stage::Copy);
         // It may have waited long for the others.
@@ -171,6 +214,17 @@ impl Host {
         }
         self.copy(declared, helper.as_ref(), observed, session).await?;
         Ok(helper)
+    }
+
+    /// Tells what is to become of it, where somebody is asked about that.
+    async fn tell(&self, declared: &Declaration, observed: &Observed) {
+        let (Some(consent), Some(current)) = (&self.push.consent, &observed.current) else { return };
+        let here = self.push.context.nix.is_there(&[current.clone(), declared.toplevel.clone()]).await;
+        let side = |path: &StorePath| {
+            if here.contains(path) { Side::Here(path.clone()) } else { Side::Unknown(path.clone()) }
+        };
+        let (before, after) = (side(current), side(&declared.toplevel));
+        consent.tell(Pair { host: self.name.clone(), before, after, active: None });
     }
 
     /// Delivered to the end.
@@ -304,6 +358,7 @@ impl Host {
 
     fn end(&mut self, outcome: Outcome) -> (HostName, Outcome) {
         self.push.gate.ended(&self.name, &outcome);
+        self.push.sequence.ended(&self.name, &outcome);
         self.push.context.end(&self.name, outcome)
     }
 }
@@ -313,6 +368,7 @@ impl Drop for Host {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.push.gate.miss(&self.name);
+            self.push.sequence.ended(&self.name, &Outcome::Interrupted { stage: Stage::Activate });
         }
         self.go(Place::Through);
     }

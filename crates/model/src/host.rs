@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DerivationPath, HostName, Mode, Policy, StorePath, Tag};
+use crate::{DerivationPath, HostName, Mode, Policy, Selector, StorePath, Tag};
 
 /// A machine of the fleet: its name, and how to deploy it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct Host {
     pub public_keys: Vec<String>,
     /// How to reach it; `None` where it is deployed on itself only.
     pub target: Option<Target>,
+    /// Whom it goes after, where a push brings both to something new.
+    #[serde(default)]
+    pub after: Vec<Selector>,
     /// What its source asks for and bosco does not do: names of options.
     #[serde(default)]
     pub ignored: Vec<String>,

@@ -1,12 +1,15 @@
 //! `bosco apply` and `bosco build`.
 
-use bosco_model::Selector;
+use bosco_model::{Goal, Selector};
 use bosco_nix::Root;
 
 use crate::cli::Cli;
 use crate::commands::work;
+use crate::consent::Consent;
 use crate::error::{Error, Exit};
+use crate::gate::Rule;
 use crate::push::{Wish, push};
+use crate::show;
 
 pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, wish: &Wish) -> Result<Exit, Error> {
     work(cli, selector.as_ref(), async |context, chosen| {
@@ -17,7 +20,11 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, wish: &Wish) -> R
         let root = Root::new().map_err(|error| {
             Error::new(Exit::Unable, format!("no temporary directory can be made: {error}"))
         })?;
-        push(context, wish, root, chosen).await
+        // Who names hosts has said what is to be done; and where hosts do not wait for one another, there is no moment to ask.
+        let activates = matches!(wish.goal, Goal::Test | Goal::Boot | Goal::Switch);
+        let asks =
+            selector.is_none() && activates && !wish.yes && wish.rule != Rule::Each && show::can_ask(cli);
+        push(context, wish, root, asks.then(Consent::default), chosen).await
     })
     .await
 }
