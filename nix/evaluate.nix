@@ -54,10 +54,10 @@ let
     mode = update.mode or "push";
     publicKeys = deployment.publicKeys or [ ];
     after = deployment.after or [ ];
+    buildOnTarget = deployment.buildOnTarget or false;
     # What a hive can ask for and bosco does not do: said, rather than passed over.
     ignored =
       (if deployment.keys or { } != { } then [ "deployment.keys" ] else [ ])
-      ++ (if deployment.buildOnTarget or false then [ "deployment.buildOnTarget" ] else [ ])
       ++ (if deployment.replaceUnknownProfiles or true then [ ] else [ "deployment.replaceUnknownProfiles" ]);
     system = node.pkgs.stdenv.hostPlatform.system or toplevel.system;
     target =

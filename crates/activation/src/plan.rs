@@ -148,6 +148,7 @@ mod tests {
                 public_keys: Vec::new(),
                 target: None,
                 after: Vec::new(),
+                build_on_target: false,
                 ignored: Vec::new(),
             },
             derivation: format!("/nix/store/{}-web.drv", "0".repeat(32)).try_into().unwrap(),

@@ -302,6 +302,12 @@ pub(crate) struct Apply {
     /// Try a system again that has failed on a host and is in quarantine there
     #[arg(long)]
     pub(crate) again: bool,
+    /// Have each host build what it is to run, as `deployment.buildOnTarget` does
+    #[arg(long)]
+    pub(crate) build_on_target: bool,
+    /// Have Nix build on this host of the fleet what is not there yet, and nothing here
+    #[arg(long, value_name = "HOST", value_parser = HostName::parse, conflicts_with = "build_on_target")]
+    pub(crate) build_on: Option<HostName>,
     /// Ask nothing: at a terminal, what changes is shown before a whole fleet is changed
     #[arg(long, short)]
     pub(crate) yes: bool,
@@ -316,7 +322,14 @@ impl Apply {
             _ => Rule::AllBuilt,
         };
         let ask = Ask { reboot: self.reboot, again: self.again, ..Ask::default() };
-        Wish { goal: self.goal.0, rule, ask, yes: self.yes }
+        Wish {
+            goal: self.goal.0,
+            rule,
+            ask,
+            build_on_target: self.build_on_target,
+            build_on: self.build_on.clone(),
+            yes: self.yes,
+        }
     }
 }
 

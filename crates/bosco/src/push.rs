@@ -40,6 +40,10 @@ pub(crate) struct Wish {
     pub(crate) rule: Rule,
     /// What activations are asked for with.
     pub(crate) ask: Ask,
+    /// Whether each host builds what it is to run, whatever the fleet says.
+    pub(crate) build_on_target: bool,
+    /// The host that builds, instead of this machine.
+    pub(crate) build_on: Option<HostName>,
     /// Nobody is asked before a whole fleet is changed.
     pub(crate) yes: bool,
 }
@@ -58,6 +62,8 @@ struct Push {
     builds: Builds,
     gate: Arc<Gate>,
     sequence: Arc<Sequence>,
+    /// Whether each host builds what it is to run.
+    build_on_target: bool,
     /// Where somebody is to be asked.
     consent: Option<Arc<Consent>>,
     copier: Copier,
@@ -85,6 +91,7 @@ pub(crate) async fn push(
         reach,
         builds,
         gate,
+        build_on_target: wish.build_on_target,
         sequence: Arc::new(Sequence::new(chosen.len())),
         consent: consent.map(Arc::new),
         targets: Arc::default(),
@@ -128,6 +135,7 @@ impl Host {
         }
         let target = declared.host.target.as_ref().ok_or(Outcome::LocalOnly)?;
         self.alone_at(target)?;
+        self.push.sequence.settle(&declared.host).await?;
         let helper = match self.push.goal {
             Goal::Test | Goal::Boot | Goal::Switch => {
                 self.push.helpers.of(&declared.host.system).await.map(Some)
@@ -179,14 +187,7 @@ impl Host {
         self.plan(declared, observed)?;
         self.number = next_number(observed.number);
         let helper = helper?;
-        if !observed.has_toplevel {
-            self.build(declared).await?;
-        }
-        // Others it waits for only where what they run matters to it.
-        let in_order = helper.is_some();
-        if in_order {
-            self.push.sequence.settle(&declared.host).await?;
-        }
+        let there = observed.has_toplevel || self.make(declared, observed, session).await?;
         self.tell(declared, observed).await;
         self.go(Place::Through);
         self.enter(Stage::Wait);
@@ -199,7 +200,8 @@ impl Host {
         {
             return Err(Outcome::Interrupted { stage: Stage::Wait });
         }
-        if in_order {
+        // Others it waits for only where what they run is to change.
+        if helper.is_some() {
             self.push.sequence.pass(&declared.host).await?;
         }
         self.enter(Stage::Copy);
@@ -212,7 +214,7 @@ impl Host {
             }
             self.number = next_number(now.number);
         }
-        self.copy(declared, helper.as_ref(), observed, session).await?;
+        self.copy(declared, helper.as_ref(), there, observed.free, session).await?;
         Ok(helper)
     }
 
@@ -326,16 +328,36 @@ impl Host {
         self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))
     }
 
+    /// Builds its toplevel, here or there; gives whether it is there now.
+    async fn make(
+        &mut self,
+        declared: &Declaration,
+        observed: &Observed,
+        session: &mut Session,
+    ) -> Result<bool, Outcome> {
+        if !declared.host.build_on_target && !self.push.build_on_target {
+            return self.build(declared).await.map(|()| false);
+        }
+        self.go(Place::Building);
+        self.enter(Stage::Build);
+        let derivation = declared.derivation.path();
+        self.push.copier.copy(&self.name, std::slice::from_ref(derivation), observed.free, session).await?;
+        self.enter(Stage::Build);
+        session.build(derivation).await.map_err(|error| troubled(Stage::Build, &error))?;
+        Ok(true)
+    }
+
     /// Hands over the paths that the host lacks.
     async fn copy(
         &self,
         declared: &Declaration,
         helper: Option<&StorePath>,
-        observed: &Observed,
+        there: bool,
+        free: Option<u64>,
         session: &mut Session,
     ) -> Result<(), Outcome> {
         let mut wanted: Vec<StorePath> = [&declared.toplevel].into_iter().chain(helper).cloned().collect();
-        if observed.has_toplevel {
+        if there {
             // They are rooted by the question.
             wanted = self.push.copier.lacking(&wanted, session).await?;
             if wanted.contains(&declared.toplevel) {
@@ -343,7 +365,7 @@ impl Host {
                 self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
             }
         }
-        self.push.copier.copy(&self.name, &wanted, observed.free, session).await
+        self.push.copier.copy(&self.name, &wanted, free, session).await
     }
 
     fn enter(&self, stage: Stage) {

@@ -160,6 +160,7 @@ mod tests {
             public_keys: Vec::new(),
             target: None,
             after: after.iter().map(|text| Selector::parse(text).unwrap()).collect(),
+            build_on_target: false,
             ignored: Vec::new(),
         }
     }

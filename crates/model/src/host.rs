@@ -28,6 +28,9 @@ pub struct Host {
     /// Whom it goes after, where a push brings both to something new.
     #[serde(default)]
     pub after: Vec<Selector>,
+    /// Whether it builds what it is to run itself, where a push brings it there.
+    #[serde(default)]
+    pub build_on_target: bool,
     /// What its source asks for and bosco does not do: names of options.
     #[serde(default)]
     pub ignored: Vec<String>,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bosco_model::{Condition, Declaration, Host, HostName};
+use bosco_model::{Condition, Declaration, Host, HostName, Target};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -62,8 +62,22 @@ pub struct Fleet {
     pub hosts: Vec<HostName>,
     /// Whether `apply` may be called without a selector.
     pub allow_apply_all: bool,
-    /// A file with the machines that are to build, in the format of Nix's `builders`, where the fleet says which.
-    pub machines_file: Option<String>,
+    /// Who builds, where that is not for Nix's own settings to say.
+    pub builders: Option<Builders>,
+}
+
+/// Who builds a fleet's systems.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Builders {
+    /// The machines in this file, in the format of Nix's `builders`, beside this one.
+    File(String),
+    /// This machine and no other, not even this one.
+    Only {
+        /// How it is reached.
+        target: Target,
+        /// Nix's name of its kind of machine.
+        system: String,
+    },
 }
 
 #[derive(Deserialize)]
@@ -138,7 +152,7 @@ impl Nix {
             form,
             hosts,
             allow_apply_all: answer.allow_apply_all,
-            machines_file: answer.machines_file,
+            builders: answer.machines_file.map(Builders::File),
         })
     }
 

@@ -77,6 +77,9 @@ pub enum Error {
     /// The host could not take the paths.
     #[error("it could not take the paths: {0}")]
     Import(String),
+    /// What it was to build does not build there.
+    #[error("it does not build there: {0}")]
+    Build(String),
     /// A damaged path could not be mended.
     #[error("{0}")]
     Repair(String),
@@ -105,7 +108,7 @@ impl Error {
                 Some("that is what Nix there says; `bosco apply` again once it is mended".into())
             }
             Self::Follow(_) => Some("it goes on there; `bosco status` says how it ended".into()),
-            Self::Repair(_) => None,
+            Self::Repair(_) | Self::Build(_) => None,
             Self::Start(_) => Some("that is what the host says; nothing was activated".into()),
         }
     }
@@ -265,6 +268,18 @@ impl Session {
         };
         self.answer(&Limit::of(ASK), &mut take).await?;
         Ok(Generations::new(all, present))
+    }
+
+    /// Builds a derivation there, which it has with all that it needs.
+    ///
+    /// # Errors
+    /// [`Error::Build`] with what Nix there says.
+    pub async fn build(&mut self, derivation: &StorePath) -> Result<(), Error> {
+        self.wire.send(format!("build {derivation}\n").as_bytes()).await;
+        match self.answer(&RUN, &mut |_, _| {}).await? {
+            (0, _) => Ok(()),
+            (_, log) => Err(Error::Build(log.trim().to_owned())),
+        }
     }
 
     /// The units that are active there.

@@ -129,6 +129,17 @@ repair() {
   unshare --mount /bin/sh -c "$mend" mend "$1" "$2" "${known#sha256:}"
 }
 
+# Builds the derivation $1, which has come with all that it needs. Of what was said where it fails, the end is told.
+build() {
+  said=$({
+    nix-store --realise "$1" 2>&1 >/dev/null
+    echo "$?"
+  } | tail -n 100)
+  status=$(printf '%s\n' "$said" | tail -n 1)
+  [ "$status" = 0 ] || printf '%s\n' "$said" | sed '$d'
+  return "$status"
+}
+
 active() {
   systemctl list-units --state=active,activating --plain --no-legend --no-pager --full | cut -d' ' -f1
 }
@@ -147,8 +158,9 @@ describe() {
   done
   cd "$current/etc/systemd/system" || return
   set --
+  # What lies elsewhere belongs to no system.
   for file in ./*.* ./*.d/*.conf; do
-    [ ! -f "$file" ] || set -- "$@" "$file"
+    [ ! -f "$file" ] || case $(readlink -f "$file") in /nix/store/*) set -- "$@" "$file" ;; esac
   done
   [ $# = 0 ] || awk '{ print "+unit " FILENAME " " $0 }' "$@"
   for file in ./*.wants/* ./*.requires/*; do
@@ -187,6 +199,7 @@ while read -r verb arguments; do
     printf '%s\n' "$arguments" | "$helper/bin/bosco" helper activate
     finish "$?"
     ;;
+  build) answer 's/^/log /' build "$arguments" ;;
   active) answer 's/^/active /' active ;;
   describe) answer 's/^+//;t
 s/^/log /' describe ;;

@@ -17,6 +17,10 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, wish: &Wish) -> R
             return Err(Error::new(Exit::Usage, "this fleet is not to be applied as a whole")
                 .hint("say which hosts; the hive has `meta.allowApplyAll = false`"));
         }
+        let context = match &wish.build_on {
+            Some(host) => context.building_on(host).await?,
+            None => context,
+        };
         let root = Root::new().map_err(|error| {
             Error::new(Exit::Unable, format!("no temporary directory can be made: {error}"))
         })?;

@@ -47,7 +47,14 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
     match &cli.command {
         Command::Apply(args) => apply::run(cli, args.selection.selector(), &args.wish()).await,
         Command::Build(selection) => {
-            let wish = Wish { goal: Goal::Build, rule: Rule::Each, ask: Ask::default(), yes: true };
+            let wish = Wish {
+                goal: Goal::Build,
+                rule: Rule::Each,
+                ask: Ask::default(),
+                build_on_target: false,
+                build_on: None,
+                yes: true,
+            };
             apply::run(cli, selection.selector(), &wish).await
         }
         Command::Hosts(selection) => hosts::run(cli, selection.selector()).await,
