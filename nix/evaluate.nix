@@ -55,10 +55,10 @@ let
     publicKeys = deployment.publicKeys or [ ];
     after = deployment.after or [ ];
     buildOnTarget = deployment.buildOnTarget or false;
+    replaceUnknownProfiles = deployment.replaceUnknownProfiles or true;
+    allowLocalDeployment = deployment.allowLocalDeployment or false;
     # What a hive can ask for and bosco does not do: said, rather than passed over.
-    ignored =
-      (if deployment.keys or { } != { } then [ "deployment.keys" ] else [ ])
-      ++ (if deployment.replaceUnknownProfiles or true then [ ] else [ "deployment.replaceUnknownProfiles" ]);
+    ignored = if deployment.keys or { } != { } then [ "deployment.keys" ] else [ ];
     system = node.pkgs.stdenv.hostPlatform.system or toplevel.system;
     target =
       let

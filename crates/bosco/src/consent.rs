@@ -80,7 +80,7 @@ mod tests {
     #[tokio::test]
     async fn all_hosts_go_by_the_one_answer() {
         // Without a host nothing is compared.
-        let Ok(nix) = Nix::find(false).await else { return };
+        let Ok(nix) = Nix::find(bosco_nix::Settings::default()).await else { return };
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
         let events: Sink = Arc::new(move |event| {

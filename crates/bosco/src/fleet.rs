@@ -48,7 +48,7 @@ impl Context {
         let source = source(&cli.place)?;
         // What is wrong there is told before anything is done.
         let rules = rules(&cli.place)?;
-        let nix = Nix::find(cli.show_trace).await?;
+        let nix = Nix::find(cli.settings()).await?;
         let fleet = nix.fleet(&source, &mut listen(&events, None)).await?;
         events(Event::Fleet { source: fleet.source.to_string(), form: fleet.form, hosts: fleet.hosts.len() });
         let evaluations = Arc::new(Semaphore::new(evaluations_side_by_side()));

@@ -5,13 +5,18 @@
 //! evaluated or built (`gate`).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bosco_activation::{Plan, Refusal, plan};
-use bosco_model::{Declaration, Goal, HostName, Number, Observed, Selector, StorePath, Target, next_number};
+use bosco_activation::{Plan, Refusal, foreign, plan};
+use bosco_model::{
+    Declaration, Goal, HostName, Number, Observed, Privilege, Selector, StorePath, Target, next_number,
+};
 use bosco_nix::Root;
 use bosco_session::{Session, Wanted};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::activate::{Activation, Ask, Damaged};
 use crate::builds::{Builds, builds};
@@ -33,6 +38,9 @@ const FRESH: Duration = Duration::from_secs(10);
 /// is not to be relied on.
 const MENDED: usize = 200;
 
+/// Where links to what was built stay, beside the fleet, as Colmena has it.
+const KEPT: &str = ".gcroots";
+
 /// What an operator wants done.
 pub(crate) struct Wish {
     pub(crate) goal: Goal,
@@ -46,6 +54,32 @@ pub(crate) struct Wish {
     pub(crate) build_on: Option<HostName>,
     /// Nobody is asked before a whole fleet is changed.
     pub(crate) yes: bool,
+    /// Whether what a host boots is replaced, whoever has made that and whatever the fleet says.
+    pub(crate) replace_unknown: bool,
+    /// Whether hosts look in their own caches.
+    pub(crate) substitute: bool,
+    /// How many hosts are delivered to and activated at once, where somebody wants fewer than all.
+    pub(crate) parallel: Option<usize>,
+    /// Whether links to what was built stay beside the fleet.
+    pub(crate) keep_result: bool,
+}
+
+impl Wish {
+    /// To come to a goal, with nothing said besides.
+    pub(crate) fn new(goal: Goal, rule: Rule) -> Self {
+        Self {
+            goal,
+            rule,
+            ask: Ask::default(),
+            build_on_target: false,
+            build_on: None,
+            yes: false,
+            replace_unknown: false,
+            substitute: true,
+            parallel: None,
+            keep_result: false,
+        }
+    }
 }
 
 /// Hosts by name or address, port, and options of ssh: the same address can be another machine behind another jump host.
@@ -64,6 +98,11 @@ struct Push {
     sequence: Arc<Sequence>,
     /// Whether each host builds what it is to run.
     build_on_target: bool,
+    replace_unknown: bool,
+    /// The places of those that are delivered to.
+    turns: Arc<Semaphore>,
+    /// Where links to what was built stay.
+    kept: Option<PathBuf>,
     /// Where somebody is to be asked.
     consent: Option<Arc<Consent>>,
     copier: Copier,
@@ -77,14 +116,15 @@ pub(crate) async fn push(
     wish: &Wish,
     root: Root,
     consent: Option<Consent>,
+    reach: Reach,
     chosen: Vec<Chosen>,
 ) -> Result<Vec<(HostName, Outcome)>, Error> {
     let gate = Arc::new(Gate::new(wish.rule, chosen.len()));
     let (builds, builder) = builds(context.clone(), Arc::new(root), Arc::clone(&gate));
-    let reach = Reach::find(&context).await?;
+    let kept = wish.keep_result.then(|| context.fleet.source.dir.join(KEPT));
     let push = Push {
         helpers: Helpers::new(context.nix),
-        copier: Copier::new(context.nix, Arc::clone(&context.events)),
+        copier: Copier::new(context.nix, Arc::clone(&context.events), wish.substitute),
         context,
         goal: wish.goal,
         ask: wish.ask,
@@ -92,6 +132,9 @@ pub(crate) async fn push(
         builds,
         gate,
         build_on_target: wish.build_on_target,
+        replace_unknown: wish.replace_unknown,
+        turns: Arc::new(Semaphore::new(wish.parallel.unwrap_or(Semaphore::MAX_PERMITS))),
+        kept,
         sequence: Arc::new(Sequence::new(chosen.len())),
         consent: consent.map(Arc::new),
         targets: Arc::default(),
@@ -99,7 +142,8 @@ pub(crate) async fn push(
     let hosts = each(chosen, |chosen| {
         let push = push.clone();
         async move {
-            let mut host = Host { push, name: chosen.name.clone(), place: Place::Evaluating, number: 0 };
+            let mut host =
+                Host { push, name: chosen.name.clone(), place: Place::Evaluating, turn: None, number: 0 };
             let outcome = host.bring(&chosen).await.unwrap_or_else(Some);
             outcome.map(|outcome| host.end(outcome))
         }
@@ -116,6 +160,8 @@ struct Host {
     push: Push,
     name: HostName,
     place: Place,
+    /// Its place among those that are delivered to.
+    turn: Option<OwnedSemaphorePermit>,
     /// The number that it is pushed with: one more than it has come to.
     number: Number,
 }
@@ -133,7 +179,11 @@ impl Host {
             self.build(&declared).await?;
             return Ok(Some(Outcome::Built { toplevel: declared.toplevel }));
         }
-        let target = declared.host.target.as_ref().ok_or(Outcome::LocalOnly)?;
+        let target = match &declared.host.target {
+            _ if self.push.reach.is_here() => &itself(&declared)?,
+            Some(target) => target,
+            None => return Err(Outcome::LocalOnly),
+        };
         self.alone_at(target)?;
         self.push.sequence.settle(&declared.host).await?;
         let helper = match self.push.goal {
@@ -152,7 +202,8 @@ impl Host {
             helper: helper.as_ref().ok().and_then(Option::as_ref),
         };
         let (mut session, observed) = reach.open(&chosen.name, target, wanted, asked).await?;
-        match self.deliver(&declared, helper, &observed, &mut session).await {
+        let delivered = self.deliver(&declared, helper, &observed, &mut session).await;
+        match delivered {
             Ok(helper) => Ok(Some(self.activate(&declared, target, helper.as_ref(), session).await)),
             Err(outcome) => {
                 session.close().await;
@@ -186,6 +237,7 @@ impl Host {
         let asked = Instant::now();
         self.plan(declared, observed)?;
         self.number = next_number(observed.number);
+        self.known(declared, observed).await?;
         let helper = helper?;
         let there = observed.has_toplevel || self.make(declared, observed, session).await?;
         self.tell(declared, observed).await;
@@ -204,6 +256,7 @@ impl Host {
         if helper.is_some() {
             self.push.sequence.pass(&declared.host).await?;
         }
+        self.turn = Arc::clone(&self.push.turns).acquire_owned().await.ok();
         self.enter(Stage::Copy);
         // It may have waited long for the others.
         if asked.elapsed() > FRESH {
@@ -306,6 +359,21 @@ impl Host {
         }
     }
 
+    /// That what it boots may be replaced.
+    async fn known(&self, declared: &Declaration, observed: &Observed) -> Result<(), Outcome> {
+        if declared.host.replace_unknown_profiles || self.push.replace_unknown || !self.push.goal.delivers() {
+            return Ok(());
+        }
+        match foreign(observed) {
+            Some(profile)
+                if self.push.context.nix.is_there(std::slice::from_ref(profile)).await.is_empty() =>
+            {
+                Err(refused(&Refusal::Unknown { profile: profile.clone() }))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// That no other host is reached the same way: one machine can't be two hosts.
     fn alone_at(&self, target: &Target) -> Result<(), Outcome> {
         let place = (target.host.to_lowercase(), target.port, target.ssh_options.clone());
@@ -325,7 +393,22 @@ impl Host {
     async fn build(&mut self, declared: &Declaration) -> Result<(), Outcome> {
         self.go(Place::Building);
         self.enter(Stage::Build);
-        self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))
+        self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
+        match &self.push.kept {
+            Some(folder) => self.keep(folder, declared).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Lets a link to its toplevel stay, which keeps it from being collected.
+    async fn keep(&self, folder: &Path, declared: &Declaration) -> Result<(), Outcome> {
+        let link = folder.join(format!("node-{}", self.name));
+        let made = std::fs::create_dir_all(folder).is_ok();
+        if made && self.push.context.nix.keep(&declared.toplevel, &link).await {
+            return Ok(());
+        }
+        let reason = format!("{} can't be made", link.display());
+        Err(Outcome::failed(Stage::Build, reason, Some("may you write there?".into())))
     }
 
     /// Builds its toplevel, here or there; gives whether it is there now.
@@ -394,6 +477,19 @@ impl Drop for Host {
         }
         self.go(Place::Through);
     }
+}
+
+/// How a host that deploys itself is reached: as it is.
+fn itself(declared: &Declaration) -> Result<Target, Outcome> {
+    if !declared.host.allow_local_deployment {
+        return Err(Outcome::Refused {
+            reason: "it is not to be deployed by a command that runs on itself".into(),
+            hint: "set `deployment.allowLocalDeployment` of this host".into(),
+        });
+    }
+    let sudo = || Privilege(["sudo", "-H", "--"].map(str::to_owned).into());
+    let privilege = declared.host.target.as_ref().map_or_else(sudo, |target| target.privilege.clone());
+    Ok(Target { host: "localhost".into(), user: None, port: None, ssh_options: Vec::new(), privilege })
 }
 
 pub(crate) fn refused(refusal: &Refusal) -> Outcome {

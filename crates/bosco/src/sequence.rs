@@ -161,6 +161,8 @@ mod tests {
             target: None,
             after: after.iter().map(|text| Selector::parse(text).unwrap()).collect(),
             build_on_target: false,
+            replace_unknown_profiles: true,
+            allow_local_deployment: false,
             ignored: Vec::new(),
         }
     }

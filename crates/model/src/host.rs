@@ -31,9 +31,19 @@ pub struct Host {
     /// Whether it builds what it is to run itself, where a push brings it there.
     #[serde(default)]
     pub build_on_target: bool,
+    /// Whether what it boots may be replaced, whoever has made that.
+    #[serde(default = "yes")]
+    pub replace_unknown_profiles: bool,
+    /// Whether it may be deployed by a command that runs on itself.
+    #[serde(default)]
+    pub allow_local_deployment: bool,
     /// What its source asks for and bosco does not do: names of options.
     #[serde(default)]
     pub ignored: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// All that a source declares of a host: how to deploy it, and what it should run.

@@ -133,6 +133,13 @@ impl Nix {
         run(realise, None, &mut |_| {}).await.is_ok()
     }
 
+    /// Lets a link stay that keeps a path which is there from being collected; false where it can't be made.
+    pub async fn keep(&self, path: &StorePath, link: &Path) -> bool {
+        let mut realise = self.store(["--realise", path.as_str(), "--indirect", "--add-root"]);
+        realise.arg(link);
+        run(realise, None, &mut |_| {}).await.is_ok()
+    }
+
     /// Puts a folder into the store here, by its contents, and gives the path that it has there.
     ///
     /// # Errors

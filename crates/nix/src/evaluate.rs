@@ -220,6 +220,22 @@ impl Nix {
         Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
     }
 
+    /// A `nix repl` with `nodes`, `lib` and `pkgs` of a source in scope.
+    ///
+    /// # Errors
+    /// Where Nix can't be told of the place.
+    pub fn repl(&self, source: &Source) -> Result<std::process::Command, Error> {
+        let reference = |text: &str| format!("builtins.getFlake {}", nix_string(text));
+        let (kind, value) = match source.place() {
+            Place::Reference(text) if !source.is_here() => ("flake", reference(text)),
+            Place::Flake | Place::Reference(_) => ("flake", reference(&source.dir.to_string_lossy())),
+            Place::Hive(file) => ("hive", nix_path(file)?),
+        };
+        let mut command = self.nix("repl", source.working_directory());
+        command.args(["--impure", "--expr", &format!("({} ({value})).scope", reader(kind))]);
+        Ok(command.into_std())
+    }
+
     /// Applies a function to what a source declares.
     async fn evaluate<T: DeserializeOwned>(
         &self,
@@ -258,11 +274,14 @@ impl Nix {
                 command.args(["--impure", "--expr", &format!("({function}) ({} ({file}))", reader("hive"))])
             }
         };
-        if self.trace {
+        if self.settings.trace {
             command.arg("--show-trace");
         }
+        if self.settings.impure {
+            command.arg("--impure");
+        }
         run(command, source.copied(), listen).await.map_err(|error| match error {
-            Error::Failed { log, .. } if self.trace => {
+            Error::Failed { log, .. } if self.settings.trace => {
                 let from = log.find("error:").unwrap_or_default();
                 Error::Failed { message: log[from..].trim().to_owned(), log }
             }

@@ -16,7 +16,7 @@ mod version;
 
 pub use build::Root;
 pub use closure::{Archives, Delivery, PathInfo, Store, references_first};
-pub use command::{Error, LogLine, Nix};
+pub use command::{Error, LogLine, Nix, Settings};
 pub use evaluate::{Builders, Evaluated, Fleet, Form};
 pub use source::{NoSource, Source};
 pub use take::Taking;

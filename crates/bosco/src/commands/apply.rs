@@ -9,6 +9,7 @@ use crate::consent::Consent;
 use crate::error::{Error, Exit};
 use crate::gate::Rule;
 use crate::push::{Wish, push};
+use crate::reach::Reach;
 use crate::show;
 
 pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, wish: &Wish) -> Result<Exit, Error> {
@@ -28,7 +29,8 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, wish: &Wish) -> R
         let activates = matches!(wish.goal, Goal::Test | Goal::Boot | Goal::Switch);
         let asks =
             selector.is_none() && activates && !wish.yes && wish.rule != Rule::Each && show::can_ask(cli);
-        push(context, wish, root, asks.then(Consent::default), chosen).await
+        let reach = Reach::find(&context).await?;
+        push(context, wish, root, asks.then(Consent::default), reach, chosen).await
     })
     .await
 }

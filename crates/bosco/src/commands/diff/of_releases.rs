@@ -79,7 +79,7 @@ async fn systems(
     after: &BTreeMap<HostName, Manifest>,
 ) -> Vec<Compared> {
     // Who has no Nix here, or a hub of another version, gets the rest of the answer.
-    let Ok(nix) = Nix::find(cli.show_trace).await else { return Vec::new() };
+    let Ok(nix) = Nix::find(cli.settings()).await else { return Vec::new() };
     let both = before.iter().filter_map(|(host, old)| Some((host, old, after.get(host)?)));
     let changed: Vec<_> = both.filter(|(_, old, new)| old.toplevel != new.toplevel).collect();
     let all: Vec<StorePath> =
