@@ -82,7 +82,9 @@ fn said(map: &Map) -> BTreeMap<String, Vec<u8>> {
     fn add(path: String, value: &Value, out: &mut BTreeMap<String, Vec<u8>>) {
         match value {
             Value::Map(map) => {
-                map.entries().for_each(|(key, value)| add(format!("{path}/{key}"), value, out))
+                for (key, value) in map.entries() {
+                    add(format!("{path}/{key}"), value, out);
+                }
             }
             Value::List(list) => list.iter().for_each(|item| add(format!("{path}/{}", out.len()), item, out)),
             leaf => {
