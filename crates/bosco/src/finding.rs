@@ -30,14 +30,7 @@ pub(crate) struct Finding {
 
 impl Finding {
     pub(crate) fn error(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            file: None,
-            line: None,
-            host: None,
-            level: Level::Error,
-            what: what.into(),
-            hint: hint.into(),
-        }
+        Self { file: None, line: None, host: None, level: Level::Error, what: what.into(), hint: hint.into() }
     }
 
     pub(crate) fn warning(what: impl Into<String>, hint: impl Into<String>) -> Self {

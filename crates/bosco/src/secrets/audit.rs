@@ -16,9 +16,8 @@ pub(crate) fn audit(book: &Book) -> Vec<Finding> {
     let mut findings: Vec<Finding> = book.asked.iter().filter_map(|asked| of_asked(book, asked)).collect();
     for host in book.asked.iter().map(|asked| &asked.host).collect::<BTreeSet<_>>() {
         if keys_of(book, host).is_empty() {
-            findings.push(
-                Finding::error("it asks for secrets, and its key is not known", no_key(host)).of(host),
-            );
+            findings
+                .push(Finding::error("it asks for secrets, and its key is not known", no_key(host)).of(host));
         }
     }
     for (file, kept) in &book.files {
@@ -85,7 +84,10 @@ fn of_asked(book: &Book, asked: &Asked) -> Option<Finding> {
 /// Why a file has not the value that is asked for.
 fn of_value(kept: &Kept, name: &str, key: &str, format: &str) -> Option<String> {
     if format != kept.format.as_str() {
-        return Some(format!("the secret `{name}` is to be of {format}, and this file is read as {}", kept.format));
+        return Some(format!(
+            "the secret `{name}` is to be of {format}, and this file is read as {}",
+            kept.format
+        ));
     }
     // Others are given whole.
     if !matches!(kept.format, Format::Yaml | Format::Json) || key.is_empty() {
@@ -109,13 +111,18 @@ fn of_file(book: &Book, file: &str, kept: &Kept) -> Vec<Finding> {
     if kept.readers.is_empty() {
         let what = format!("it is encrypted to {} only, which no host opens", kept.others.join(", "));
         let hint = "who has one of these keys can add age recipients: `sops updatekeys`";
-        let finding = if asking.is_empty() { Finding::warning(what, hint) } else { Finding::error(what, hint) };
+        let finding =
+            if asking.is_empty() { Finding::warning(what, hint) } else { Finding::error(what, hint) };
         return vec![finding.at(file)];
     }
     if kept.groups {
         let hint = "its recipients are left alone; a host opens only files without key groups";
         let finding = Finding::warning("it has key groups", hint);
-        findings.push(if asking.is_empty() { finding } else { Finding { level: crate::finding::Level::Error, ..finding } });
+        findings.push(if asking.is_empty() {
+            finding
+        } else {
+            Finding { level: crate::finding::Level::Error, ..finding }
+        });
     }
     for host in &asking {
         let keys = keys_of(book, host);

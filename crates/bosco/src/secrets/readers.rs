@@ -16,7 +16,8 @@ pub(crate) struct Reader(String);
 
 impl Reader {
     pub(crate) fn of(text: &str) -> Self {
-        Recipient::parse(text).map_or_else(|_| Self(text.trim().to_owned()), |recipient| Self::from(&recipient))
+        Recipient::parse(text)
+            .map_or_else(|_| Self(text.trim().to_owned()), |recipient| Self::from(&recipient))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -184,9 +185,12 @@ pub(crate) fn lines(book: &Book, hosts: &BTreeSet<HostName>) -> Vec<Line> {
     for host in hosts {
         let keys = book.hosts.get(host).cloned().unwrap_or_default().readers;
         let mut files: BTreeSet<&str> = book.readable(&keys).into_keys().collect();
-        files.extend(book.asked.iter().filter(|asked| asked.host == *host).filter_map(|asked| {
-            asked.file.as_deref().ok()
-        }));
+        files.extend(
+            book.asked
+                .iter()
+                .filter(|asked| asked.host == *host)
+                .filter_map(|asked| asked.file.as_deref().ok()),
+        );
         for file in files {
             let kept = book.files.get(file).and_then(|kept| kept.as_ref().ok());
             let readers = || kept.iter().flat_map(|kept| &kept.readers);
