@@ -9,12 +9,15 @@ use serde::{Deserialize, Serialize};
 use crate::command::run;
 use crate::message;
 use crate::source::Place;
+use crate::trees::{self, Trees};
 use crate::{Error, LogLine, Nix, Source};
 
 /// What makes the same of each form that a fleet comes in.
 const SOURCE: &str = include_str!("../../../nix/source.nix");
 /// What evaluates a hive that is as its author wrote it.
 const HIVE: &str = include_str!("../../../nix/hive.nix");
+/// What makes a host of its directory of a tree.
+pub(crate) const TREE: &str = include_str!("../../../nix/tree.nix");
 /// The modules that it needs, by the names that it knows them by.
 const MODULES: [(&str, &str); 7] = [
     ("deployment", include_str!("../../../nix/modules/deployment.nix")),
@@ -49,6 +52,9 @@ pub enum Form {
     /// Plain NixOS systems.
     #[serde(rename = "nixosConfigurations")]
     NixosConfigurations,
+    /// A directory for each host, from which it can build itself.
+    #[serde(rename = "tree")]
+    Tree,
 }
 
 /// Which hosts there are, before any of them is evaluated.
@@ -64,6 +70,8 @@ pub struct Fleet {
     pub allow_apply_all: bool,
     /// A file with the machines that are to build, in the format of Nix's `builders`, where the fleet says which.
     pub machines_file: Option<String>,
+    /// What the hosts of a tree build themselves from.
+    pub(crate) trees: Trees,
 }
 
 #[derive(Deserialize)]
@@ -113,7 +121,8 @@ impl Nix {
         source: &Source,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<Fleet, Error> {
-        let answer: FleetAnswer = self.evaluate(source, FLEET, listen).await?;
+        let trees = self.trees(source).await?;
+        let answer: FleetAnswer = self.evaluate(source, &trees, FLEET, listen).await?;
         let Some(form) = answer.form else {
             return Err(no_hosts(&answer.outputs, source.hive_beside().as_deref()));
         };
@@ -139,6 +148,7 @@ impl Nix {
             hosts,
             allow_apply_all: answer.allow_apply_all,
             machines_file: answer.machines_file,
+            trees,
         })
     }
 
@@ -177,10 +187,11 @@ impl Nix {
         question: &HostQuestion<'_>,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<Evaluated<T>, Error> {
+        fleet.tree(question.host).transpose()?;
         let question = serde_json::to_string(question)
             .map_err(|error| Error::Answer { program: "nix eval".into(), why: error.to_string() })?;
         let expression = format!("({EVALUATE}) (builtins.fromJSON {})", nix_string(&question));
-        let answer: HostAnswer<T> = self.evaluate(&fleet.source, &expression, listen).await?;
+        let answer: HostAnswer<T> = self.evaluate(&fleet.source, &fleet.trees, &expression, listen).await?;
         Ok(answer.selected.map_or(Evaluated::Tagged(answer.tags), Evaluated::Selected))
     }
 
@@ -197,12 +208,14 @@ impl Nix {
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<String, Error> {
         let question = format!("({EVAL}) {}", nix_string(expression));
-        let answer = self.ask(source, &question, as_json, listen).await.map_err(|error| match error {
-            Error::Failed { message, log } => {
-                Error::Failed { message: message::with_place_in_expression(&message), log }
-            }
-            other => other,
-        })?;
+        let trees = self.trees(source).await?;
+        let answer =
+            self.ask(source, &trees, &question, as_json, listen).await.map_err(|error| match error {
+                Error::Failed { message, log } => {
+                    Error::Failed { message: message::with_place_in_expression(&message), log }
+                }
+                other => other,
+            })?;
         Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
     }
 
@@ -210,10 +223,11 @@ impl Nix {
     async fn evaluate<T: DeserializeOwned>(
         &self,
         source: &Source,
+        trees: &Trees,
         function: &str,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<T, Error> {
-        let answer = self.ask(source, function, true, listen).await?;
+        let answer = self.ask(source, trees, function, true, listen).await?;
         serde_json::from_slice(&answer)
             .map_err(|error| Error::Answer { program: "nix eval".into(), why: error.to_string() })
     }
@@ -221,6 +235,7 @@ impl Nix {
     async fn ask(
         &self,
         source: &Source,
+        trees: &Trees,
         function: &str,
         as_json: bool,
         listen: &mut (dyn FnMut(LogLine) + Send),
@@ -243,6 +258,10 @@ impl Nix {
                 let file = nix_path(file)?;
                 command.args(["--impure", "--expr", &format!("({function}) ({} ({file}))", reader("hive"))])
             }
+            Place::Tree => {
+                let hosts = trees::value(trees);
+                command.args(["--impure", "--expr", &format!("({function}) ({} {hosts})", reader("tree"))])
+            }
         };
         if self.trace {
             command.arg("--show-trace");
@@ -252,6 +271,7 @@ impl Nix {
                 let from = log.find("error:").unwrap_or_default();
                 Error::Failed { message: log[from..].trim().to_owned(), log }
             }
+            Error::Failed { message, log } => Error::Failed { message: trees::named(message, trees), log },
             other => other,
         })
     }
@@ -261,7 +281,7 @@ impl Nix {
 fn reader(kind: &str) -> String {
     let modules: String = MODULES.iter().map(|(name, module)| format!("{name} = ({module});\n")).collect();
     let hive = format!("args: ({HIVE}) (args // {{ modules = {{ {modules} }}; }})");
-    format!("({SOURCE}) {{ kind = \"{kind}\"; hive = {hive}; }}")
+    format!("({SOURCE}) {{ kind = \"{kind}\"; hive = {hive}; tree = ({TREE}); }}")
 }
 
 /// What imports a file.
@@ -286,7 +306,7 @@ fn no_hosts(outputs: &[String], hive: Option<&Path>) -> Error {
 }
 
 /// A text as a Nix string literal.
-fn nix_string(text: &str) -> String {
+pub(crate) fn nix_string(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for character in text.chars() {

@@ -11,6 +11,8 @@ mod message;
 mod serve;
 mod source;
 mod take;
+mod tree;
+mod trees;
 mod version;
 
 pub use build::Root;
@@ -19,4 +21,5 @@ pub use command::{Error, LogLine, Nix};
 pub use evaluate::{Evaluated, Fleet, Form};
 pub use source::{NoSource, Source};
 pub use take::Taking;
+pub use trees::Tree;
 pub use version::Version;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bosco_nix::Root;
+use bosco_nix::{Form, Root};
 use bosco_release::{Digest, Draft, Statement};
 use bosco_wire::api::{Next, Publish, ReleaseLine};
 use serde::Serialize;
@@ -93,8 +93,10 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
         false => Some(Pen::find(&signers, args.sign_with.as_deref(), next.hub_signs).await?),
     };
     let context = Context::find(cli, events.clone()).await?;
-    let commit =
-        if context.fleet.source.is_here() { commit(&context.fleet.source.dir).await } else { Ok(None) };
+    let source = &context.fleet.source;
+    // A tree is taken as it lies there.
+    let is_tree = context.fleet.form == Form::Tree;
+    let commit = if source.is_here() { commit(&source.dir, is_tree).await } else { Ok(None) };
     let commit = commit.unwrap_or_else(|why| {
         warn(why);
         None
@@ -154,8 +156,9 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
     let Built { paths, closures, .. } = &built;
     upload(&mut hub.open().await?, context.nix, paths, events).await?;
     // What is in the release before, the hub has.
-    let known = before.iter().flat_map(|before| before.manifests.values()).map(|manifest| &manifest.closure);
-    let known: Vec<&Digest> = known.collect();
+    let known =
+        before.iter().flat_map(|before| before.manifests.values()).map(|manifest| manifest.runs.closure());
+    let known: Vec<Digest> = known.collect();
     let closures = closures.iter().filter(|(digest, _)| !known.contains(digest));
     let closures = closures.map(|(digest, contents)| (*digest, contents.clone())).collect();
     Ok(Made::Ready(Box::new(Ready { publish: Publish { release, closures }, changes })))

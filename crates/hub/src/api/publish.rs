@@ -14,6 +14,7 @@ use russh::keys::ssh_key::LineEnding;
 
 use super::{Answer, AsOperator, Refused};
 use crate::authority::{self, No, Publisher};
+use crate::configs;
 use crate::hub::{Hub, now};
 use crate::store::StoreError;
 
@@ -68,7 +69,7 @@ pub(super) async fn publish(
         return Err(Refused::new(StatusCode::CONFLICT, why));
     }
     let of_hosts: BTreeMap<HostName, Digest> =
-        manifests.values().map(|manifest| (manifest.host.clone(), manifest.closure)).collect();
+        manifests.values().map(|manifest| (manifest.host.clone(), manifest.runs.closure())).collect();
     complete(&hub, &closures, &manifests).await?;
     let line = ReleaseLine {
         number: statement.number,
@@ -86,6 +87,8 @@ pub(super) async fn publish(
         }
         Err(error) => return Err(error.into()),
     }
+    // Before any host hears of it.
+    configs::lay_out(&hub, &manifests.values().collect::<Vec<_>>()).await;
     hub.announce(line.clone(), &release);
     Ok(Json(line))
 }
@@ -117,16 +120,16 @@ async fn complete(
         hashes.extend(contents.iter().map(|path| path.hash));
     }
     for manifest in manifests.values() {
-        let here = match closures.get(&manifest.closure) {
-            Some(contents) => contents.get(&manifest.toplevel).is_some(),
+        let here = match closures.get(&manifest.runs.closure()) {
+            Some(contents) => contents.get(manifest.runs.path()).is_some(),
             None => hub
                 .store
-                .closure(&manifest.closure)
+                .closure(&manifest.runs.closure())
                 .await?
-                .is_some_and(|known| known.get(&manifest.toplevel).is_some()),
+                .is_some_and(|known| known.get(manifest.runs.path()).is_some()),
         };
         if !here {
-            let why = format!("the closure of {} is missing, or is not that of its toplevel", manifest.host);
+            let why = format!("the closure of {} is missing, or is not that of what it runs", manifest.host);
             return Err(Refused::bad(why));
         }
     }
