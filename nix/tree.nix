@@ -1,6 +1,10 @@
 # A host's directory of a tree, as the store has it, to the host: the same for who releases it and on the host itself.
 name: directory:
-if builtins.pathExists (directory + "/flake.nix") then
+let
+  # A store that lies elsewhere is seen only by what refers to it.
+  place = if builtins.pathExists (/. + directory) then /. + directory else builtins.storePath directory;
+in
+if builtins.pathExists (place + "/flake.nix") then
   let
     systems =
       (builtins.getFlake "path:${directory}").nixosConfigurations
@@ -16,6 +20,6 @@ if builtins.pathExists (directory + "/flake.nix") then
 else
   # As `nixos-rebuild` does it without flakes: by the nixpkgs of the machine that evaluates it.
   let
-    nixos = import <nixpkgs/nixos> { configuration = /. + directory + "/configuration.nix"; };
+    nixos = import <nixpkgs/nixos> { configuration = place + "/configuration.nix"; };
   in
   nixos // { inherit (nixos.pkgs) lib; }

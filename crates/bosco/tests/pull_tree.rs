@@ -48,7 +48,7 @@ fn lay_out<'a>(pull: &Pull<'a>, news: &Path) -> Fleet<'a> {
   imports = {imports};
   services.openssh.enable = true;
   networking.hosts.\"{}\" = [ \"{HUB}\" ];
-  nix.nixPath = [ \"nixpkgs=${{builtins.path {{ path = pkgs.path; name = \"nixpkgs\"; }}}}\" ];
+  nix.nixPath = [ \"nixpkgs=${{builtins.path {{ path = pkgs.path; name = \"source\"; }}}}\" ];
   services.bosco.agent = {{ enable = true; package = {{ outPath = builtins.storePath \"{program}\"; }}; }};
   deployment.update = {{ confirmTimeout = 20; activationTimeout = 60; }};
   environment.etc.greeting.source = ./greeting;
@@ -102,8 +102,7 @@ fn hosts_build_themselves_from_what_the_release_names() {
     let lab = Lab::up(&LabSpec::named([HUB, PLAIN, FLAKE])).unwrap();
     let pull = Pull::new(&lab);
     for host in [PLAIN, FLAKE] {
-        let path =
-            "nix.nixPath = [ \"nixpkgs=${builtins.path { path = pkgs.path; name = \"nixpkgs\"; }}\" ];";
+        let path = "nix.nixPath = [ \"nixpkgs=${builtins.path { path = pkgs.path; name = \"source\"; }}\" ];";
         pull.with_agent(host, path);
     }
     pull.start_hub();
