@@ -106,7 +106,7 @@ fn hosts_build_themselves_from_what_the_release_names() {
         pull.with_agent(host, path);
     }
     pull.start_hub();
-    pull.start_agents();
+    pull.enroll_agents();
     let [plain, flake] = [PLAIN, FLAKE].map(|name| lab.host(name).unwrap());
     let news = lab.operator().dir().join("news");
     for place in [news.clone(), on(flake, &news)] {
