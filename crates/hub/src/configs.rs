@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use bosco_release::{Digest, Manifest, PathContents, Runs};
+use bosco_release::{Contents, Digest, Manifest, PathContents, Runs};
 use nix_archive::nar::{CaseHack, restore_reader};
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 use tokio::task::spawn_blocking;
@@ -54,6 +54,7 @@ async fn of_host(hub: &Hub, manifest: &Manifest) -> Result<(), Error> {
         Runs::Tree { closure, .. } if laid == closure.to_string() => return Ok(()),
         Runs::Tree { tree, closure, .. } => {
             let contents = hub.store.closure(closure).await?;
+            let contents: Option<Contents> = contents.and_then(|text| serde_json::from_str(&text).ok());
             let tree = contents.and_then(|contents| contents.get(tree).cloned());
             Some((*closure, tree.ok_or_else(|| Error::disk(&folder, &io::ErrorKind::NotFound.into()))?))
         }

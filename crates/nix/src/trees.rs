@@ -36,8 +36,8 @@ pub struct Tree {
     pub reboot: bool,
 }
 
-/// The trees of hosts, or why one can't be handed over.
-pub(crate) type Trees = BTreeMap<String, Result<Tree, Error>>;
+/// What hosts build themselves from, by their names, or why one can't be handed over.
+pub type Trees = BTreeMap<String, Result<Tree, Error>>;
 
 impl Fleet {
     /// What a host builds itself from, where the fleet is a tree; `Err` where its directory can't be handed over.
