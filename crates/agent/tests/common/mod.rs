@@ -168,13 +168,6 @@ impl Machine {
         fs::read_to_string(self.dir.join("asked")).is_ok_and(|asked| asked.contains("activate"))
     }
 
-    /// The leaf of the manifest that it goes by.
-    pub(crate) fn goes_by(&self) -> Option<Digest> {
-        let kept: serde_json::Value =
-            serde_json::from_slice(&fs::read(self.config.state.join("pull.json")).ok()?).ok()?;
-        Some(tree::leaf(kept["sealed"]["manifest"].as_str()?.as_bytes()))
-    }
-
     /// What is kept of what the hub said.
     pub(crate) fn pull(&self) -> serde_json::Value {
         serde_json::from_slice(&fs::read(self.config.state.join("pull.json")).unwrap()).unwrap()
