@@ -109,6 +109,23 @@ impl Nix {
         results
     }
 
+    /// Builds what a derivation makes, or fetches it where it can be had, with a root at `link`.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with Nix's own words.
+    pub async fn realise(
+        &self,
+        derivation: &StorePath,
+        link: &Path,
+        listen: &mut (dyn FnMut(LogLine) + Send),
+    ) -> Result<(), Error> {
+        let dir = link.parent().unwrap_or(link);
+        let mut command = self.nix("build", dir);
+        command.args(["--print-build-logs", "--out-link"]).arg(link);
+        command.arg(format!("{}^out", derivation.as_str()));
+        run(command, None, listen).await.map(drop)
+    }
+
     /// Which of these paths are in the store here.
     pub async fn is_there(&self, paths: &[StorePath]) -> Vec<StorePath> {
         let words =

@@ -6,6 +6,7 @@
 mod build;
 mod closure;
 mod command;
+mod contents;
 mod evaluate;
 mod message;
 mod serve;
@@ -16,6 +17,7 @@ mod version;
 pub use build::Root;
 pub use closure::{Archives, Delivery, PathInfo, Store, references_first};
 pub use command::{Error, LogLine, Nix};
+pub use contents::{Infos, contents};
 pub use evaluate::{Evaluated, Fleet, Form};
 pub use source::{NoSource, Source};
 pub use take::Taking;

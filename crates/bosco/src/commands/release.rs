@@ -15,7 +15,7 @@ use crate::fleet::Context;
 use crate::hub::Hub;
 use crate::outcome;
 use crate::release::compare::{Change, compare};
-use crate::release::{Built, Composed, Pen, Published, build, commit, compose, newest, upload};
+use crate::release::{AtHub, Built, Composed, Pen, Published, build, commit, compose, newest, upload};
 use crate::show;
 
 /// A day, in seconds.
@@ -101,7 +101,9 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
     });
     let root = Root::new()
         .map_err(|error| Error::new(Exit::Unable, format!("no temporary directory can be made: {error}")))?;
-    let built = match build(&context, root, context.choose(None)?).await {
+    let hub_builds = fleet.hub.as_ref().is_some_and(|hub| hub.builds);
+    let at_hub = hub_builds.then(|| AtHub::new(hub.clone()));
+    let built = match build(&context, root, context.choose(None)?, at_hub).await {
         Ok(built) => built,
         Err(outcomes) => return Ok(Made::Unbuilt(outcomes)),
     };
@@ -138,7 +140,7 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
         commit,
         made: now,
         expires: now + u64::from(args.expires) * DAY,
-        hub_builds: false,
+        hub_builds,
     };
     let unwritable =
         |error: serde_json::Error| Error::new(Exit::Unable, format!("the release can't be written: {error}"));
