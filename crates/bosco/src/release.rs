@@ -82,12 +82,18 @@ pub(crate) async fn build(
                     enter(Stage::Build);
                     let built = match &hub {
                         Some(hub) => hub.build(&context, &declared).await.map(Some),
-                        None => builds.build(&declared).await.map(|()| None).map_err(|error| failed(Stage::Build, &error)),
+                        None => builds
+                            .build(&declared)
+                            .await
+                            .map(|()| None)
+                            .map_err(|error| failed(Stage::Build, &error)),
                     };
                     gate.go(Place::Building, Place::Through);
                     match built {
                         Ok(Some(digest)) => Ok((declared, Closure { digest, here: None })),
-                        Ok(None) => read(&context, &declared, &turns).await.map(|closure| (declared, closure)),
+                        Ok(None) => {
+                            read(&context, &declared, &turns).await.map(|closure| (declared, closure))
+                        }
                         Err(outcome) => Err(outcome),
                     }
                 }
@@ -116,7 +122,15 @@ pub(crate) async fn build(
         let Declaration { host, toplevel, policy, .. } = declared;
         let keys = host.public_keys.iter().filter_map(|line| Key::parse(line).ok()).collect();
         let pulls = host.mode != Mode::Push;
-        built.parts.push(Part { host: host.name, tags: host.tags, toplevel, closure: closure.digest, policy, pulls, keys });
+        built.parts.push(Part {
+            host: host.name,
+            tags: host.tags,
+            toplevel,
+            closure: closure.digest,
+            policy,
+            pulls,
+            keys,
+        });
         if let Some((contents, infos)) = closure.here {
             built.closures.insert(closure.digest, contents);
             built.paths.extend(infos);
@@ -126,11 +140,7 @@ pub(crate) async fn build(
 }
 
 /// What is in the closure of what was built.
-async fn read(
-    context: &Context,
-    declared: &Declaration,
-    turns: &Semaphore,
-) -> Result<Closure, Outcome> {
+async fn read(context: &Context, declared: &Declaration, turns: &Semaphore) -> Result<Closure, Outcome> {
     let _turn = turns.acquire().await;
     let nix_says = |error: bosco_nix::Error| failed(Stage::Build, &error);
     let store = context.nix.store_here().map_err(nix_says)?;

@@ -231,13 +231,8 @@ async fn pack(hub: &Hub, hash: Digest, archives: &mut Archives) -> Result<(), Un
         .await
         .map_err(ends)??;
     }
-    let incoming = spawn_blocking(move || {
-        let mut incoming = encoder.finish()?;
-        incoming.verify().map(|()| incoming)
-    });
-    let incoming = incoming.await.map_err(ends)??;
-    hub.take_in(incoming).await?;
-    Ok(())
+    let incoming = spawn_blocking(move || encoder.finish()).await.map_err(ends)??;
+    Ok(hub.keep_archive(incoming).await?)
 }
 
 #[cfg(test)]

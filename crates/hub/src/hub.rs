@@ -10,9 +10,11 @@ use bosco_release::{Digest, FleetFile, Key, Manifest, Number, Release, Sealed, t
 use bosco_wire::api::{FleetStatus, HostLine, ReleaseLine, Standing};
 use russh::keys::PrivateKey;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::spawn_blocking;
 
+use crate::builds::Builds;
 use crate::joins::Joins;
-use crate::objects::Objects;
+use crate::objects::{Incoming, Objects, Unkept};
 use crate::ratchet::{Ratchet, Secret};
 use crate::sessions::Sessions;
 use crate::sftp::{Limits, Quota, World, Worlds};
@@ -28,6 +30,9 @@ const AHEAD: Number = 100_000;
 /// How many closures go out at once; and to one host.
 const BULK: usize = 64;
 const OWN_BULK: usize = 2;
+
+/// How many of a host's newest releases it may fetch the closures of.
+pub(crate) const RELEASES: u32 = 2;
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +61,7 @@ pub(crate) struct Hub {
     pub(crate) bulk: Semaphore,
     /// Who makes an archive known, or unknown: its row and its file are one.
     pub(crate) storing: tokio::sync::Mutex<()>,
+    pub(crate) builds: Builds,
     worlds: Worlds,
     fleet: RwLock<Arc<FleetFile>>,
     people: RwLock<HashMap<Key, Who>>,
@@ -168,6 +174,20 @@ impl Host {
 }
 
 impl Hub {
+    /// Keeps an archive that has come in, where it is what it was said to be.
+    pub(crate) async fn keep_archive(&self, mut incoming: Incoming) -> Result<(), Unkept> {
+        let ends = |_| Unkept::Disk(std::io::Error::other("the hub ends"));
+        let verified = spawn_blocking(move || incoming.verify().map(|stored| (incoming, stored)));
+        let (incoming, stored) = verified.await.map_err(ends)??;
+        let (hash, size) = (incoming.hash, incoming.size);
+        let _storing = self.storing.lock().await;
+        if self.store.want_objects(&[hash], now()).await?.is_empty() {
+            spawn_blocking(move || incoming.keep()).await.map_err(ends)??;
+            self.store.object(&hash, (size, stored), now()).await?;
+        }
+        Ok(())
+    }
+
     /// Opens the hub's folder.
     pub(crate) async fn open(state: &Path, key: PrivateKey, fleet: FleetFile) -> Result<Arc<Self>, Error> {
         let store = Store::open(&state.join("hub.sqlite")).await?;
@@ -195,6 +215,7 @@ impl Hub {
             deciding: tokio::sync::Mutex::default(),
             bulk: Semaphore::new(BULK),
             storing: tokio::sync::Mutex::default(),
+            builds: Builds::default(),
             worlds: Worlds::new(state.join("hosts")),
             fleet: RwLock::new(Arc::new(fleet)),
             people: RwLock::default(),
@@ -407,9 +428,9 @@ impl Hub {
     }
 
     /// A release is there: everybody hears of it.
-    pub(crate) fn announce(&self, line: ReleaseLine, release: &Release) {
-        unpoisoned(self.lines.write()).insert(line.number, line.clone());
-        self.current.send_replace(Some(Arc::new(Current::new(line, release))));
+    pub(crate) fn announce(&self, current: Current) {
+        unpoisoned(self.lines.write()).insert(current.line.number, current.line.clone());
+        self.current.send_replace(Some(Arc::new(current)));
         self.changed();
     }
 
@@ -465,7 +486,7 @@ impl Hub {
 }
 
 impl Current {
-    fn new(line: ReleaseLine, release: &Release) -> Self {
+    pub(crate) fn new(line: ReleaseLine, release: &Release) -> Self {
         // What can't be read was not published by this version; nobody gets it.
         let parts = release.seal().zip(&release.manifests).filter_map(|(sealed, text)| {
             let manifest: Manifest = serde_json::from_str(text).ok()?;

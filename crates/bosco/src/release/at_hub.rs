@@ -10,7 +10,7 @@ use bosco_release::Digest;
 use bosco_wire::api::{Build, Building};
 use tokio::sync::Semaphore;
 
-use super::upload::send;
+use super::upload;
 use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
 use crate::fleet::{Context, failed};
@@ -38,14 +38,13 @@ impl AtHub {
         let _turn = self.turns.acquire().await;
         let nix_says = |error: bosco_nix::Error| failed(Stage::Build, &error);
         let store = context.nix.store_here().map_err(nix_says)?;
-        let (_, infos) =
-            store.closure(std::slice::from_ref(&declared.derivation)).await.map_err(nix_says)?;
+        let (_, infos) = store.closure(std::slice::from_ref(&declared.derivation)).await.map_err(nix_says)?;
         let (inputs, infos) = contents(infos).map_err(|why| Outcome::failed(Stage::Build, why, None))?;
         let digest = inputs.digest();
         let built = async {
             let mut hub = self.hub.open().await?;
             let (closures, paths) = (BTreeMap::from([(digest, inputs)]), infos.into_iter().collect());
-            send(&mut hub, context.nix, &closures, &paths, &context.events).await?;
+            upload(&mut hub, context.nix, &closures, &paths, &context.events).await?;
             wait(&mut hub, context, declared, digest).await
         };
         built.await.map_err(|error: Error| match error.exit {

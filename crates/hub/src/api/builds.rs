@@ -29,7 +29,8 @@ pub(super) async fn build(
     }
     let (seen, limit) = (build.seen.clone(), wait(Some(build.wait)));
     let job = builds::ask(&hub, build);
-    let mut job = job.ok_or_else(|| Refused::new(StatusCode::TOO_MANY_REQUESTS, "too much waits to be built"))?;
+    let mut job =
+        job.ok_or_else(|| Refused::new(StatusCode::TOO_MANY_REQUESTS, "too much waits to be built"))?;
     let changed = job.wait_for(|now| Some(now) != seen.as_ref());
     let now = match timeout(limit, changed).await {
         Ok(Ok(now)) => now.clone(),
