@@ -19,7 +19,8 @@ fn a_hub_builds_what_an_operator_has_evaluated_and_hosts_take_it_from_there() {
     let builds = text.replace("\n[operators", "builds = true\n\n[operators");
     assert_ne!(text, builds);
     std::fs::write(&file, &builds).unwrap();
-    let signs = ["release", "--sign-with", lab.operator().ssh_key().to_str().unwrap()];
+    let key = lab.operator().ssh_key();
+    let signs = ["release", "--sign-with", key.to_str().unwrap()];
     pull.bosco(&signs).exits(3).says("this hub does not build");
     pull.bosco(&["apply", "--on", HUB]).exits(0);
 

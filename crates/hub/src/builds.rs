@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bosco_model::StorePath;
+use bosco_model::{DerivationPath, StorePath};
 use bosco_nix::{Archives, LogLine, Nix, PathInfo, Taking, contents, references_first};
 use bosco_release::{Contents, Digest};
 use bosco_wire::api::{Build, Building};
@@ -34,7 +34,7 @@ const ROOTS: &str = "builds";
 
 /// What is being built.
 pub(crate) struct Builds {
-    running: Mutex<HashMap<StorePath, watch::Receiver<Building>>>,
+    running: Mutex<HashMap<DerivationPath, watch::Receiver<Building>>>,
     turns: Semaphore,
 }
 
@@ -102,8 +102,11 @@ async fn job(hub: &Hub, build: &Build, tell: &watch::Sender<Building>) -> Result
     let inputs = inputs.ok_or_else(|| Unbuilt::Other("the hub lacks what it is built from".into()))?;
     let inputs: Contents =
         serde_json::from_str(&inputs).map_err(|error| Unbuilt::Other(error.to_string()))?;
-    if inputs.get(&build.derivation).is_none() {
-        return Err(Unbuilt::Other(format!("{} is not among what it is built from", build.derivation)));
+    if inputs.get(build.derivation.as_ref()).is_none() {
+        return Err(Unbuilt::Other(format!(
+            "{} is not among what it is built from",
+            build.derivation.as_str()
+        )));
     }
     // It holds what it has taken for as long as it lives.
     let mut taking = nix.take().await?;
@@ -141,7 +144,7 @@ async fn realise(
     if std::fs::read_link(root)?.as_path() == Path::new(build.toplevel.as_str()) {
         return Ok(());
     }
-    Err(Unbuilt::Other(format!("{} does not make {}", build.derivation, build.toplevel)))
+    Err(Unbuilt::Other(format!("{} does not make {}", build.derivation.as_str(), build.toplevel)))
 }
 
 /// Puts archives into the store here.

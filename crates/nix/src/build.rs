@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bosco_model::{Declaration, StorePath};
+use bosco_model::{Declaration, DerivationPath, StorePath};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
@@ -115,7 +115,7 @@ impl Nix {
     /// [`Error::Failed`] with Nix's own words.
     pub async fn realise(
         &self,
-        derivation: &StorePath,
+        derivation: &DerivationPath,
         link: &Path,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<(), Error> {

@@ -30,7 +30,7 @@
 use std::collections::BTreeMap;
 
 use bosco_activation::Report;
-use bosco_model::{HostName, Observed, State, StorePath};
+use bosco_model::{DerivationPath, HostName, Observed, State, StorePath};
 use bosco_release::{Digest, HostReport, Key, Level, Number, Release, Sealed, Trust};
 use serde::{Deserialize, Serialize};
 
@@ -196,7 +196,7 @@ pub struct Drafted {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Build {
     /// What is to be built.
-    pub derivation: StorePath,
+    pub derivation: DerivationPath,
     /// What that makes, by the operator's own evaluation.
     pub toplevel: StorePath,
     /// The closure of the derivation, which the hub has: all that it is built from.

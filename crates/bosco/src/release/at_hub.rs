@@ -38,7 +38,8 @@ impl AtHub {
         let _turn = self.turns.acquire().await;
         let nix_says = |error: bosco_nix::Error| failed(Stage::Build, &error);
         let store = context.nix.store_here().map_err(nix_says)?;
-        let (_, infos) = store.closure(std::slice::from_ref(&declared.derivation)).await.map_err(nix_says)?;
+        let (_, infos) =
+            store.closure(std::slice::from_ref(declared.derivation.as_ref())).await.map_err(nix_says)?;
         let (inputs, infos) = contents(infos).map_err(|why| Outcome::failed(Stage::Build, why, None))?;
         let digest = inputs.digest();
         let built = async {
