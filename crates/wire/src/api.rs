@@ -17,6 +17,7 @@
 //! | `POST /v1/releases` | operator | [`Release`] → [`ReleaseLine`]; 409 where the number is not the next one |
 //! | `POST /v1/closures/missing` | operator | digests → those of closures that the hub does not have |
 //! | `POST /v1/closures` | operator | [`Contents`](bosco_release::Contents), whose archives the hub has → its digest |
+//! | `GET /v1/closures/D` | operator | → [`Contents`](bosco_release::Contents) |
 //! | `POST /v1/paths/missing` | operator | digests → those that the hub does not have |
 //! | `POST /v1/paths` | operator | a [pack](crate::pack) → 204 |
 //! | `POST /v1/builds` | operator | [`Build`] → [`Building`], once it is not what was seen, or after `wait` seconds |

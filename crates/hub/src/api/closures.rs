@@ -14,7 +14,7 @@ use super::{Answer, AsHost, AsOperator, Refused, aside};
 use crate::hub::{Hub, RELEASES, now};
 
 /// `GET /v1/host/closures/D`
-pub(super) async fn give(
+pub(super) async fn own(
     State(hub): State<Arc<Hub>>,
     AsHost(host): AsHost,
     Path(digest): Path<String>,
@@ -23,7 +23,21 @@ pub(super) async fn give(
     if !hub.store.is_closure_of(&host.name, &digest, RELEASES).await? {
         return Err(Refused::not_there("closure"));
     }
-    let contents = hub.store.closure(&digest).await?.ok_or_else(|| Refused::not_there("closure"))?;
+    give(&hub, &digest).await
+}
+
+/// `GET /v1/closures/D`
+pub(super) async fn any(
+    State(hub): State<Arc<Hub>>,
+    _operator: AsOperator,
+    Path(digest): Path<String>,
+) -> Answer<Response> {
+    let digest = Digest::parse(&digest).map_err(|error| Refused::bad(error.to_string()))?;
+    give(&hub, &digest).await
+}
+
+async fn give(hub: &Hub, digest: &Digest) -> Answer<Response> {
+    let contents = hub.store.closure(digest).await?.ok_or_else(|| Refused::not_there("closure"))?;
     let json = HeaderValue::from_static("application/json");
     Ok(([(CONTENT_TYPE, json)], contents).into_response())
 }
