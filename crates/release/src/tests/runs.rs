@@ -10,8 +10,7 @@ fn tree() -> Runs {
 fn a_manifest_says_plainly_what_its_host_runs() {
     let text = |runs: &Runs| serde_json::to_value(runs).unwrap();
     let (path, closure) = (path("source"), Digest::of(&[b"x"]));
-    let said =
-        serde_json::json!({ "tree": { "tree": path, "closure": closure, "selfUpdate": true, "reboot": false } });
+    let said = serde_json::json!({ "tree": { "tree": path, "closure": closure, "selfUpdate": true, "reboot": false } });
     assert_eq!(text(&tree()), said);
     let system = Runs::System { toplevel: path.clone(), closure };
     assert_eq!(text(&system), serde_json::json!({ "system": { "toplevel": path, "closure": closure } }));
