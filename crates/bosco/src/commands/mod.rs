@@ -15,6 +15,7 @@ mod generations;
 mod hold;
 mod hosts;
 mod hub;
+mod init;
 mod log;
 mod man;
 mod order;
@@ -55,6 +56,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
             let wish = Wish { keep_result: *keep_result, ..Wish::new(Goal::Build, Rule::Each) };
             apply::run(cli, selection.selector(), &wish).await
         }
+        Command::Init => init::run(cli),
         Command::Hosts(selection) => hosts::run(cli, selection.selector()).await,
         Command::Status { selection, watch } => status::run(cli, selection.selector(), *watch).await,
         Command::Release(args) => release::run(cli, args).await,
