@@ -31,8 +31,8 @@ fn flags_of_scripts_are_taken() {
     for args in [&["eval", "ask.nix"][..], &["eval", "-E", "nodes.host1.config.networking.hostName"]] {
         bosco(&operator, &fleet, args).exits(0).says("\"host1\"");
     }
-    bosco(&operator, &fleet, &["eval", "builtins.getEnv \"HOME\""]).exits(0).does_not_say("/");
-    bosco(&operator, &fleet, &["eval", "builtins.getEnv \"HOME\"", "--impure"]).exits(0).says("/");
+    bosco(&operator, &fleet, &["eval", "builtins.getEnv \"HOME\""]).exits(0).says("\"\"");
+    bosco(&operator, &fleet, &["eval", "builtins.getEnv \"HOME\"", "--impure"]).exits(0).says("\"/");
     bosco(
         &operator,
         &fleet,
@@ -95,7 +95,7 @@ const ITSELF: &str = r#"{ pkgs, lib, ... }: {
   services.openssh.enable = true;
   system.stateVersion = "26.05";
   environment.systemPackages = [ PACKAGE ];
-  environment.etc.nixpkgs.source = "${pkgs.path}";
+  NIXPKGS
   deployment.targetHost = null;
   deployment.allowLocalDeployment = ALLOWED;
   environment.etc.greeting.text = "GREETING";
@@ -123,29 +123,35 @@ fn a_host_deploys_itself_where_it_may() {
             ITSELF.replace("GREETING", greeting).replace("ALLOWED", allowed).replace("PACKAGE", package);
         format!("outer: {{ meta.nixpkgs = outer; web = {web}; }}")
     };
-    let first =
-        hosts("one", "true", "\"${outer.program}\"").replace("targetHost = null", "targetHost = \"web\"");
+    let first = hosts("one", "true", "\"${outer.program}\"")
+        .replace("targetHost = null", "targetHost = \"web\"")
+        .replace("NIXPKGS", "environment.etc.nixpkgs.source = \"${pkgs.path}\";");
     fleet.write("hosts.nix", &first).unwrap();
     bosco(operator, &fleet, &["apply"]).exits(0).says("web: committed");
 
     let package = web.ssh_ok("dirname $(dirname $(readlink -f /run/current-system/sw/bin/bosco))").unwrap();
     let package = format!("(builtins.storePath \"{}\")", package.trim());
+    let nixpkgs = web.ssh_ok("readlink -f /etc/nixpkgs").unwrap();
     let lay = |text: &str| {
+        let text = text.replace("NIXPKGS", "");
         let script = format!(
             "mkdir -p /root/fleet && cat > /root/fleet/hosts.nix <<'END'\n{text}\nEND\necho 'import ./hosts.nix (import <nixpkgs> {{ }})' > /root/fleet/hive.nix"
         );
         web.ssh_ok(&script).unwrap();
     };
-    let apply = "cd /root/fleet && NIX_PATH=nixpkgs=/etc/nixpkgs bosco apply-local 2>&1; echo \"exit $?\"";
+    let apply = format!(
+        "cd /root/fleet && NIX_PATH=nixpkgs={} bosco apply-local 2>&1; echo \"exit $?\"",
+        nixpkgs.trim()
+    );
     lay(&hosts("two", "false", &package));
-    let said = web.ssh_ok(apply).unwrap();
+    let said = web.ssh_ok(&apply).unwrap();
     assert!(said.contains("allowLocalDeployment") && said.contains("exit 4"), "{said}");
     assert_eq!(web.ssh_ok("cat /etc/greeting").unwrap(), "one");
 
     lay(&hosts("two", "true", &package));
-    let said = web.ssh_ok(apply).unwrap();
+    let said = web.ssh_ok(&apply).unwrap();
     assert!(said.contains("committed") && said.contains("exit 0"), "{said}");
     assert_eq!(web.ssh_ok("cat /etc/greeting").unwrap(), "two");
-    let said = web.ssh_ok(apply).unwrap();
+    let said = web.ssh_ok(&apply).unwrap();
     assert!(said.contains("up to date"), "{said}");
 }
