@@ -36,7 +36,7 @@ impl Nix {
     pub async fn systems(&self, toplevels: &[StorePath]) -> Result<Vec<System>, Error> {
         let Some(first) = toplevels.first() else { return Ok(Vec::new()) };
         let root = async {
-            if Path::new(first.as_str()).exists() { PathBuf::new() } else { self.root_of_store().await }
+            if Path::new(first.as_str()).exists() { "/".into() } else { self.root_of_store().await }
         };
         let (root, closure) = tokio::join!(root, self.store_here()?.closure(toplevels));
         let (_, infos) = closure?;
@@ -54,7 +54,7 @@ impl Nix {
     /// What stands before `/nix/store` where the store here lies in a folder of its own.
     async fn root_of_store(&self) -> PathBuf {
         let said = run(self.nix("show-config", Path::new(".")), None, &mut |_| {}).await.unwrap_or_default();
-        store_root(&String::from_utf8_lossy(&said)).unwrap_or_default()
+        store_root(&String::from_utf8_lossy(&said)).unwrap_or_else(|| "/".into())
     }
 }
 
