@@ -73,9 +73,17 @@ pub(crate) async fn compare(nix: &Nix, pairs: &[Pair]) -> Result<Vec<Compared>, 
     Ok(pairs.iter().map(compared).collect())
 }
 
-/// Hosts that have the same to say, with what each has, and those of which nothing is known.
-pub(crate) fn grouped(compared: &[Compared]) -> (Vec<(Vec<&HostName>, Vec<Difference>)>, Vec<&HostName>) {
+/// What changes, for people.
+pub(crate) struct Grouped<'a> {
+    /// Hosts that have the same to say, with what each has.
+    pub(crate) alike: Vec<(Vec<&'a HostName>, Vec<Difference>)>,
+    /// Those of which nothing is known.
+    pub(crate) unknown: Vec<&'a HostName>,
+}
+
+/// Puts together the hosts that have the same to say.
+pub(crate) fn grouped(compared: &[Compared]) -> Grouped<'_> {
     let known = compared.iter().filter_map(|one| Some((&one.host, one.difference.clone()?)));
     let unknown = compared.iter().filter(|one| one.difference.is_none()).map(|one| &one.host);
-    (alike(known), unknown.collect())
+    Grouped { alike: alike(known), unknown: unknown.collect() }
 }

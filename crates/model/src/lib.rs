@@ -4,6 +4,7 @@
 //! [`Selector`] exists only if it is valid. Nothing here reads a file, starts a process or waits.
 
 mod difference;
+mod digest;
 mod generation;
 mod goal;
 mod host;
@@ -17,6 +18,7 @@ mod status;
 mod store_path;
 
 pub use difference::{BOOT_PARTS, Difference, PackageChange, System, UnitChanges, UnitFile, Units, alike};
+pub use digest::{Digest, InvalidDigest};
 pub use generation::{Generation, Generations, NoGeneration};
 pub use goal::Goal;
 pub use host::{Declaration, Host, Privilege, Target};

@@ -6,12 +6,11 @@ use std::collections::BTreeSet;
 
 use bosco_activation::{Plan, plan};
 use bosco_model::{Declaration, Goal, HostName, Selector, StorePath};
-use bosco_nix::Root;
 use bosco_session::Wanted;
 use serde::Serialize;
 
 use crate::cli::{Cli, Diff};
-use crate::commands::{stoppable, watch};
+use crate::commands::{root, stoppable, watch};
 use crate::differences::{Compared, Pair, Side, compare};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
@@ -125,8 +124,7 @@ async fn is_here(context: &Context, path: &StorePath) -> bool {
 
 /// Builds what is to run, and compares it with what runs.
 async fn answer(context: &Context, asked: Vec<Asked>) -> Result<Answer, Error> {
-    let root = Root::new()
-        .map_err(|error| Error::new(Exit::Unable, format!("no temporary directory can be made: {error}")))?;
+    let root = root()?;
     let mut answer = Answer { hosts: Vec::new(), unchanged: Vec::new(), failed: Vec::new() };
     let mut seen = Vec::new();
     for Asked { host, came } in asked {

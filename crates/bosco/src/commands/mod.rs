@@ -5,6 +5,7 @@ mod agent;
 mod apply;
 mod apply_local;
 mod approve;
+mod check;
 mod completions;
 mod diff;
 mod enroll;
@@ -25,6 +26,7 @@ mod releases;
 mod repl;
 mod resume;
 mod rollback;
+mod secrets;
 mod ssh;
 mod status;
 mod trigger;
@@ -33,6 +35,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bosco_model::{Goal, HostName, Selector};
+use bosco_nix::Root;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Cli, Command};
@@ -77,6 +80,8 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Agent(_) => Err(Error::new(Exit::Usage, "this machine is no NixOS")),
         Command::Hub(hub) => hub::run(hub).await,
         Command::Local { arguments } => local(arguments),
+        Command::Secrets(secrets) => secrets::run(cli, &secrets.command).await,
+        Command::Check { fix } => check::run(cli, *fix).await,
         Command::Generations(selection) => generations::run(cli, selection.selector()).await,
         Command::Exec { selection, command } => exec::run(cli, selection.selector(), command).await,
         Command::Ssh { host, command } => ssh::run(cli, host, command).await,
@@ -155,6 +160,12 @@ where
     }
     show.summary(&outcomes);
     Ok(outcome::exit(outcomes.iter().map(|(_, outcome)| outcome)))
+}
+
+/// What keeps what is built from being collected, for as long as the command needs it.
+fn root() -> Result<Root, Error> {
+    Root::new()
+        .map_err(|error| Error::new(Exit::Unable, format!("no temporary directory can be made: {error}")))
 }
 
 /// Where the events of a command go that only reads.

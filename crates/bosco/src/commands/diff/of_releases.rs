@@ -1,5 +1,6 @@
 //! What two releases differ in.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use bosco_model::{HostName, StorePath, System};
@@ -106,11 +107,11 @@ async fn side(
     if here.contains(&toplevel) {
         return Side::Here(toplevel);
     }
-    if !told.contains_key(&manifest.closure) {
-        let contents = hub.get(&format!("/v1/closures/{}", manifest.closure)).await;
-        told.insert(manifest.closure, contents.ok());
-    }
-    match told.get(&manifest.closure).and_then(Option::as_ref) {
+    let contents = match told.entry(manifest.closure) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(free) => free.insert(hub.get(&format!("/v1/closures/{}", manifest.closure)).await.ok()),
+    };
+    match contents {
         Some(contents) => {
             let closure = contents.iter().map(|one| (one.path.clone(), one.size)).collect();
             Side::Told(Box::new(System {
