@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use bosco_model::{Difference, HostName, StorePath, System, alike};
 use bosco_nix::Nix;
+use bosco_session::Session;
 use serde::Serialize;
 
 /// A system that is to be compared.
@@ -50,6 +51,21 @@ impl Side {
             Self::Unknown(_) => None,
         }
     }
+}
+
+/// What a host runs, as far as it has to tell of that itself, and the units that are active there.
+pub(crate) async fn running(
+    nix: &Nix,
+    session: &mut Session,
+    current: &StorePath,
+) -> Result<(Side, Option<BTreeSet<String>>), bosco_session::Error> {
+    let active = Some(session.active().await?).filter(|active| !active.is_empty());
+    if !nix.is_there(std::slice::from_ref(current)).await.is_empty() {
+        return Ok((Side::Here(current.clone()), active));
+    }
+    let told = session.describe(current).await?;
+    let unknown = || Side::Unknown(current.clone());
+    Ok((told.map_or_else(unknown, |system| Side::Told(Box::new(system))), active))
 }
 
 /// Compares all pairs, in their order.

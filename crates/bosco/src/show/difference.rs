@@ -33,7 +33,7 @@ fn lines(compared: &[Compared], most: usize) -> Vec<String> {
         lines.extend(of_one(first, most).into_iter().map(|line| format!("  {line}")));
     }
     if !unknown.is_empty() {
-        let what = "what it runs now is not known here, so it is not known what changes";
+        let what = "one of its two systems is not known here, so it is not known what changes";
         lines.push(format!("{STRONG}{}:{STRONG:#} {what}", names(&unknown)));
     }
     lines
@@ -171,7 +171,7 @@ mod tests {
                 "  start: a.timer",
                 "  restart: nginx.service",
                 "  reboot needed: kernel, initrd",
-                "lost: what it runs now is not known here, so it is not known what changes",
+                "lost: one of its two systems is not known here, so it is not known what changes",
             ]
         );
     }
