@@ -101,6 +101,12 @@ pub(crate) enum Command {
     /// like any other host; what waits for a fresh connection gets one of its own.
     #[command(after_help = EXIT_CODES)]
     ApplyLocal(ApplyLocal),
+    /// Write the files of a new fleet, or those that the one here lacks
+    ///
+    /// In a folder without a fleet a `flake.nix` with one host, and a `bosco.toml`; in a fleet what it lacks of that. Nothing
+    /// is overwritten.
+    #[command(after_help = EXIT_CODES)]
+    Init,
     /// List the hosts that the fleet declares
     #[command(after_help = EXIT_CODES)]
     Hosts(Selection),

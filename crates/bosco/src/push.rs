@@ -22,7 +22,7 @@ use crate::activate::{Activation, Ask, Damaged};
 use crate::builds::{Builds, builds};
 use crate::consent::Consent;
 use crate::copy::Copier;
-use crate::differences::{Pair, Side};
+use crate::differences::{Pair, Side, running};
 use crate::error::Error;
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, each, failed};
@@ -240,7 +240,7 @@ impl Host {
         self.known(declared, observed).await?;
         let helper = helper?;
         let there = observed.has_toplevel || self.make(declared, observed, session).await?;
-        self.tell(declared, observed).await;
+        self.tell(declared, observed, session).await;
         self.go(Place::Through);
         self.enter(Stage::Wait);
         if !self.push.gate.pass(&self.push.context.events).await {
@@ -272,14 +272,15 @@ impl Host {
     }
 
     /// Tells what is to become of it, where somebody is asked about that.
-    async fn tell(&self, declared: &Declaration, observed: &Observed) {
+    async fn tell(&self, declared: &Declaration, observed: &Observed, session: &mut Session) {
         let (Some(consent), Some(current)) = (&self.push.consent, &observed.current) else { return };
-        let here = self.push.context.nix.is_there(&[current.clone(), declared.toplevel.clone()]).await;
-        let side = |path: &StorePath| {
-            if here.contains(path) { Side::Here(path.clone()) } else { Side::Unknown(path.clone()) }
-        };
-        let (before, after) = (side(current), side(&declared.toplevel));
-        consent.tell(Pair { host: self.name.clone(), before, after, active: None });
+        let nix = &self.push.context.nix;
+        // It is to be read; a host that does not say it has not failed yet.
+        let Ok((before, active)) = running(nix, session, current).await else { return };
+        let after = declared.toplevel.clone();
+        let is_here = !nix.is_there(std::slice::from_ref(&after)).await.is_empty();
+        let after = if is_here { Side::Here(after) } else { Side::Unknown(after) };
+        consent.tell(Pair { host: self.name.clone(), before, after, active });
     }
 
     /// Delivered to the end.
