@@ -9,6 +9,8 @@ pub(crate) mod readers;
 pub(crate) mod rekey;
 pub(crate) mod rules;
 pub(crate) mod sops;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tree;
 
 use std::collections::BTreeMap;
