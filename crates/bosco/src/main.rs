@@ -10,7 +10,9 @@ mod builds;
 mod check;
 mod cli;
 mod commands;
+mod consent;
 mod copy;
+mod differences;
 mod error;
 mod event;
 mod finding;
@@ -24,6 +26,7 @@ mod push;
 mod reach;
 mod release;
 mod secrets;
+mod sequence;
 mod show;
 mod suggest;
 

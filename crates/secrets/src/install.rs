@@ -113,7 +113,7 @@ pub fn secrets<'a>(
                 needed_for_users: secret.needed_for_users,
             }),
             Err(trouble) => {
-                failed.push(NotPlaced { what: "the secret", name: secret.name.to_string(), trouble })
+                failed.push(NotPlaced { what: "the secret", name: secret.name.to_string(), trouble });
             }
         }
     }

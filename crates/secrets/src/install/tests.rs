@@ -192,7 +192,7 @@ fn declarations_that_would_overwrite_each_other_are_refused() {
     let mut b = template("a", "");
     assert!(parse(std::slice::from_ref(&a), std::slice::from_ref(&b)).is_ok());
     b["path"] = a["path"].clone();
-    assert!(matches!(parse(&[a.clone()], &[b]), Err(DeclaredError::Twice(_))));
+    assert!(matches!(parse(std::slice::from_ref(&a), &[b]), Err(DeclaredError::Twice(_))));
     for (field, wrong) in
         [("path", "run/x"), ("path", "/run/../x"), ("mode", "4755"), ("owner", "-x"), ("format", "xml")]
     {

@@ -134,11 +134,12 @@ pub(super) fn write(map: &Map) -> Result<Vec<u8>, Error> {
 
 fn write_value(value: &[u8], out: &mut Vec<u8>) {
     let has = |bytes: &[u8]| value.iter().any(|byte| bytes.contains(byte));
+    let blanks = std::str::from_utf8(value).is_ok_and(|text| text.trim().len() != text.len());
     let quote: &[u8] = if has(b"\n`") {
         b"\"\"\""
     } else if has(b"#;") {
         b"`"
-    } else if value.trim_ascii().len() != value.len() {
+    } else if blanks {
         b"\""
     } else {
         b""

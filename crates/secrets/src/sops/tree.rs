@@ -71,6 +71,13 @@ impl Value {
     }
 }
 
+/// The whole number that a float is: sops writes it as one, and has every number of JSON as a float.
+pub(super) fn whole(float: f64) -> Option<i64> {
+    // Below this each whole number is a float.
+    #[expect(clippy::cast_possible_truncation)]
+    (float.fract() == 0.0 && float.abs() < 9e15).then_some(float as i64)
+}
+
 impl Map {
     /// The keys with their values, without comments.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
