@@ -119,7 +119,7 @@ pub(crate) fn readers_of<T: AsRef<str>>(keys: impl IntoIterator<Item = T>) -> Ve
 }
 
 /// The operators, with what they read by. `Err` says what of it can't be one.
-fn operators(file: &FleetFile) -> Result<BTreeMap<String, Operator>, String> {
+pub(crate) fn operators(file: &FleetFile) -> Result<BTreeMap<String, Operator>, String> {
     let operator = |(name, one): (&String, &bosco_release::OperatorFile)| {
         let readers = match &one.recipients {
             None => readers_of(one.keys.iter().map(Key::as_str)),
@@ -189,6 +189,9 @@ fn kept(bytes: &[u8], format: Format) -> Option<Result<Kept, String>> {
         Err(SopsError::NotSops) => return None,
         Err(why) => return Some(Err(why.to_string())),
     };
+    if !file.has_mac() {
+        return Some(Err(SopsError::NoMac.to_string()));
+    }
     let (age, others): (Vec<_>, Vec<_>) = file.recipients().into_iter().partition(|key| key.kind == "age");
     Some(Ok(Kept {
         format,

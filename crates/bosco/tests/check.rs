@@ -93,7 +93,9 @@ fn fleet(operator: &Operator) -> Fleet<'_> {
     fleet.write("secrets/all.env", &fixture("all.env")).unwrap();
     let toml = format!("fleet = \"home\"\n\n[operators.ada]\nkeys = []\nrecipients = [\"{ADA}\"]\n");
     fleet.write("bosco.toml", &toml).unwrap();
-    let own = format!("# ours\nkeys:\n  - &server_gone {GONE}\ncreation_rules:\n  # the rest\n  - path_regex: secrets/.*\n    age: *server_gone\n");
+    let own = format!(
+        "# ours\nkeys:\n  - &server_gone {GONE}\ncreation_rules:\n  # the rest\n  - path_regex: secrets/.*\n    age: *server_gone\n"
+    );
     fleet.write(".sops.yaml", &own).unwrap();
     fleet
 }
@@ -160,9 +162,14 @@ fn a_key_of_a_host_that_left_is_told_until_it_is_rekeyed() {
     assert_eq!(asked, "updatekeys --yes ./secrets/web.yaml\n");
     let rules = std::fs::read_to_string(fleet.path().join(".sops.yaml")).unwrap();
     assert!(rules.starts_with("# ours\nkeys:\n  - &server_gone"), "{rules}");
-    assert!(rules.contains("- path_regex: '^secrets/web\\.yaml$'") && rules.ends_with("age: *server_gone\n"), "{rules}");
+    assert!(
+        rules.contains("- path_regex: '^secrets/web\\.yaml$'") && rules.ends_with("age: *server_gone\n"),
+        "{rules}"
+    );
     check().exits(0).says("nothing is wrong");
-    ada(&operator, &fleet, &["secrets", "rekey"]).exits(0).says("every file is encrypted to whom it should be");
+    ada(&operator, &fleet, &["secrets", "rekey"])
+        .exits(0)
+        .says("every file is encrypted to whom it should be");
     edit().exits(0);
 }
 
@@ -217,7 +224,11 @@ fn a_check_finds_each_kind_of_mistake_and_puts_right_what_it_can() {
     assert_eq!(fixed["findings"], serde_json::json!([]));
     assert_eq!(
         fixed["fixed"],
-        serde_json::json!(["hosts.nix: formatted", ".sops.yaml: written", "secrets/web.yaml: encrypted anew"])
+        serde_json::json!([
+            "hosts.nix: formatted",
+            ".sops.yaml: written",
+            "secrets/web.yaml: encrypted anew"
+        ])
     );
     ada(&operator, &fleet, &["check"]).exits(0).says("nothing is wrong");
 }
@@ -230,7 +241,10 @@ fn a_check_names_hosts_that_do_not_evaluate_and_mistakes_in_the_fleets_file() {
     let said = ada(&operator, &fleet, &["check"]).exits(3);
     said.says("web: ").says("boot.nonsense").does_not_say("db: ").says("was not looked at");
     fleet.write("bosco.toml", "fleet = \"home\"\n[operator.ada]\nkeys = []\n").unwrap();
-    ada(&operator, &fleet, &["check"]).exits(3).says("bosco.toml:2: unknown field `operator`").says("`operators`?");
+    ada(&operator, &fleet, &["check"])
+        .exits(3)
+        .says("bosco.toml:2: unknown field `operator`")
+        .says("`operators`?");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bosco_model::{DerivationPath, HostName};
+use bosco_release::FleetFile;
 use bosco_secrets::sops::{File, Format, MAX_FILE};
 use zeroize::Zeroizing;
 
@@ -27,7 +28,7 @@ use crate::secrets::identities::identities;
 use crate::secrets::readers::Book;
 use crate::secrets::rekey::plan;
 use crate::secrets::tree::Tree;
-use crate::secrets::{Answers, book, files, here, inspect, rules};
+use crate::secrets::{Answers, book, files, here, inspect, operators, rules};
 use crate::show;
 
 /// What was found, and what was put right before.
@@ -89,7 +90,11 @@ fn of_fleet_file(cli: &Cli, tree: &Tree, checked: &mut Checked) -> Result<bool, 
     let root = tree.root.canonicalize().unwrap_or_else(|_| tree.root.clone());
     let shown = path.canonicalize().unwrap_or_else(|_| path.clone());
     let shown = shown.strip_prefix(root).unwrap_or(&path).display().to_string();
-    let finding = fleet_file(&shown, &text);
+    let readers = |file: FleetFile| operators(&file).err();
+    let finding = fleet_file(&shown, &text).or_else(|| {
+        let why = FleetFile::parse(&text).ok().and_then(readers)?;
+        Some(Finding::error(why, "give a recipient of age's, or an ed25519 key").at(&shown))
+    });
     let valid = finding.is_none();
     checked.findings.extend(finding);
     Ok(valid)
@@ -161,6 +166,10 @@ async fn rekey(tree: &Tree, book: &Book, checked: &mut Checked) {
         Ok(done) => {
             checked.fixed.extend(done.written.iter().map(|file| format!("{file}: written")));
             checked.fixed.extend(done.rekeyed.iter().map(|one| format!("{}: encrypted anew", one.file)));
+            checked.findings.extend(done.failed.into_iter().map(|one| {
+                let hint = one.error.hint.unwrap_or_default();
+                Finding::error(one.error.message, hint).at(&one.file)
+            }));
         }
         Err(error) => {
             let hint = error.hint.unwrap_or_else(|| "`bosco secrets rekey` tries it again".into());

@@ -25,9 +25,10 @@ pub(crate) fn audit(book: &Book) -> Vec<Finding> {
             Ok(kept) => findings.extend(of_file(book, file, kept)),
             // Where it is asked for, that says so.
             Err(_) if book.asked_of(file).next().is_some() => {}
-            Err(why) => findings.push(
-                Finding::error(why.clone(), "take it back from git, or encrypt it anew with sops").at(file),
-            ),
+            Err(why) => {
+                let hint = "no host asks for it; take it back from git, or encrypt it anew with sops";
+                findings.push(Finding::warning(why.clone(), hint).at(file));
+            }
         }
     }
     findings.sort();

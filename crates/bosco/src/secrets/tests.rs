@@ -113,7 +113,9 @@ fn whom_the_fleet_does_not_know_is_told_until_it_is_taken_out() {
     // A host that left is one of them.
     book.hosts.remove(&host("web"));
     book.asked.retain(|asked| asked.host != host("web"));
-    assert!(words(&audit(&book)).join("\n").contains("web.yaml: it is encrypted to web, who is not of the fleet"));
+    assert!(
+        words(&audit(&book)).join("\n").contains("web.yaml: it is encrypted to web, who is not of the fleet")
+    );
     let plan = plan(&book);
     let web = plan.changes.iter().find(|change| change.file == "web.yaml").unwrap();
     assert_eq!(web.removed, ["web", "web-next"]);
@@ -129,6 +131,16 @@ fn without_operators_those_whom_sops_yaml_names_are_known_and_nobody_is_taken_ou
     assert_eq!(words(&audit(&book)), [""; 0]);
     book.files.insert("db.yaml".into(), kept("ada db gone"));
     assert_eq!(audit(&book).len(), 1);
+    assert!(plan(&book).changes.is_empty());
+}
+
+#[test]
+fn who_has_no_host_keeps_the_files_that_they_read() {
+    let mut book = book();
+    let cluster = Operator { hosts: Selector::parse("!*").unwrap(), readers: readers("cluster") };
+    book.operators.insert("cluster".into(), cluster);
+    book.files.insert("cluster.yaml".into(), kept("ada cluster"));
+    assert_eq!(words(&audit(&book)), [""; 0]);
     assert!(plan(&book).changes.is_empty());
 }
 
@@ -165,7 +177,10 @@ fn a_list_says_who_else_reads_and_what_is_not_asked_for() {
     let lines = lines(&book, &[host("db")].into());
     assert_eq!(lines.iter().map(|line| line.file.as_str()).collect::<Vec<_>>(), ["all.yaml", "db.yaml"]);
     assert!(lines[0].can_read && lines[0].asks_for.is_empty());
-    assert_eq!((lines[0].hosts.as_slice(), lines[0].operators.as_slice()), ([host("web")].as_slice(), ["ada".to_owned()].as_slice()));
+    assert_eq!(
+        (lines[0].hosts.as_slice(), lines[0].operators.as_slice()),
+        ([host("web")].as_slice(), ["ada".to_owned()].as_slice())
+    );
     assert_eq!(lines[0].others, ["gone"]);
     assert_eq!(lines[1].asks_for, ["db-password"]);
     let stolen = book.readable(&readers("web-next"));
