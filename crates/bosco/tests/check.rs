@@ -1,5 +1,5 @@
 //! Who can read a fleet's secrets is said and put right, and what is wrong with a fleet is found before a deploy; with
-//! files of the real sops and a real Nix, no machines. What runs `sops` gets a script that only looks like it.
+//! files of the real sops and a real Nix, no machines.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
 mod common;
@@ -100,14 +100,18 @@ fn fleet(operator: &Operator) -> Fleet<'_> {
     fleet
 }
 
-/// `bosco ARGS` with ada's key, and with a `sops` that writes down what it is asked for and takes out who is gone.
+/// `bosco ARGS` with ada's key, and with a `sops` that writes down what it is asked for: the real one where there is one,
+/// else a script that takes out who is gone.
 fn ada(operator: &Operator, fleet: &Fleet<'_>, args: &[&str]) -> Said {
     let bin = operator.dir().join("bin");
     std::fs::create_dir_all(&bin).unwrap();
-    let script = format!(
-        "#!/bin/sh\n# Not sops.\necho \"$*\" >> {}/asked\ntest \"$1\" = updatekeys || exit 0\nsed -i '/{GONE}/,/END AGE/d' \"$3\"\n",
-        bin.display()
-    );
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let real = std::env::split_paths(&paths).map(|dir| dir.join("sops")).find(|sops| sops.is_file());
+    let does = match real {
+        Some(sops) => format!("exec {} \"$@\"", sops.display()),
+        None => format!("test \"$1\" = updatekeys || exit 0\nsed -i '/{GONE}/,/END AGE/d' \"$3\""),
+    };
+    let script = format!("#!/bin/sh\necho \"$*\" >> {}/asked\n{does}\n", bin.display());
     std::fs::write(bin.join("sops"), script).unwrap();
     std::fs::set_permissions(bin.join("sops"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let mut command = command(operator, fleet, args);
@@ -115,7 +119,7 @@ fn ada(operator: &Operator, fleet: &Fleet<'_>, args: &[&str]) -> Said {
     let mut with = bin.into_os_string();
     with.push(":");
     with.push(path);
-    command.env("PATH", with).env("SOPS_AGE_KEY_FILE", fixtures().join("ada.txt"));
+    command.env("PATH", with).env("EDITOR", "true").env("SOPS_AGE_KEY_FILE", fixtures().join("ada.txt"));
     Said::of(&command.output().unwrap())
 }
 
