@@ -16,7 +16,7 @@ pub(crate) mod tree;
 use std::collections::BTreeMap;
 
 use bosco_model::HostName;
-use bosco_nix::Inspected;
+use bosco_nix::{Inspected, Source};
 use bosco_release::{FleetFile, Key};
 use bosco_secrets::Recipient;
 use bosco_secrets::sops::{Error as SopsError, File, Format, MAX_FILE};
@@ -53,7 +53,7 @@ pub(crate) async fn inspect(context: &Context, system: bool) -> Result<Answers, 
 /// without it nobody could say who is a stranger.
 pub(crate) async fn survey(cli: &Cli, events: Sink) -> Result<Secrets, Error> {
     let context = Context::find(cli, events.clone()).await?;
-    here(&context)?;
+    here(&context.fleet.source)?;
     let tree = Tree::of(&context.fleet.source.dir).await?;
     let answers = inspect(&context, false).await?;
     if let Some((host, Err(outcome))) = answers.iter().find(|(_, answer)| answer.is_err()) {
@@ -64,11 +64,11 @@ pub(crate) async fn survey(cli: &Cli, events: Sink) -> Result<Secrets, Error> {
 }
 
 /// That the fleet's files lie here.
-pub(crate) fn here(context: &Context) -> Result<(), Error> {
-    if context.fleet.source.is_here() {
+pub(crate) fn here(source: &Source) -> Result<(), Error> {
+    if source.is_here() {
         return Ok(());
     }
-    Err(Error::new(Exit::Usage, format!("{} is not a directory here", context.fleet.source))
+    Err(Error::new(Exit::Usage, format!("{source} is not a directory here"))
         .hint("this command looks at the fleet's files; run it in a checkout"))
 }
 

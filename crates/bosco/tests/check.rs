@@ -66,7 +66,7 @@ fn fixture(name: &str) -> String {
 }
 
 fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/secrets")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sops")
 }
 
 /// `web` and `db`, and an operator. `more` is what `web` has besides.
@@ -153,6 +153,27 @@ fn who_can_read_what_is_listed_and_what_a_stolen_host_could_read() {
     let stolen = ada(&operator, &fleet, &["secrets", "list", "--host", "web"]).exits(0);
     stolen.says("db/password").says("PASSWORD").says("token");
     ada(&operator, &fleet, &["secrets", "list", "--host", "wbe"]).exits(2).says("`web`");
+}
+
+#[test]
+fn a_hive_without_flakes_is_looked_at_too() {
+    let operator = Operator::alone().unwrap();
+    let fleet = create(&operator, "hive").unwrap();
+    let options = OPTIONS.lines().filter(|line| !line.contains("publicKeys")).collect::<Vec<_>>().join("\n");
+    fleet.write("machines/options.nix", &options).unwrap();
+    let key = fixture("web.pub");
+    let web = format!(
+        "{{ imports = [ ./options.nix ]; sops.secrets.token.sopsFile = ../secrets/web.yaml; \
+         deployment.publicKeys = [ \"{}\" ]; system.stateVersion = \"26.05\"; }}",
+        key.trim()
+    );
+    fleet.write("machines/hive.nix", &format!("{{ web = {web}; }}")).unwrap();
+    fleet.write("secrets/web.yaml", &fixture("web.yaml")).unwrap();
+    let list = ada(&operator, &fleet, &["--hive", "machines", "secrets", "list"]).exits(0);
+    list.says("secrets/web.yaml").says("yes").says("token");
+    // Nobody says who its operators are.
+    let check = ada(&operator, &fleet, &["--hive", "machines", "secrets", "check"]).exits(0);
+    check.says("warning: secrets/web.yaml").says("operators.NAME");
 }
 
 #[test]

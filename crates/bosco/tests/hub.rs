@@ -237,9 +237,10 @@ async fn a_release_reaches_a_host_and_its_status_and_log_come_back() {
     scene.bosco(&["approve"]).exits(0).says("nobody asks");
     // Of a host that leaves it is said what it could read.
     let recipient = Recipient::parse(&key_text).unwrap().age_form();
-    let web = include_str!("secrets/web.yaml");
+    let web = include_str!("sops/web.yaml");
     let of_web = "age1g43mccq87434n56ldxdr256fhu70en2klze27s4876n0hwhq7scq6tcsvh";
     scene.fleet.write("web.yaml", &web.replace(of_web, recipient.as_str())).unwrap();
+    scene.bosco(&["secrets", "list", "--host", "host1"]).exits(0).says("db/password");
     scene.bosco(&["forget", "host1"]).exits(0).says("rekey").says("web.yaml: token, db/password");
 }
 

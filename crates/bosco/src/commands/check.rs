@@ -48,6 +48,7 @@ pub(crate) async fn run(cli: &Cli, fix: bool) -> Result<Exit, Error> {
 
 async fn check(cli: &Cli, fix: bool, events: Sink) -> Result<Checked, Error> {
     let source = source(&cli.place)?;
+    here(&source)?;
     let mut tree = Tree::of(&source.dir).await?;
     let mut checked = Checked::default();
     let valid = of_fleet_file(cli, &tree, &mut checked)?;
@@ -117,7 +118,6 @@ async fn of_evaluation(
         }
         Err(error) => return Err(error),
     };
-    here(&context)?;
     *answers = inspect(&context, true).await?;
     for (host, answer) in answers.iter() {
         match answer {

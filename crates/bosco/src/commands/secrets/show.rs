@@ -18,7 +18,7 @@ pub(crate) async fn run(cli: &Cli, host: &HostName, name: &str) -> Result<Exit, 
     let show = show::for_answer(cli);
     let secret = stoppable(&show, async {
         let context = Context::find(cli, watch(&show)).await?;
-        here(&context)?;
+        here(&context.fleet.source)?;
         context.knows(host.as_str())?;
         let chosen = Chosen { name: host.clone(), condition: None };
         let inspected = context.inspect(&chosen, false).await.map_err(|outcome| Error::of(host, &outcome))?;
