@@ -23,6 +23,7 @@ use bosco_secrets::sops::{Error as SopsError, File, Format, MAX_FILE};
 use bosco_wire::api::Next;
 
 use self::readers::{Asked, Book, HostKeys, Kept, Operator, Reader};
+use self::rules::Named;
 use self::tree::Tree;
 use crate::cli::Cli;
 use crate::error::{Error, Exit};
@@ -80,9 +81,12 @@ pub(crate) async fn book(
     events: &Sink,
 ) -> Result<Book, Error> {
     let mut book = Book::default();
-    if let Some(text) = tree.text(rules::FILE, MAX_FILE) {
+    let is_rules = |file: &&String| file.rsplit('/').next() == Some(rules::FILE);
+    for file in tree.files.iter().filter(is_rules) {
         // What is wrong with it is told where it is used.
-        book.named = rules::read(&text).map(|rules| rules.named).unwrap_or_default();
+        let Ok(read) = rules::read(&tree.text(file, MAX_FILE).unwrap_or_default()) else { continue };
+        let named = read.named.into_iter();
+        book.named.extend(named.map(|(reader, named)| (reader, Named { file: file.clone(), ..named })));
     }
     if let Some(rules) = rules {
         book.operators = operators(&rules.file)

@@ -162,18 +162,25 @@ fn a_hive_without_flakes_is_looked_at_too() {
     let options = OPTIONS.lines().filter(|line| !line.contains("publicKeys")).collect::<Vec<_>>().join("\n");
     fleet.write("machines/options.nix", &options).unwrap();
     let key = fixture("web.pub");
-    let web = format!(
-        "{{ imports = [ ./options.nix ]; sops.secrets.token.sopsFile = ../secrets/web.yaml; \
+    let web = |more: &str| {
+        format!(
+            "{{ imports = [ ./options.nix ]; {more} sops.secrets.token.sopsFile = ../secrets/web.yaml; \
          deployment.publicKeys = [ \"{}\" ]; system.stateVersion = \"26.05\"; }}",
-        key.trim()
-    );
-    fleet.write("machines/hive.nix", &format!("{{ web = {web}; }}")).unwrap();
+            key.trim()
+        )
+    };
+    fleet.write("machines/hive.nix", &format!("{{ web = {}; }}", web(""))).unwrap();
     fleet.write("secrets/web.yaml", &fixture("web.yaml")).unwrap();
     let list = ada(&operator, &fleet, &["--hive", "machines", "secrets", "list"]).exits(0);
     list.says("secrets/web.yaml").says("yes").says("token");
     // Nobody says who its operators are.
     let check = ada(&operator, &fleet, &["--hive", "machines", "secrets", "check"]).exits(0);
     check.says("warning: secrets/web.yaml").says("operators.NAME");
+
+    let clear = "deployment.keys.k.text = \"mother-in-Law-7\"; environment.etc.k.text = \"mother-in-Law-7\";";
+    fleet.write("machines/hive.nix", &format!("{{ web = {}; }}", web(clear))).unwrap();
+    let check = ada(&operator, &fleet, &["--hive", "machines", "check"]).exits(3);
+    check.says("one of `deployment.keys` of web stands in clear in /nix/store/");
 }
 
 #[test]
@@ -254,7 +261,12 @@ fn a_check_finds_each_kind_of_mistake_and_puts_right_what_it_can() {
     std::fs::remove_file(fleet.path().join("notes.txt")).unwrap();
     std::fs::remove_file(fleet.path().join("secrets/new.yaml")).unwrap();
     let fixed = answer(&ada(&operator, &fleet, &["check", "--fix", "--json"]).exits(0));
-    assert_eq!(fixed["findings"], serde_json::json!([]));
+    // What the fleet's own rules say is left to who wrote them.
+    assert_eq!(fixed["findings"].as_array().unwrap().len(), 1, "{fixed}");
+    assert_eq!(
+        (&fixed["findings"][0]["line"], &fixed["findings"][0]["level"]),
+        (&3.into(), &"warning".into())
+    );
     assert_eq!(
         fixed["fixed"],
         serde_json::json!([

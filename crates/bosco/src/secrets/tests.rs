@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::audit::{audit, wanted};
 use super::readers::{Asked, Book, HostKeys, Kept, Operator, Reader, Who, lines};
 use super::rekey::plan;
+use super::rules::Named;
 use crate::finding::{Finding, Level};
 
 fn host(name: &str) -> HostName {
@@ -53,6 +54,10 @@ fn book() -> Book {
         files: [("web.yaml".into(), kept("ada bo web web-next")), ("db.yaml".into(), kept("ada db"))].into(),
         asked: vec![asked("web", "web.yaml", "token"), asked("db", "db.yaml", "db/password")],
     }
+}
+
+fn named(name: &str) -> Named {
+    Named { name: Some(name.into()), file: ".sops.yaml".into(), line: 3 }
 }
 
 fn words(findings: &[Finding]) -> Vec<String> {
@@ -105,10 +110,16 @@ fn a_hosts_next_key_and_its_operators_are_to_read_its_secrets_too() {
 fn whom_the_fleet_does_not_know_is_told_until_it_is_taken_out() {
     let mut book = book();
     book.files.insert("db.yaml".into(), kept("ada db gone"));
-    book.named.insert(Reader::of("gone"), "server_old".into());
+    book.named.insert(Reader::of("gone"), named("server_old"));
     let found = audit(&book);
-    assert_eq!(words(&found), ["db.yaml: it is encrypted to server_old (gone), who is not of the fleet"]);
-    assert_eq!(found[0].level, Level::Error);
+    assert_eq!(
+        words(&found),
+        [
+            ".sops.yaml:3: it names server_old (gone), who is not of the fleet",
+            "db.yaml: it is encrypted to server_old (gone), who is not of the fleet"
+        ]
+    );
+    assert_eq!(found.iter().map(|finding| finding.level).collect::<Vec<_>>(), [Level::Warning, Level::Error]);
     assert_eq!(plan(&book).changes[0].removed, ["server_old (gone)"]);
     // A host that left is one of them.
     book.hosts.remove(&host("web"));
@@ -124,7 +135,7 @@ fn whom_the_fleet_does_not_know_is_told_until_it_is_taken_out() {
 #[test]
 fn without_operators_those_whom_sops_yaml_names_are_known_and_nobody_is_taken_out() {
     let mut book = Book { operators: BTreeMap::new(), ..book() };
-    book.named.insert(Reader::of("ada"), "admin_ada".into());
+    book.named.insert(Reader::of("ada"), named("admin_ada"));
     book.files.remove("web.yaml");
     assert_eq!(book.who(&Reader::of("ada")), Who::Unknown(Some("admin_ada")));
     book.asked.remove(0);

@@ -74,7 +74,7 @@ fn words(done: &Done) -> String {
     }));
     if done.rekeyed.iter().any(|one| !one.removed.is_empty()) {
         lines.push(
-            "what was taken out has read these files: change what is in them where that matters".into(),
+            "who was taken out could read these files: change what is in them where that matters".into(),
         );
     }
     lines.extend(done.failed.iter().map(|one| format!("{}: left as it is", one.file)));
