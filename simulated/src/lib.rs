@@ -14,7 +14,7 @@ use std::time::Duration;
 use bosco_model::{HostName, StorePath};
 use bosco_release::{
     Contents, Digest, Draft, FleetFile, Key, Manifest, Number, PathContents, Policy, RELEASE_NAMESPACE,
-    Release, Statement,
+    Release, Runs, Statement,
 };
 use bosco_wire::api::{Hello, ReleaseLine, Standing, Welcome};
 use bosco_wire::http::{Http, HttpError};
@@ -49,19 +49,34 @@ pub fn draft(
     number: Number,
     hosts: &[(&str, &[&[u8]])],
 ) -> (Release, BTreeMap<Digest, Contents>) {
+    draft_of(file, number, hosts, &[])
+}
+
+/// The same, where some hosts build themselves from theirs.
+#[must_use]
+pub fn draft_of(
+    file: &FleetFile,
+    number: Number,
+    hosts: &[(&str, &[&[u8]])],
+    trees: &[&str],
+) -> (Release, BTreeMap<Digest, Contents>) {
     let mut closures = BTreeMap::new();
     let manifests = hosts.iter().map(|(name, archives)| {
         let contents = contents(name, archives);
         let digest = contents.digest();
         let toplevel = contents.iter().next().unwrap().path.clone();
         closures.insert(digest, contents);
+        let runs = if trees.contains(name) {
+            Runs::Tree { tree: toplevel, closure: digest, self_update: false, reboot: false }
+        } else {
+            Runs::System { toplevel, closure: digest }
+        };
         Manifest {
             fleet: file.fleet.clone(),
             host: host(name),
             keys: vec![key(name)],
             number,
-            toplevel,
-            closure: digest,
+            runs,
             tags: BTreeSet::new(),
             policy: Policy::default(),
             trust: file.trust_of(&host(name), &BTreeSet::new()),

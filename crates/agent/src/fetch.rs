@@ -65,7 +65,7 @@ pub(crate) async fn closure(agent: &Agent, manifest: &Manifest) -> Result<(), Fe
     // Before anything of it is there: it is kept from then on.
     let roots = agent.config.places.gcroots();
     std::fs::create_dir_all(&roots).map_err(|error| FetchError::Disk(error.to_string()))?;
-    durable::link(manifest.toplevel.as_ref(), &roots.join(ROOT)).map_err(FetchError::Disk)?;
+    durable::link(manifest.runs.path().as_ref(), &roots.join(ROOT)).map_err(FetchError::Disk)?;
     let link = agent.connect("bulk", Width::Wide).await?;
     let mut http = agent.http(&link, LONGEST_CLOSURE).await?;
     let contents = contents(&mut http, manifest).await?;
@@ -99,12 +99,13 @@ pub(crate) async fn closure(agent: &Agent, manifest: &Manifest) -> Result<(), Fe
 
 /// What is in the closure: whatever the hub says, it is what the manifest's digest says.
 async fn contents(http: &mut Http, manifest: &Manifest) -> Result<Contents, FetchError> {
-    let contents: Contents = http.get(&format!("/v1/host/closures/{}", manifest.closure)).await?;
-    if contents.digest() != manifest.closure {
+    let (path, closure) = (manifest.runs.path(), manifest.runs.closure());
+    let contents: Contents = http.get(&format!("/v1/host/closures/{closure}")).await?;
+    if contents.digest() != closure {
         return Err(FetchError::Wrong("another closure".into()));
     }
-    if contents.get(&manifest.toplevel).is_none() {
-        return Err(FetchError::Wrong(format!("a closure without {}", manifest.toplevel)));
+    if contents.get(path).is_none() {
+        return Err(FetchError::Wrong(format!("a closure without {path}")));
     }
     Ok(contents)
 }

@@ -11,6 +11,7 @@ use bosco_wire::api::Brought;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::build::Built;
 use crate::schedule::Last;
 
 /// Whom the host trusts.
@@ -32,6 +33,10 @@ pub(crate) struct Pull {
     pub(crate) ratchet: Option<String>,
     /// What came of the last try.
     pub(crate) last: Option<Last>,
+    /// What it has built itself.
+    pub(crate) built: Option<Built>,
+    /// When it has looked for newer inputs last, in seconds since 1970.
+    pub(crate) updated: u64,
     /// The release that it has come to last.
     pub(crate) brought: Option<Brought>,
     /// The attempt that was reported last.

@@ -8,6 +8,7 @@
 mod activate;
 mod agent;
 pub mod backoff;
+mod build;
 mod config;
 mod control;
 mod core;

@@ -184,7 +184,7 @@ async fn a_release_reaches_a_host_and_its_status_and_log_come_back() {
     .trust_of(&HostName::parse("host1").unwrap(), &Default::default());
     let opened = sealed.open(&trust).unwrap();
     assert_eq!(opened.manifest.number, 2);
-    let toplevel = opened.manifest.toplevel.as_str();
+    let toplevel = opened.manifest.runs.path().as_str();
     // From now on it waits for orders, as agents do.
     let (waiting, mut orders) = scene.link(&identity).await;
     let path = format!("/v1/host/orders?leaf={}&wait=60", opened.leaf);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bosco_model::{HostName, Selector};
+use bosco_model::{HostName, Selector, StorePath};
 use bosco_release::{Digest, FleetFile, Key, Manifest, Number, Release, Sealed, tree};
 use bosco_wire::api::{FleetStatus, HostLine, ReleaseLine, Standing};
 use russh::keys::PrivateKey;
@@ -19,7 +19,7 @@ use crate::sftp::{Limits, Quota, World, Worlds};
 use crate::standing::{self, Facts};
 use crate::store::{Heard, HostRow, Store};
 use crate::visits::Visits;
-use crate::{Error, authority};
+use crate::{Error, authority, configs};
 
 /// How often what was heard is written down.
 const WRITE: Duration = Duration::from_secs(5);
@@ -59,6 +59,8 @@ pub(crate) struct Hub {
     pub(crate) bulk: Semaphore,
     /// Who makes an archive known, or unknown: its row and its file are one.
     pub(crate) storing: tokio::sync::Mutex<()>,
+    /// Who lays out what hosts build themselves from.
+    pub(crate) laying: tokio::sync::Mutex<()>,
     worlds: Worlds,
     fleet: RwLock<Arc<FleetFile>>,
     people: RwLock<HashMap<Key, Who>>,
@@ -198,6 +200,7 @@ impl Hub {
             deciding: tokio::sync::Mutex::default(),
             bulk: Semaphore::new(BULK),
             storing: tokio::sync::Mutex::default(),
+            laying: tokio::sync::Mutex::default(),
             worlds: Worlds::new(state.join("hosts")),
             fleet: RwLock::new(Arc::new(fleet)),
             people: RwLock::default(),
@@ -345,6 +348,9 @@ impl Hub {
         self.know_people();
         self.sessions.end(|who| self.is_known(who)).await;
         self.changed();
+        let current = self.current.borrow().clone();
+        let part = current.as_ref().and_then(|current| current.parts.get(name));
+        configs::lay_out(self, part.map(|part| &part.manifest).as_slice()).await;
         Ok(true)
     }
 
@@ -443,7 +449,7 @@ impl Hub {
                 }
                 let mut line = standing::line(&Facts {
                     host: &host.name,
-                    should: part.map(|part| &part.manifest.toplevel),
+                    should: part.and_then(|part| part.should(now.standing.as_ref())),
                     standing: now.standing.as_ref(),
                     connected: now.connections > 0,
                     seen: now.seen,
@@ -464,6 +470,15 @@ impl Hub {
         let current = self.current.borrow().clone();
         let part = current.as_ref().and_then(|current| current.parts.get(name));
         authority::granted(grant, name, part.map(|part| &part.manifest))
+    }
+}
+
+impl Part {
+    /// What its host should run: of one that builds itself, by its own words.
+    fn should<'a>(&'a self, standing: Option<&'a Standing>) -> Option<&'a StorePath> {
+        let own =
+            standing.filter(|standing| standing.leaf == Some(self.leaf) && self.manifest.runs.is_tree());
+        self.manifest.runs.toplevel().or_else(|| own?.built.as_ref())
     }
 }
 

@@ -100,20 +100,24 @@ fn state(facts: &Facts<'_>) -> State {
         return State::Offline;
     }
     let observed = &standing.observed;
-    if observed.activating || matches!(standing.phase, Phase::Fetching | Phase::Activating) {
+    if observed.activating || matches!(standing.phase, Phase::Fetching | Phase::Building | Phase::Activating)
+    {
         return State::Updating;
     }
-    let Some(should) = facts.should else {
+    let stands = match (facts.should, facts.newest) {
+        (Some(should), _) => State::of(should, observed),
+        // It has not built itself yet.
+        (None, Some(_)) => State::unbuilt(observed),
         // No release has it: it is what it is.
-        return State::New;
+        (None, None) => return State::New,
     };
-    match State::of(should, observed) {
+    match stands {
         there @ (State::UpToDate | State::RebootNeeded | State::NotCommitted | State::BootPending) => there,
         _ if facts.held.is_some() || standing.hold.is_some() => State::Held,
         tried @ (State::Reverted | State::Quarantined) => tried,
         _ if standing.phase == Phase::Backoff => State::Failing,
         tried @ State::Inconclusive => tried,
-        State::Pending if drifted(should, standing) => State::Drifted,
+        State::Pending if facts.should.is_some_and(|should| drifted(should, standing)) => State::Drifted,
         other => other,
     }
 }

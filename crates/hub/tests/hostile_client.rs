@@ -318,6 +318,7 @@ fn report(id: &str, log: &str) -> SignedReport {
         host: host("bad"),
         id: id.into(),
         number: 1,
+        automatic: false,
         began: 0,
         ended: u64::MAX,
         report,

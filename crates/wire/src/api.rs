@@ -88,6 +88,8 @@ pub struct Standing {
     pub highest: Number,
     /// The manifest that it goes by.
     pub leaf: Option<Digest>,
+    /// What it has built of that, where it builds itself.
+    pub built: Option<StorePath>,
     /// What it is at.
     pub phase: Phase,
     /// Why it is not, or not yet, at what its manifest says; in words.
@@ -129,6 +131,8 @@ pub enum Phase {
     Waiting,
     /// It fetches a closure.
     Fetching,
+    /// It builds itself.
+    Building,
     /// It activates.
     Activating,
     /// The last try did not succeed, and the next one is due later.

@@ -125,8 +125,7 @@ impl File {
     }
 
     fn data_key(&self, identities: &[Identity]) -> Result<DataKey, Error> {
-        let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        let recipients = || list(self.recipients().iter().map(ToString::to_string).collect());
+        let recipients = || self.recipients().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         if self.metadata.groups.len() > 1 {
             let groups = u64::try_from(self.metadata.groups.len()).unwrap_or(u64::MAX);
             return Err(Error::KeyGroups(self.metadata.threshold.unwrap_or(groups), recipients()));
@@ -149,7 +148,13 @@ impl File {
                 Err(why) => damaged = Some(Error::DataKey(why.to_string())),
             }
         }
-        let ours = || list(identities.iter().map(|identity| identity.recipient().to_string()).collect());
+        let ours = || match identities {
+            [] => "there is no key here".to_owned(),
+            _ => {
+                let ours: Vec<_> = identities.iter().map(|identity| identity.recipient().as_str()).collect();
+                format!("the keys here are those of {}", ours.join(", "))
+            }
+        };
         Err(damaged.unwrap_or_else(|| Error::NotForUs { recipients: recipients(), ours: ours() }))
     }
 

@@ -99,7 +99,7 @@ fn value_of(value: &str, lines: &mut Split<'_, char>) -> Result<String, Error> {
 
 /// Writes sections. Sops lets no value be anything but text.
 pub(super) fn write(map: &Map) -> Result<Vec<u8>, Error> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(map.room());
     for (name, value) in map.entries() {
         let Value::Map(section) = value else { return Err(Error::NotAMap(Format::Ini)) };
         if !out.is_empty() {

@@ -22,7 +22,7 @@ pub(super) fn read(text: &str) -> Result<Map, Error> {
 
 /// Writes it as sops does: indented by tabs.
 pub(super) fn write(map: &Map) -> Result<Vec<u8>, Error> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(map.room());
     let indented = serde_json::ser::PrettyFormatter::with_indent(b"\t");
     map.serialize(&mut serde_json::Serializer::with_formatter(&mut out, indented))
         .map_err(|_| Error::NotUtf8(Format::Json))?;

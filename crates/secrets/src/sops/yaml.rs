@@ -153,7 +153,7 @@ fn time(text: &str) -> Option<String> {
 
 /// Writes a map: text is quoted wherever somebody could read something else.
 pub(super) fn write(map: &Map) -> Result<Vec<u8>, Error> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(map.room());
     if map.entries().next().is_none() {
         out.extend(b"{}\n");
     }
@@ -247,6 +247,7 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::json;
     use super::*;
 
     #[test]
@@ -305,6 +306,7 @@ mod tests {
         #[test]
         fn what_is_written_reads_back_exactly(map in maps(values())) {
             let written = String::from_utf8(write(&map).unwrap()).unwrap();
+            prop_assert!(written.len().max(json::write(&map).unwrap().len()) <= map.room(), "{}", written);
             let back = read(&written).map_err(|e| e.to_string());
             prop_assert!(back == Ok(map), "{}", written);
         }
