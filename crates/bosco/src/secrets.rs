@@ -53,14 +53,14 @@ pub(crate) async fn inspect(context: &Context, system: bool) -> Result<Answers, 
 /// All that is known of the secrets of the fleet here, without opening any. A host that does not evaluate is an error:
 /// without it nobody could say who is a stranger.
 pub(crate) async fn survey(cli: &Cli, events: Sink) -> Result<Secrets, Error> {
-    let context = Context::find(cli, events.clone()).await?;
+    let context = Context::find(cli, events).await?;
     here(&context.fleet.source)?;
     let tree = Tree::of(&context.fleet.source.dir).await?;
     let answers = inspect(&context, false).await?;
     if let Some((host, Err(outcome))) = answers.iter().find(|(_, answer)| answer.is_err()) {
         return Err(Error::of(host, outcome));
     }
-    let book = book(context.rules.as_ref(), &tree, &answers, &events).await?;
+    let book = book(&context, &tree, &answers).await?;
     Ok(Secrets { tree, book })
 }
 
@@ -74,12 +74,8 @@ pub(crate) fn here(source: &Source) -> Result<(), Error> {
 }
 
 /// Puts together what the fleet's files, its hosts and its hub say.
-pub(crate) async fn book(
-    rules: Option<&Rules>,
-    tree: &Tree,
-    answers: &Answers,
-    events: &Sink,
-) -> Result<Book, Error> {
+pub(crate) async fn book(context: &Context, tree: &Tree, answers: &Answers) -> Result<Book, Error> {
+    let rules = context.rules.as_ref();
     let mut book = Book::default();
     let is_rules = |file: &&String| file.rsplit('/').next() == Some(rules::FILE);
     for file in tree.files.iter().filter(is_rules) {
@@ -99,14 +95,14 @@ pub(crate) async fn book(
         book.asked.extend(inspected.secrets.iter().map(|secret| Asked {
             host: host.clone(),
             name: secret.name.clone(),
-            file: tree.place(&secret.file),
+            file: tree.place_of(&context.fleet.source.dir, host, &secret.file),
             key: secret.key.clone(),
             format: secret.format.clone(),
         }));
     }
     book.files = files(tree, &book.asked);
     if book.hosts.values().any(|keys| keys.readers.is_empty()) {
-        for (host, keys) in enrolled(rules, events).await {
+        for (host, keys) in enrolled(rules, &context.events).await {
             let entry = book.hosts.get_mut(&host).filter(|entry| entry.readers.is_empty());
             if let Some(entry) = entry {
                 entry.readers = readers_of(keys.iter().map(Key::as_str));

@@ -184,6 +184,24 @@ fn a_hive_without_flakes_is_looked_at_too() {
 }
 
 #[test]
+fn a_secret_of_a_tree_is_found_behind_its_link() {
+    let operator = Operator::alone().unwrap();
+    let fleet = create(&operator, "tree").unwrap();
+    fleet.write("utils/options.nix", OPTIONS).unwrap();
+    fleet.write("utils/web.yaml", &fixture("web.yaml")).unwrap();
+    let key = fixture("web.pub");
+    let web = format!(
+        "{{ imports = [ ./utils/options.nix ]; sops.secrets.token.sopsFile = ./utils/web.yaml; \
+         deployment.publicKeys = [ \"{}\" ]; system.stateVersion = \"26.05\"; }}",
+        key.trim()
+    );
+    fleet.write("hosts/web/configuration.nix", &web).unwrap();
+    std::os::unix::fs::symlink("../../utils", fleet.path().join("hosts/web/utils")).unwrap();
+    ada(&operator, &fleet, &["secrets", "list"]).exits(0).says("utils/web.yaml").says("token");
+    assert_eq!(ada(&operator, &fleet, &["secrets", "show", "web", "token"]).out, "correct-Horse-battery-9");
+}
+
+#[test]
 fn a_key_of_a_host_that_left_is_told_until_it_is_rekeyed() {
     let operator = Operator::alone().unwrap();
     let fleet = fleet(&operator);

@@ -58,7 +58,7 @@ async fn check(cli: &Cli, fix: bool, events: Sink) -> Result<Checked, Error> {
         if valid { of_evaluation(cli, &tree, &events, &mut answers, &mut checked).await? } else { None };
     of_format(&tree, fix, &mut checked);
     if let Some(context) = &context {
-        let mut book = book(context.rules.as_ref(), &tree, &answers, &events).await?;
+        let mut book = book(context, &tree, &answers).await?;
         if fix && answers.iter().all(|(_, answer)| answer.is_ok()) {
             rekey(&tree, &book, &mut checked).await;
             tree = Tree::of(&source.dir).await?;

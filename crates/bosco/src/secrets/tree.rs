@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use bosco_model::HostName;
+
 use crate::error::{Error, Exit};
 use crate::git::git;
 
@@ -69,6 +71,20 @@ impl Tree {
         let copied = || path.split_once("/nix/store/").and_then(|(_, rest)| rest.split_once('/'));
         let below = here().or_else(|| copied().map(|(_, rest)| rest));
         below.filter(|below| !below.is_empty()).map(str::to_owned).ok_or_else(|| path.to_owned())
+    }
+
+    /// The same, of a host: its directory of a tree is copied by itself, with what its links point to.
+    pub(crate) fn place_of(&self, source: &Path, host: &HostName, path: &str) -> Result<String, String> {
+        let below = self.place(path)?;
+        if self.files.contains(&below) {
+            return Ok(below);
+        }
+        let linked = source.join("hosts").join(host.as_str()).join(&below).canonicalize().ok();
+        let root = self.root.canonicalize().ok();
+        let linked = linked
+            .zip(root)
+            .and_then(|(file, root)| file.strip_prefix(root).ok().and_then(Path::to_str).map(str::to_owned));
+        Ok(linked.filter(|file| self.files.contains(file)).unwrap_or(below))
     }
 
     /// The file of that name that is nearest to a file: in its directory, or above.
