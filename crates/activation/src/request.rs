@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bosco_model::{Goal, HIGHEST, Number, StorePath};
+use bosco_model::{Goal, HIGHEST, Number, Profiles, StorePath};
 use serde::{Deserialize, Serialize};
 
 /// What is asked of a host.
@@ -17,6 +17,9 @@ pub struct Request {
     pub goal: Goal,
     /// The system to bring the host to.
     pub toplevel: StorePath,
+    /// What is activated beside it, in the same attempt.
+    #[serde(default)]
+    pub profiles: Profiles,
     /// The generation that has it already, where the host is to go back: no new one is made then.
     #[serde(default)]
     pub generation: Option<u32>,
@@ -199,6 +202,7 @@ mod tests {
             id: id.into(),
             goal: Goal::Switch,
             toplevel: toplevel.clone(),
+            profiles: Profiles::default(),
             generation: None,
             by: by.into(),
             reboot: false,
