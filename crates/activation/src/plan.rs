@@ -150,6 +150,7 @@ mod tests {
                 target: None,
                 profiles: Vec::new(),
                 profiles_only: false,
+                limits: bosco_model::Limits::default(),
                 ignored: Vec::new(),
             },
             derivation: format!("/nix/store/{}-web.drv", "0".repeat(32)).try_into().unwrap(),

@@ -107,6 +107,8 @@ pub struct Was {
     pub path: Option<StorePath>,
     /// Its generation.
     pub generation: Option<u32>,
+    /// The newest generation that it had.
+    pub newest: Option<u32>,
 }
 
 /// What only a boot can bring in of the candidate.

@@ -34,9 +34,22 @@ pub struct Host {
     /// Whether it gets these only, and no system.
     #[serde(default)]
     pub profiles_only: bool,
+    /// How long an activation may take there, where its source says that apart from its system.
+    #[serde(default)]
+    pub limits: Limits,
     /// What its source asks for and bosco does not do: names of options.
     #[serde(default)]
     pub ignored: Vec<String>,
+}
+
+/// How long an activation may take, in seconds, where who asks for it says so; else it is the system's to say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// From its beginning until it is proven.
+    pub activation: Option<u64>,
+    /// From the switch until there is a fresh connection.
+    pub confirm: Option<u64>,
 }
 
 /// All that a source declares of a host: how to deploy it, and what it should run.

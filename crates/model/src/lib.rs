@@ -17,7 +17,7 @@ mod store_path;
 
 pub use generation::{Generation, Generations, NoGeneration};
 pub use goal::Goal;
-pub use host::{Declaration, Host, Privilege, Target};
+pub use host::{Declaration, Host, Limits, Privilege, Target};
 pub use name::{FleetName, HostName, InvalidName, ProfileName, Tag, UserName};
 pub use number::{HIGHEST, Hold, Number, next_number};
 pub use observed::{Activity, ActivityStage, Kernel, Observed};
