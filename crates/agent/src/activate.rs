@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bosco_activation::{Ending, Report, Request, Told};
 use bosco_host::{durable, local};
-use bosco_model::Goal;
+use bosco_model::{Goal, Limits, Profiles};
 use bosco_release::{HostReport, Number, Opened, REPORT_NAMESPACE, SignedReport};
 use bosco_session::{Following, Heard, Stage, Unended};
 use ssh_key::{HashAlg, LineEnding};
@@ -63,6 +63,8 @@ pub(crate) async fn run(agent: &Agent, opened: &Opened, again: bool) -> Result<E
         id: format!("pull-{:x}-{:016x}", machine::now(), machine::random()),
         goal: Goal::Switch,
         toplevel: manifest.toplevel.clone(),
+        profiles: Profiles::default(),
+        limits: Limits::default(),
         generation: None,
         by: BY.into(),
         reboot: false,

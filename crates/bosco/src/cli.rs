@@ -178,6 +178,9 @@ pub(crate) enum Command {
         /// The number of the generation, as `bosco generations` lists it
         #[arg(long, value_name = "N")]
         to: Option<u32>,
+        /// Another profile than the system's, as deploy-rs has them: its name, or USER/NAME
+        #[arg(long, value_name = "NAME")]
+        profile: Option<String>,
     },
     /// Reboot hosts, and wait until they are back with what they boot by default
     #[command(after_help = EXIT_CODES, override_usage = "bosco reboot [OPTIONS] <SELECTOR>...")]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bosco_activation::{Plan, Refusal, plan};
 use bosco_model::{Declaration, Goal, HostName, Number, Observed, StorePath, Target, next_number};
 use bosco_nix::Root;
-use bosco_session::{Session, Wanted};
+use bosco_session::{Others, Session, Wanted};
 
 use crate::activate::{Activation, Ask, Damaged};
 use crate::builds::{Builds, builds};
@@ -123,8 +123,10 @@ impl Host {
             self.go(Place::Asked);
             self.enter(Stage::Connect);
         };
+        let others = declared.others();
         let wanted = Wanted {
             toplevel: Some(&declared.toplevel),
+            others: Others::Wanted(&others),
             helper: helper.as_ref().ok().and_then(Option::as_ref),
         };
         let (mut session, observed) = reach.open(&chosen.name, target, wanted, asked).await?;
@@ -164,7 +166,9 @@ impl Host {
         if asked.elapsed() > FRESH {
             let now = session.observe().await.map_err(|error| troubled(Stage::Copy, &error))?;
             self.plan(declared, &now)?;
-            if (&now.current, &now.profile) != (&observed.current, &observed.profile) {
+            if (&now.current, &now.profile, &now.profiles)
+                != (&observed.current, &observed.profile, &observed.profiles)
+            {
                 return Err(refused(&Refusal::Changed));
             }
             self.number = next_number(now.number);
@@ -196,7 +200,8 @@ impl Host {
             };
         };
         let (reach, events) = (&self.push.reach, &self.push.context.events);
-        let activation = Activation { name: &self.name, target, helper, reach, events };
+        let (profiles, limits) = (declared.others(), declared.host.limits);
+        let activation = Activation { name: &self.name, target, helper, reach, events, profiles, limits };
         let ask = Ask { number: self.number, ..self.push.ask };
         let mut mended = HashSet::new();
         loop {
@@ -228,10 +233,12 @@ impl Host {
         self.enter(Stage::Copy);
         // It is not here where the host has had it.
         self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
-        let wanted = Wanted { toplevel: Some(&declared.toplevel), helper: Some(helper) };
+        let others = declared.others();
+        let others = Others::Wanted(&others);
+        let wanted = Wanted { toplevel: Some(&declared.toplevel), others, helper: Some(helper) };
         let (mut session, observed) = self.push.reach.open(&self.name, target, wanted, || ()).await?;
         let copier = &self.push.copier;
-        let mended = copier.mend(&self.name, &declared.toplevel, paths, observed.free, &mut session).await;
+        let mended = copier.mend(&self.name, &declared.paths(), paths, observed.free, &mut session).await;
         match mended {
             Ok(()) => Ok(session),
             Err(why) => {
@@ -280,11 +287,12 @@ impl Host {
         observed: &Observed,
         session: &mut Session,
     ) -> Result<(), Outcome> {
-        let mut wanted: Vec<StorePath> = [&declared.toplevel].into_iter().chain(helper).cloned().collect();
+        let own = declared.paths();
+        let mut wanted: Vec<StorePath> = own.iter().chain(helper).cloned().collect();
         if observed.has_toplevel {
             // They are rooted by the question.
             wanted = self.push.copier.lacking(&wanted, session).await?;
-            if wanted.contains(&declared.toplevel) {
+            if own.iter().any(|path| wanted.contains(path)) {
                 // It was collected meanwhile, and so was not built here.
                 self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
             }

@@ -67,6 +67,7 @@ pub(crate) async fn build(
             let declared = context.declaration(&chosen).await;
             gate.go(Place::Evaluating, if declared.is_ok() { Place::Building } else { Place::Through });
             let came = match declared {
+                Ok(Some(declared)) if !declared.profiles.is_empty() => Err(unreleased(&declared)),
                 Ok(Some(declared)) => {
                     enter(Stage::Build);
                     let built = builds.build(&declared).await;
@@ -107,6 +108,14 @@ pub(crate) async fn build(
         built.paths.extend(infos);
     }
     Ok(built)
+}
+
+/// A host with more than a manifest has.
+fn unreleased(declared: &Declaration) -> Outcome {
+    let profiles: Vec<String> = declared.profiles.iter().map(|one| one.at.profile.to_string()).collect();
+    let reason = format!("a release can't carry profiles beside the system: {}", profiles.join(", "));
+    let hint = "push to it with `bosco apply`, and leave it out of the release";
+    Outcome::failed(Stage::Evaluate, reason, Some(hint.into()))
 }
 
 /// Paths by the digests of their archives.

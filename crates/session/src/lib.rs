@@ -12,5 +12,5 @@ mod survey;
 
 pub use answer::Unreadable;
 pub use follow::{Following, Heard, Stage, Unended};
-pub use session::{Error, Ran, Session, Wanted};
+pub use session::{Error, Others, Ran, Session, Wanted};
 pub use survey::{read_survey, survey_program};

@@ -1,0 +1,165 @@
+//! A fleet that is written for deploy-rs is deployed as it is, with all of its profiles, or not at all.
+#![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
+
+mod common;
+
+use common::{bosco, json, state};
+use testbed::fleet::{Fleet, sample};
+use testbed::{Host, Lab, LabSpec, Operator};
+
+/// What the fleet's profiles are to be.
+fn versions(fleet: &Fleet<'_>, system: &str, home: &str, tool: &str) {
+    let text = format!("{{ system = \"{system}\"; home = \"{home}\"; tool = \"{tool}\"; }}");
+    fleet.write("versions.nix", &text).unwrap();
+}
+
+/// Where the fleet's profiles write down that they were activated.
+fn prepare(host: &Host) {
+    host.ssh_ok("install -m 666 /dev/null /srv/activations").unwrap();
+}
+
+/// What was activated since it was last asked.
+fn activations(host: &Host) -> Vec<String> {
+    let said = host.ssh_ok("cat /srv/activations; : > /srv/activations").unwrap();
+    said.lines().map(str::to_owned).collect()
+}
+
+/// All that is to be seen of a host's profiles: what runs, what they name, with their owners, and the generations of each.
+fn profiles(host: &Host) -> String {
+    host.ssh_ok(
+        "cat /run/current-system/etc/version; echo; readlink -f /run/current-system
+         for link in /nix/var/nix/profiles/system /nix/var/nix/profiles/per-user/root/tool \
+             ~ada/.local/state/nix/profiles/home; do
+           for one in $link $link-*-link; do echo \"$one $(stat -c %U $one) $(readlink $one)\"; done
+         done; ls /nix/var/nix/gcroots/bosco; cat /boot/loader/loader.conf",
+    )
+    .unwrap()
+}
+
+fn apply(operator: &Operator, fleet: &Fleet<'_>, code: i32) -> common::Said {
+    bosco(operator, fleet, &["apply", "host1"]).exits(code)
+}
+
+#[test]
+fn a_hosts_profiles_are_deployed_together_and_taken_back_together() {
+    let lab = Lab::up(&LabSpec::new(1)).unwrap();
+    let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
+    let fleet = sample(operator, "deploy").unwrap();
+    prepare(host);
+    apply(operator, &fleet, 0).says("host1");
+    let line = |name: &str, version: &str, user: &str, home: &str, place: &str| {
+        format!("{name} {version} of {user} in {home}, {place}, DRY_ACTIVATE=0 BOOT=0")
+    };
+    let tool =
+        |version: &str| line("tool", version, "root", "/root", "/nix/var/nix/profiles/per-user/root/tool");
+    let home =
+        |version: &str| line("home", version, "ada", "/home/ada", "/home/ada/.local/state/nix/profiles/home");
+    assert_eq!(activations(host), [tool("1"), home("1")], "the order is `profilesOrder`, then the names'");
+    let seen = profiles(host);
+    assert!(seen.contains("profiles/home ada home-1-link"), "{seen}");
+    assert!(seen.contains("profiles/per-user/root/tool root tool-1-link"), "{seen}");
+    assert!(
+        seen.contains("-activatable-nixos-system-host1"),
+        "the profile names what deploy-rs's would: {seen}"
+    );
+    assert_eq!(state(operator, &fleet, "host1"), "up-to-date");
+    apply(operator, &fleet, 0).says("up to date");
+    assert!(activations(host).is_empty());
+
+    // Another one for one of them.
+    versions(&fleet, "1", "2", "1");
+    assert_eq!(state(operator, &fleet, "host1"), "pending");
+    apply(operator, &fleet, 0);
+    assert_eq!(activations(host), [tool("1"), home("2")]);
+    let listed = json(operator, &fleet, &["generations", "host1"]);
+    let listed = listed[0]["generations"].as_array().unwrap();
+    let of_home = listed.iter().filter(|one| one["profile"] == "ada/home");
+    let is: Vec<_> = of_home.map(|one| (one["number"].as_u64().unwrap(), one["is"].to_string())).collect();
+    assert_eq!(is, [(1, "[]".to_owned()), (2, "[\"default\"]".to_owned())], "{listed:?}");
+
+    // The last of all can't be activated: everything is as it was, and was activated so.
+    let before = profiles(host);
+    versions(&fleet, "2", "broken", "2");
+    let said = apply(operator, &fleet, 4);
+    said.says("ada's profile home could not be activated").says("deploy-rs-activate` ended with 1");
+    let expected = [tool("2"), home("broken"), home("2"), tool("1")];
+    assert_eq!(activations(host), expected, "they go back in the other order");
+    assert_eq!(profiles(host), before);
+    assert_eq!(state(operator, &fleet, "host1"), "reverted");
+    apply(operator, &fleet, 4).says("quarantine");
+    // The same system with another profile is another thing.
+    versions(&fleet, "2", "3", "2");
+    apply(operator, &fleet, 0);
+    assert_eq!(activations(host), [tool("2"), home("3")]);
+
+    // One of them goes back by itself.
+    bosco(operator, &fleet, &["rollback", "host1", "--profile", "home"]).exits(0);
+    assert_eq!(activations(host), [home("2")]);
+    assert_eq!(state(operator, &fleet, "host1"), "pending");
+    bosco(operator, &fleet, &["rollback", "host1", "--profile", "house"])
+        .exits(4)
+        .says("root/tool, ada/home");
+
+    // Who looks what would be done changes nothing; who tries it sets no profile.
+    let before = profiles(host);
+    bosco(operator, &fleet, &["apply", "host1", "--goal", "dry-activate"])
+        .exits(0)
+        .says("profile home of ada");
+    assert_eq!(activations(host), [] as [&str; 0]);
+    assert_eq!(profiles(host), before);
+    bosco(operator, &fleet, &["apply", "host1", "--goal", "test"]).exits(0);
+    let tried = activations(host);
+    assert!(tried[1].starts_with("home 3 of ada in /home/ada, /nix/store/"), "{tried:?}");
+    assert_eq!(profiles(host), before);
+}
+
+#[test]
+fn a_host_that_gets_profiles_only_keeps_its_system() {
+    let lab = Lab::up(&LabSpec::named(["host2"])).unwrap();
+    let (operator, host) = (lab.operator(), lab.host("host2").unwrap());
+    let fleet = sample(operator, "deploy").unwrap();
+    prepare(host);
+    host.ssh_ok("useradd --create-home ada").unwrap();
+    let stands = common::stands(host);
+    let apply = |code| bosco(operator, &fleet, &["apply", "@homes"]).exits(code);
+    apply(0);
+    assert_eq!(activations(host).len(), 1);
+    assert_eq!(state(operator, &fleet, "host2"), "up-to-date");
+    versions(&fleet, "1", "broken", "1");
+    apply(4);
+    assert_eq!(activations(host).len(), 2, "the old one is activated again");
+    assert_eq!(state(operator, &fleet, "host2"), "reverted");
+    versions(&fleet, "1", "2", "1");
+    apply(0);
+    apply(0).says("up to date");
+    assert_eq!(common::stands(host), stands, "nothing of its system was touched");
+    bosco(operator, &fleet, &["generations", "host2"]).exits(0).says("ada/home").does_not_say("system");
+    bosco(operator, &fleet, &["rollback", "host2"]).exits(4).says("--profile ada/home");
+    bosco(operator, &fleet, &["rollback", "host2", "--profile", "ada/home"]).exits(0);
+}
+
+#[test]
+fn a_power_cut_while_profiles_are_activated_leaves_all_of_them_old() {
+    let lab = Lab::up(&LabSpec::new(1).own_disk(512)).unwrap();
+    let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
+    let fleet = sample(operator, "deploy").unwrap();
+    prepare(host);
+    apply(operator, &fleet, 0);
+    activations(host);
+    let before = profiles(host);
+    versions(&fleet, "2", "hangs", "2");
+    std::thread::scope(|scope| {
+        let applying = scope.spawn(|| bosco(operator, &fleet, &["apply", "host1"]));
+        host.ssh_ok(
+            "for try in $(seq 600); do ! grep -q hangs /srv/activations || exit 0; sleep 0.1; done; exit 1",
+        )
+        .unwrap();
+        assert!(profiles(host).contains("tool-2-link"), "the first of them is new");
+        host.power_cut(testbed::Unsynced::Lost).unwrap();
+        host.boot().unwrap();
+        let said = applying.join().unwrap().exits(4);
+        said.says("interrupted while activating its profiles");
+    });
+    assert_eq!(profiles(host), before);
+    assert_eq!(state(operator, &fleet, "host1"), "inconclusive");
+}
