@@ -459,9 +459,11 @@ impl Attempt {
     fn stuck(&mut self, cause: Cause) -> State {
         self.stuck = Some(cause);
         self.reverts += 1;
+        // No boot brings a profile back that is the user's own.
+        let helps = !matches!(self.stuck, Some(Cause::Profile { .. }));
         if self.reverts < REVERTS {
             State::Reverting
-        } else if self.reverts < 2 * REVERTS && (self.switched || self.booted) {
+        } else if self.reverts < 2 * REVERTS && helps && (self.switched || self.booted) {
             self.switched = false;
             self.booted = false;
             State::Rebooting { into: Into::Old }

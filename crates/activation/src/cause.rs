@@ -132,8 +132,8 @@ pub enum Cause {
         /// Its exit code.
         code: i32,
     },
-    /// A profile beside the system could not be activated.
-    #[error("{profile} could not be activated: {why}")]
+    /// A profile beside the system could not be activated, or brought back.
+    #[error("{profile} failed: {why}")]
     Profile {
         /// Which one.
         profile: String,

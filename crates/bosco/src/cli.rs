@@ -25,8 +25,8 @@ Exit codes:
 /// Keeps a fleet of NixOS machines at what one git repository says.
 ///
 /// The fleet is the `flake.nix` or `hive.nix` in this directory, or else the nearest one above it; a flake declares
-/// `colmenaHive`, `colmena` or `nixosConfigurations`. Hosts are reached with your own `ssh`; nothing but Nix and sshd has
-/// to be on them.
+/// `colmenaHive`, `colmena`, `deploy` (deploy-rs) or `nixosConfigurations`. Hosts are reached with your own `ssh`; nothing
+/// but Nix and sshd has to be on them.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {

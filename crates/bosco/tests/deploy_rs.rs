@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::path::PathBuf;
+
 use common::{bosco, json, state};
 use testbed::fleet::{Fleet, sample};
 use testbed::{Host, Lab, LabSpec, Operator};
@@ -81,7 +83,7 @@ fn a_hosts_profiles_are_deployed_together_and_taken_back_together() {
     let before = profiles(host);
     versions(&fleet, "2", "broken", "2");
     let said = apply(operator, &fleet, 4);
-    said.says("ada's profile home could not be activated").says("deploy-rs-activate` ended with 1");
+    said.says("ada's profile home failed").says("deploy-rs-activate` ended with 1");
     let expected = [tool("2"), home("broken"), home("2"), tool("1")];
     assert_eq!(activations(host), expected, "they go back in the other order");
     assert_eq!(profiles(host), before);
@@ -119,7 +121,7 @@ fn a_host_that_gets_profiles_only_keeps_its_system() {
     let (operator, host) = (lab.operator(), lab.host("host2").unwrap());
     let fleet = sample(operator, "deploy").unwrap();
     prepare(host);
-    host.ssh_ok("useradd --create-home ada").unwrap();
+    host.ssh_ok("useradd --create-home --groups nix-users ada").unwrap();
     let stands = common::stands(host);
     let apply = |code| bosco(operator, &fleet, &["apply", "@homes"]).exits(code);
     apply(0);
@@ -162,4 +164,68 @@ fn a_power_cut_while_profiles_are_activated_leaves_all_of_them_old() {
     });
     assert_eq!(profiles(host), before);
     assert_eq!(state(operator, &fleet, "host1"), "inconclusive");
+}
+
+/// deploy-rs's own programs, as `cargo xtask bench push` builds them.
+fn programs() -> PathBuf {
+    let found = std::fs::read_dir(testbed::cache::dir()).unwrap().flatten().map(|entry| entry.path());
+    let mut found =
+        found.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("deploy-rs-"));
+    found.next().expect("`cargo xtask bench push` builds deploy-rs").join("bin")
+}
+
+/// `deploy .` in the fleet, by deploy-rs itself.
+fn deploy(operator: &Operator, fleet: &Fleet<'_>) {
+    let enter = common::repository().join("xtask/src/bench/enter.sh");
+    let mut tool = operator.command("unshare");
+    tool.args(["--mount", "--propagation", "slave", "sh"]).arg(enter);
+    tool.arg(operator.dir().join("root")).arg(operator.store().join("nix")).arg(programs().join("deploy"));
+    tool.args(["--skip-checks", ".#host1"]).current_dir(fleet.path());
+    common::Said::of(&tool.output().unwrap()).exits(0);
+}
+
+#[test]
+#[ignore = "needs deploy-rs, which takes minutes to build: docs/testing.md"]
+fn bosco_and_deploy_rs_take_over_from_each_other() {
+    let lab = Lab::up(&LabSpec::new(1)).unwrap();
+    let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
+    let fleet = sample(operator, "deploy").unwrap();
+    let flake = operator.dir().join("deploy-rs");
+    std::fs::create_dir(&flake).unwrap();
+    let stand_in = common::repository().join("testbed/micronix/deploy-rs/flake.nix");
+    std::fs::copy(stand_in, flake.join("flake.nix")).unwrap();
+    std::fs::copy(programs().join("activate"), flake.join("activate")).unwrap();
+    let text = std::fs::read_to_string(fleet.path().join("flake.nix")).unwrap();
+    let text = text.replace("url = \"deploy-rs\"", &format!("url = \"path:{}\"", flake.display())).replace(
+        "user = \"root\";",
+        &format!("user = \"root\"; sshOpts = [ \"-F\" \"{}\" ];", operator.ssh_config().display()),
+    );
+    fleet.write("flake.nix", &text).unwrap();
+    prepare(host);
+    for (round, by_bosco) in [("1", false), ("2", true), ("3", false), ("4", true), ("5", true), ("6", false)]
+    {
+        versions(&fleet, round, round, round);
+        fleet.commit().unwrap();
+        if by_bosco {
+            apply(operator, &fleet, 0);
+        } else {
+            deploy(operator, &fleet);
+        }
+        let activated = activations(host);
+        assert_eq!(activated.len(), 2, "{activated:?}");
+        let seen = profiles(host);
+        assert!(seen.starts_with(&format!("{round}\n")), "{seen}");
+        for link in
+            [format!("system-{round}-link"), format!("tool-{round}-link"), format!("home-{round}-link")]
+        {
+            assert!(seen.contains(&format!(" {link}\n")), "{round}, by bosco: {by_bosco}: {link} in {seen}");
+        }
+        assert_eq!(state(operator, &fleet, "host1"), "up-to-date", "by bosco: {by_bosco}");
+        apply(operator, &fleet, 0).says("up to date");
+    }
+    // What one has left, the other goes back to.
+    versions(&fleet, "7", "broken", "7");
+    let before = profiles(host);
+    apply(operator, &fleet, 4);
+    assert_eq!(profiles(host), before);
 }

@@ -113,7 +113,10 @@ impl Hands {
             Effect::SetProfile => done(self.set_profile(attempt, stop)),
             Effect::InstallBoot => done(self.install_boot(attempt, stop)),
             Effect::Revert => match self.revert(attempt, stop) {
-                Ok(script_failed) => Event::Done(Found::Back { script_failed }),
+                Ok(script_failed) => match self.bring_profiles_back(attempt, &|_| true, stop) {
+                    Ok(failed) => Event::Done(Found::Back { script_failed: script_failed || failed }),
+                    Err(cause) => Event::Failed(cause),
+                },
                 Err(why) => done(Err(why)),
             },
             Effect::Disarm => done(self.disarm(attempt)),
@@ -331,17 +334,21 @@ impl Hands {
             self.install(default, stop)?;
         }
         goes_on(stop)?;
-        // Profiles go back behind the system, as what an old one needs is the old system's; but for those that are new, whose
-        // user may be so as well.
-        let back = |which: &dyn Fn(&Was) -> bool| {
-            profiles::bring_all_back(&self.places, attempt, which, stop, &|line| self.note(line))
-        };
-        if let Err(why) = back(&|was| was.path.is_none()) {
-            self.note(&format!("bosco: {why}"));
+        // For those that are new the user may be so as well.
+        if let Err(cause) = self.bring_profiles_back(attempt, &|was| was.path.is_none(), stop) {
+            self.note(&format!("bosco: {cause}"));
         }
-        let failed = if attempt.switched { self.switch_back(before, stop)? } else { false };
-        let others = back(&|_| true)?;
-        Ok(failed || others)
+        if attempt.switched { self.switch_back(before, stop) } else { Ok(false) }
+    }
+
+    /// The profiles go back behind the system: what an old one needs is the old system's.
+    fn bring_profiles_back(
+        &self,
+        attempt: &Attempt,
+        which: &dyn Fn(&Was) -> bool,
+        stop: &AtomicBool,
+    ) -> Result<bool, Cause> {
+        profiles::bring_all_back(&self.places, attempt, which, stop, &|line| self.note(line))
     }
 
     fn restore_default(&self, before: &Before, stop: &AtomicBool) -> Result<(), String> {

@@ -78,22 +78,23 @@ pub(crate) fn activate_all(
 /// activation of one has failed.
 ///
 /// # Errors
-/// In words, where one is not what it was.
+/// [`Cause::Profile`] where one is not what it was.
 pub(crate) fn bring_all_back(
     places: &Places,
     attempt: &Attempt,
     which: &dyn Fn(&Was) -> bool,
     stop: &AtomicBool,
     note: &dyn Fn(&str),
-) -> Result<bool, String> {
+) -> Result<bool, Cause> {
     let Some(before) = attempt.before.as_ref().filter(|_| attempt.profiled) else { return Ok(false) };
     // An earlier try may have come half-way.
     let again = attempt.reverts > 0 || attempt.resumed > 0;
     let mut failed = false;
     let all = attempt.request.profiles.all.iter().zip(&before.profiles).rev();
     for (one, was) in all.filter(|(_, was)| which(was)) {
-        goes_on(stop)?;
-        failed |= bring_back(places, one, was, attempt.request.goal, again, note)?;
+        let back =
+            goes_on(stop).and_then(|()| bring_back(places, one, was, attempt.request.goal, again, note));
+        failed |= back.map_err(|why| Cause::Profile { profile: one.profile.to_string(), why })?;
     }
     Ok(failed)
 }
