@@ -90,11 +90,9 @@ let
           activation = get "activationTimeout" null main;
           confirm = get "confirmTimeout" null main;
         };
+        buildOnTarget = isOn "remoteBuild";
         ignored =
-          builtins.filter isOn [
-            "interactiveSudo"
-            "remoteBuild"
-          ]
+          builtins.filter isOn [ "interactiveSudo" ]
           ++ map (option: "${option} = false") (
             builtins.filter isOff [
               "autoRollback"

@@ -59,12 +59,12 @@ let
     limits = beside.limits or { };
     mode = update.mode or "push";
     publicKeys = deployment.publicKeys or [ ];
+    after = deployment.after or [ ];
+    buildOnTarget = beside.buildOnTarget or (deployment.buildOnTarget or false);
+    replaceUnknownProfiles = deployment.replaceUnknownProfiles or true;
+    allowLocalDeployment = deployment.allowLocalDeployment or false;
     # What a hive can ask for and bosco does not do: said, rather than passed over.
-    ignored =
-      (if deployment.keys or { } != { } then [ "deployment.keys" ] else [ ])
-      ++ (if deployment.buildOnTarget or false then [ "deployment.buildOnTarget" ] else [ ])
-      ++ (if deployment.replaceUnknownProfiles or true then [ ] else [ "deployment.replaceUnknownProfiles" ])
-      ++ beside.ignored or [ ];
+    ignored = (if deployment.keys or { } != { } then [ "deployment.keys" ] else [ ]) ++ beside.ignored or [ ];
     system = node.pkgs.stdenv.hostPlatform.system or toplevel.system;
     target =
       beside.target or (

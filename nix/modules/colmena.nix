@@ -14,13 +14,6 @@ let
   inherit (lib) mkOption types;
   inherit (config.deployment) keys;
 
-  flag =
-    default: description:
-    mkOption {
-      type = types.bool;
-      inherit default description;
-    };
-
   key =
     { name, config, ... }:
     {
@@ -98,9 +91,6 @@ in
   _file = "bosco/nix/modules/colmena.nix";
 
   options.deployment = {
-    allowLocalDeployment = flag false "Whether the host may be deployed by a command that runs on itself.";
-    buildOnTarget = flag false "Whether the host builds its system itself.";
-    replaceUnknownProfiles = flag true "Whether a system that is not known here may be replaced.";
     keys = mkOption {
       type = types.attrsOf (types.submodule key);
       default = { };

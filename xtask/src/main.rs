@@ -5,6 +5,7 @@ mod bench;
 mod demo;
 mod faults;
 mod install;
+mod suite;
 mod test;
 mod tidy;
 mod tools;

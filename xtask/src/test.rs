@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::tidy;
 use crate::tools::{self, build, cargo, cargo_deny};
+use crate::{suite, tidy};
 
 fn step(name: &str, check: impl FnOnce() -> Result<()>) -> Result<()> {
     eprintln!("\n== {name}");
@@ -47,6 +47,6 @@ pub(crate) fn run() -> Result<ExitCode> {
         build("testbed", "bosco-lab", false)?;
         build("bosco", "bosco", false).map(drop)
     })?;
-    step("tests", || tools::run(&mut cargo(&["test", "--workspace", "--no-fail-fast"])))?;
+    step("tests", suite::run_all)?;
     Ok(ExitCode::SUCCESS)
 }

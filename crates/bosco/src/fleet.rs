@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bosco_model::{Condition, Declaration, Host, HostName, Reach, Selector};
-use bosco_nix::{Evaluated, Fleet, LogLine, Nix, Source};
+use bosco_nix::{Builders, Evaluated, Fleet, LogLine, Nix, Source};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -48,11 +48,26 @@ impl Context {
         let source = source(&cli.place)?;
         // What is wrong there is told before anything is done.
         let rules = rules(&cli.place)?;
-        let nix = Nix::find(cli.show_trace).await?;
+        let nix = Nix::find(cli.settings()).await?;
         let fleet = nix.fleet(&source, &mut listen(&events, None)).await?;
         events(Event::Fleet { source: fleet.source.to_string(), form: fleet.form, hosts: fleet.hosts.len() });
         let evaluations = Arc::new(Semaphore::new(evaluations_side_by_side()));
         Ok(Self { nix, fleet: Arc::new(fleet), events, rules, evaluations, tags: Arc::default(), started })
+    }
+
+    /// The same, with a host of the fleet that builds, instead of this machine.
+    pub(crate) async fn building_on(self, host: &HostName) -> Result<Self, Error> {
+        self.knows(host.as_str())?;
+        let chosen = Chosen { name: host.clone(), condition: None };
+        let builder = self.host(&chosen).await.map_err(|outcome| Error::of(host, &outcome))?;
+        (self.events)(Event::Done { host: host.clone() });
+        let Some((target, system)) = builder.and_then(|builder| Some((builder.target?, builder.system)))
+        else {
+            return Err(Error::new(Exit::Usage, format!("{host} can't build: nothing says how to reach it"))
+                .hint("its `deployment.targetHost` is null"));
+        };
+        let builders = Some(Builders::Only { target, system });
+        Ok(Self { fleet: Arc::new(Fleet { builders, ..(*self.fleet).clone() }), ..self })
     }
 
     /// The hosts that the selector may mean; all without one.

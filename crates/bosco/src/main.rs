@@ -9,7 +9,9 @@ mod activate;
 mod builds;
 mod cli;
 mod commands;
+mod consent;
 mod copy;
+mod differences;
 mod error;
 mod event;
 mod fleet;
@@ -20,6 +22,7 @@ mod outcome;
 mod push;
 mod reach;
 mod release;
+mod sequence;
 mod show;
 mod suggest;
 

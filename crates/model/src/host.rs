@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DeclaredProfile, DerivationPath, HostName, Mode, Observed, Policy, Profile, Profiles, State, StorePath,
-    Tag,
+    DeclaredProfile, DerivationPath, HostName, Mode, Observed, Policy, Profile, Profiles, Selector, State,
+    StorePath, Tag,
 };
 
 /// A machine of the fleet: its name, and how to deploy it.
@@ -37,6 +37,18 @@ pub struct Host {
     /// How long an activation may take there, where its source says that apart from its system.
     #[serde(default)]
     pub limits: Limits,
+    /// Whom it goes after, where a push brings both to something new.
+    #[serde(default)]
+    pub after: Vec<Selector>,
+    /// Whether it builds what it is to run itself, where a push brings it there.
+    #[serde(default)]
+    pub build_on_target: bool,
+    /// Whether what it boots may be replaced, whoever has made that.
+    #[serde(default = "yes")]
+    pub replace_unknown_profiles: bool,
+    /// Whether it may be deployed by a command that runs on itself.
+    #[serde(default)]
+    pub allow_local_deployment: bool,
     /// What its source asks for and bosco does not do: names of options.
     #[serde(default)]
     pub ignored: Vec<String>,
@@ -50,6 +62,10 @@ pub struct Limits {
     pub activation: Option<u64>,
     /// From the switch until there is a fresh connection.
     pub confirm: Option<u64>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// All that a source declares of a host: how to deploy it, and what it should run.

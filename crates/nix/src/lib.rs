@@ -10,13 +10,14 @@ mod evaluate;
 mod message;
 mod serve;
 mod source;
+mod systems;
 mod take;
 mod version;
 
 pub use build::Root;
 pub use closure::{Archives, Delivery, PathInfo, Store, references_first};
-pub use command::{Error, LogLine, Nix};
-pub use evaluate::{Evaluated, Fleet, Form};
+pub use command::{Error, LogLine, Nix, Settings};
+pub use evaluate::{Builders, Evaluated, Fleet, Form};
 pub use source::{NoSource, Source};
 pub use take::Taking;
 pub use version::Version;

@@ -185,6 +185,45 @@ repair() {
   unshare --mount /bin/sh -c "$mend" mend "$1" "$2" "${known#sha256:}"
 }
 
+# Builds the derivation $1, which has come with all that it needs. Of what was said where it fails, the end is told.
+build() {
+  said=$({
+    nix-store --realise "$1" 2>&1 >/dev/null
+    echo "$?"
+  } | tail -n 100)
+  status=$(printf '%s\n' "$said" | tail -n 1)
+  [ "$status" = 0 ] || printf '%s\n' "$said" | sed '$d'
+  return "$status"
+}
+
+active() {
+  systemctl list-units --state=active,activating --plain --no-legend --no-pager --full | cut -d' ' -f1
+}
+
+# All that is to be compared of the system that runs, for who does not have it: its closure, first all paths, then the bytes
+# of each; its units' files, line by line; what starts with what; what only a boot brings in.
+describe() {
+  closure=$(nix-store --query --requisites "$current") || return
+  printf '%s\n' "$closure" | sed 's/^/+path /'
+  printf '%s\n' "$closure" | xargs nix-store --query --size | sed 's/^/+size /'
+  for part in kernel initrd kernel-modules; do
+    [ ! -e "$current/$part" ] || echo "+boot $part $(readlink -f "$current/$part")"
+  done
+  for part in kernel-params init-interface-version nixos-version; do
+    [ ! -e "$current/$part" ] || echo "+boot $part $(head -c 4096 "$current/$part" | tr '\n' ' ')"
+  done
+  cd "$current/etc/systemd/system" || return
+  set --
+  # What lies elsewhere belongs to no system.
+  for file in ./*.* ./*.d/*.conf; do
+    [ ! -f "$file" ] || case $(readlink -f "$file") in /nix/store/*) set -- "$@" "$file" ;; esac
+  done
+  [ $# = 0 ] || awk '{ print "+unit " FILENAME " " $0 }' "$@"
+  for file in ./*.wants/* ./*.requires/*; do
+    [ ! -L "$file" ] || echo "+wants $file"
+  done
+}
+
 # The same of the profile at $4, as its user $1 and by deploy-rs's contract.
 dry_activate_other() {
   echo "profile $2 of $1:"
@@ -232,6 +271,10 @@ while read -r verb arguments; do
     printf '%s\n' "$arguments" | "$helper/bin/bosco" helper activate
     finish "$?"
     ;;
+  build) answer 's/^/log /' build "$arguments" ;;
+  active) answer 's/^/active /' active ;;
+  describe) answer 's/^+//;t
+s/^/log /' describe ;;
   dry-activate) answer 's/^/log /' dry_activate ;;
   reboot) answer 's/^/log /' systemctl reboot ;;
   *)

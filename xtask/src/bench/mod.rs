@@ -6,6 +6,7 @@ mod apply;
 mod colmena;
 mod commands;
 mod deploy_rs;
+mod diff;
 mod hub;
 mod peer;
 mod pull;
@@ -73,7 +74,7 @@ struct Figures {
 type Measure = fn() -> Result<Vec<Figure>>;
 
 /// The benchmarks, by name, and what each consists of.
-const ALL: [(&str, &str, &[Measure]); 6] = [
+const ALL: [(&str, &str, &[Measure]); 7] = [
     ("push", "all that a push costs: `apply` and `transfer`", &[apply::run, transfer::run]),
     (
         "apply",
@@ -81,6 +82,7 @@ const ALL: [(&str, &str, &[Measure]); 6] = [
         &[apply::run],
     ),
     ("activation", "a change with everything armed, beside the same with nothing armed", &[activation::run]),
+    ("diff", "what changes on 20 hosts, beside `nix store diff-closures` for one", &[diff::run]),
     ("hub", "all of a hub: 2,000 agents beside limits and `sftp`, and `pull`", &[hub::run, pull::run]),
     ("pull", "a release to 3 hosts; 200 MB to one at 0 and 50 ms, beside `nix copy`", &[pull::run]),
     ("transfer", "200 paths, 200 MB to one host at 0 and 50 ms, beside `nix copy`", &[transfer::run]),

@@ -38,7 +38,7 @@ pub(crate) async fn run(
         let rollback = Rollback {
             reach: Reach::find(&context).await?,
             helpers: Helpers::new(context.nix),
-            copier: Copier::new(context.nix, context.events.clone()),
+            copier: Copier::new(context.nix, context.events.clone(), true),
             context,
             to,
             profile,

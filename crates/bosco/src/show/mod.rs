@@ -19,6 +19,7 @@ macro_rules! err {
     }};
 }
 
+mod difference;
 mod json;
 mod lines;
 mod progress;
@@ -33,6 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bosco_model::HostName;
 use serde::Serialize;
 
+pub(crate) use self::difference::{differences, unchanged};
 pub(crate) use self::style::{block, failure, reported, state};
 pub(crate) use self::table::Table;
 pub(crate) use self::time::{ago, now, span};
@@ -83,6 +85,20 @@ pub(crate) fn for_answer(cli: &Cli) -> Arc<dyn Show> {
     } else {
         Arc::new(lines::Warnings)
     }
+}
+
+/// Asks who sits at the terminal, and gives the line that is typed; nothing where the input has ended.
+fn answer(question: &str) -> String {
+    let mut out = stderr();
+    let _ = out.write_all(question.as_bytes()).and_then(|()| out.flush());
+    let mut line = String::new();
+    let _ = io::stdin().read_line(&mut line);
+    line
+}
+
+/// Whether somebody sits there who can be asked.
+pub(crate) fn can_ask(cli: &Cli) -> bool {
+    !cli.json && stderr().is_terminal() && io::stdin().is_terminal()
 }
 
 /// Prints an answer that has its form already.

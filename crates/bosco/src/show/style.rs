@@ -17,7 +17,7 @@ const LINES: usize = 25;
 
 pub(super) fn of_outcome(outcome: &Outcome) -> Style {
     match (outcome.exit(), outcome) {
-        (_, Outcome::HeldBack | Outcome::LocalOnly) => DIM,
+        (_, Outcome::HeldBack | Outcome::Waits { .. } | Outcome::LocalOnly) => DIM,
         (Exit::Done, _) => GOOD,
         (Exit::Unreachable | Exit::Interrupted, _) => ODD,
         _ => BAD,
