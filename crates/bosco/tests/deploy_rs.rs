@@ -231,3 +231,85 @@ fn bosco_and_deploy_rs_take_over_from_each_other() {
     apply(operator, &fleet, 4);
     assert_eq!(profiles(host), before);
 }
+
+/// A flake for deploy-rs, around what a test says of it.
+const FLAKE: [&str; 2] = [
+    r#"{
+  inputs.nixpkgs.url = "nixpkgs";
+  inputs.deploy-rs.url = "deploy-rs";
+  outputs = { self, nixpkgs, deploy-rs }: let
+    pkgs = nixpkgs.legacyPackages.x86_64-linux;
+    path = deploy-rs.lib.x86_64-linux.activate.noop (pkgs.writeTextDir "x" "x");
+  in {
+    nixosConfigurations.web = nixpkgs.lib.nixosSystem {
+      system = "x86_64-linux";
+      modules = [ { options.deployment = nixpkgs.lib.mkOption { }; config = {
+        deployment.tags = [ "front" ]; networking.hostName = "web"; system.stateVersion = "26.05";
+      }; } ];
+    };
+"#,
+    "};\n}",
+];
+
+#[test]
+fn a_nodes_options_mean_what_they_mean_to_deploy_rs() {
+    let operator = Operator::alone().unwrap();
+    let fleet = testbed::fleet::create(&operator, "options").unwrap();
+    let deploy = r#"
+      deploy = { sshUser = "admin"; user = "root"; sshOpts = [ "-C" ]; confirmTimeout = 7; groups = "all";
+        nodes.web = { hostname = "web.example.org"; sshOpts = [ "-p" "2222" ]; sudo = "doas -u"; remoteBuild = true;
+          profilesOrder = [ "z" "system" ];
+          profiles.a = { inherit path; user = "ada"; magicRollback = false; };
+          profiles.z = { inherit path; profilePath = "/srv/z"; };
+          profiles.system = { path = deploy-rs.lib.x86_64-linux.activate.nixos self.nixosConfigurations.web;
+            sshOpts = [ "-4" ]; confirmTimeout = 9; groups = [ "front" "own" ]; };
+        };
+        nodes.bare = { hostname = "bare"; sshUser = null; user = null; profiles.home = { inherit path; }; };
+        nodes.empty = { hostname = "empty"; profiles = { }; };
+      };"#;
+    fleet.write("flake.nix", &FLAKE.join(deploy)).unwrap();
+    let hosts = |code| {
+        let mut bosco = common::command(&operator, &fleet, &["hosts", "--json"]);
+        let said = common::Said::of(&bosco.env("USER", "bob").output().unwrap()).exits(code);
+        serde_json::from_str::<serde_json::Value>(&said.out).unwrap()
+    };
+    let all = hosts(3);
+    let of = |name: &str| all.as_array().unwrap().iter().find(|host| host["name"] == name).unwrap();
+    let (bare, web) = (of("bare"), of("web"));
+    assert_eq!(web["target"]["sshOptions"], serde_json::json!(["-4", "-p", "2222", "-C"]));
+    assert_eq!(web["target"]["host"], "web.example.org");
+    assert_eq!(web["target"]["user"], "admin");
+    assert_eq!(web["target"]["privilege"], serde_json::json!(["doas", "-u", "root"]));
+    assert_eq!(web["tags"], serde_json::json!(["all", "front", "own"]));
+    assert_eq!(web["limits"], serde_json::json!({ "activation": null, "confirm": 9 }));
+    assert_eq!(web["buildOnTarget"], true);
+    assert_eq!(web["ignored"], serde_json::json!(["magicRollback = false"]));
+    let profiles = serde_json::json!([
+        { "name": "z", "user": "root", "place": "/srv/z" },
+        { "name": "a", "user": "ada" },
+    ]);
+    assert_eq!((&web["profiles"], &web["profilesOnly"]), (&profiles, &serde_json::json!(false)));
+    assert_eq!(bare["profiles"][0]["user"], "root", "`null` is as good as nothing");
+    assert_eq!(bare["profilesOnly"], true);
+    assert!(of("empty")["error"].as_str().unwrap().contains("`deploy.nodes.empty` has no profiles"));
+    bosco(&operator, &fleet, &["eval", "nodes.web.config.networking.hostName"]).exits(0).says("\"web\"");
+
+    let deploy = "deploy.nodes.web = { hostname = \"web\"; profiles.home = { inherit path; }; };";
+    fleet.write("flake.nix", &FLAKE.join(deploy)).unwrap();
+    let host = hosts(0);
+    assert_eq!(host[0]["profiles"][0]["user"], "bob", "who asks");
+    assert_eq!(host[0]["target"]["user"], serde_json::Value::Null, "that is for ssh to say");
+
+    for (wrong, says) in [
+        ("profilesOrder = [ \"b\" ]; profiles.a = { inherit path; };", "which is none of its profiles"),
+        ("profiles.a.path = \"/nix/store/x\";", "is no derivation"),
+        (
+            "profiles.a = { inherit path; profilePath = \"/nix/var/nix/profiles/system\"; };",
+            "not the system's",
+        ),
+    ] {
+        let deploy = format!("deploy.nodes.web = {{ hostname = \"web\"; {wrong} }};");
+        fleet.write("flake.nix", &FLAKE.join(&deploy)).unwrap();
+        bosco(&operator, &fleet, &["build", "web"]).exits(3).says(says);
+    }
+}
