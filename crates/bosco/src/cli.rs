@@ -19,7 +19,7 @@ Exit codes:
   0    done
   1    bosco could not work at all: no Nix, no ssh, an answer of theirs that can't be read
   2    a mistake in the question: arguments, a selector without match, no fleet here
-  3    the fleet, or a host of it, could not be evaluated or built
+  3    the fleet, or a host of it, could not be evaluated or built; a check has found something
   4    a host could not be deployed, refused, or did not let bosco in; a command failed on it
   5    a host could not be reached; all others are done
   130  interrupted";
@@ -189,6 +189,20 @@ pub(crate) enum Command {
         #[arg(value_parser = HostName::parse)]
         host: HostName,
     },
+    /// Say who can read which secret, and keep it in order
+    #[command(after_help = EXIT_CODES)]
+    Secrets(Secrets),
+    /// Find what is wrong with the fleet before anybody deploys it
+    ///
+    /// Every host evaluates, `bosco.toml` is valid, Nix files are formatted, secrets are encrypted to those who are to read
+    /// them, and none stands in clear in the files or in what is built. It builds nothing and reaches no host; made for CI
+    /// and for git's hooks.
+    #[command(after_help = EXIT_CODES)]
+    Check {
+        /// Format the Nix files, and encrypt secrets to whom they should be, before looking
+        #[arg(long)]
+        fix: bool,
+    },
     /// List the systems that are still on hosts
     #[command(after_help = EXIT_CODES)]
     Generations(Selection),
@@ -317,6 +331,45 @@ pub(crate) struct Hub {
 pub(crate) enum HubCommand {
     /// Print the hub's public key, as `bosco.toml` has it; it is made if there is none
     Key,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Secrets {
+    #[command(subcommand)]
+    pub(crate) command: SecretsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretsCommand {
+    /// List which host can read which file, what it asks for, and who else can
+    List {
+        #[command(flatten)]
+        selection: Selection,
+        /// All that this host could read, value by value: what has to be changed if it is stolen
+        #[arg(long, value_name = "HOST", value_parser = HostName::parse, conflicts_with_all = ["selectors", "on"])]
+        host: Option<HostName>,
+    },
+    /// Find secrets that hosts ask for and can't read, and others who can
+    Check,
+    /// Encrypt each file to its hosts and operators, and to nobody else
+    ///
+    /// Writes them into a marked block of `.sops.yaml`, and runs `sops updatekeys` for each file that is encrypted to
+    /// others. Your own rules stay as they are.
+    Rekey,
+    /// Open a file with `sops`, once `.sops.yaml` says whom to encrypt it to
+    Edit {
+        /// The file
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Print a secret of a host, with your own key
+    Show {
+        /// The host
+        #[arg(value_parser = HostName::parse)]
+        host: HostName,
+        /// The secret, as the host's configuration names it
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]

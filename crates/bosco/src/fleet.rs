@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bosco_model::{Condition, Declaration, Host, HostName, Reach, Selector};
-use bosco_nix::{Builders, Evaluated, Fleet, LogLine, Nix, Source};
+use bosco_nix::{Builders, Evaluated, Fleet, Inspected, LogLine, Nix, Source};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -153,6 +153,14 @@ impl Context {
         let answer = self.nix.host(&self.fleet, &chosen.name, chosen.condition.as_ref(), &mut listen).await;
         let host = answer.map_err(|error| failed(Stage::Evaluate, &error))?;
         Ok(self.selected(chosen, host, |host| host))
+    }
+
+    /// Evaluates which keys one host has and which secrets it asks for, and with `system` what makes its toplevel.
+    pub(crate) async fn inspect(&self, chosen: &Chosen, system: bool) -> Result<Inspected, Outcome> {
+        let mut listen = self.enter_evaluation(chosen);
+        let _permit = self.evaluations.acquire().await;
+        let answer = self.nix.inspect(&self.fleet, &chosen.name, system, &mut listen).await;
+        answer.map_err(|error| failed(Stage::Evaluate, &error))
     }
 
     /// Parts the hosts that are selected from the others, and tells what an evaluation leaves to be told.

@@ -7,6 +7,7 @@
 
 mod activate;
 mod builds;
+mod check;
 mod cli;
 mod commands;
 mod consent;
@@ -14,14 +15,17 @@ mod copy;
 mod differences;
 mod error;
 mod event;
+mod finding;
 mod fleet;
 mod gate;
+mod git;
 mod helper;
 mod hub;
 mod outcome;
 mod push;
 mod reach;
 mod release;
+mod secrets;
 mod sequence;
 mod show;
 mod suggest;

@@ -207,11 +207,16 @@ impl Nix {
         question: &HostQuestion<'_>,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<Evaluated<T>, Error> {
-        let question = serde_json::to_string(question)
-            .map_err(|error| Error::Answer { program: "nix eval".into(), why: error.to_string() })?;
-        let expression = format!("({EVALUATE}) (builtins.fromJSON {})", nix_string(&question));
+        let expression = Self::question(EVALUATE, question)?;
         let answer: HostAnswer<T> = self.evaluate(&fleet.source, &expression, listen).await?;
         Ok(answer.selected.map_or(Evaluated::Tagged(answer.tags), Evaluated::Selected))
+    }
+
+    /// A function of ours with what it is asked: what is left is a function of the source.
+    pub(crate) fn question(function: &str, question: &impl Serialize) -> Result<String, Error> {
+        let question = serde_json::to_string(question)
+            .map_err(|error| Error::Answer { program: "nix eval".into(), why: error.to_string() })?;
+        Ok(format!("({function}) (builtins.fromJSON {})", nix_string(&question)))
     }
 
     /// Evaluates an expression with `nodes`, `lib` and `pkgs` of a source in scope, and gives its value in Nix's own
@@ -253,7 +258,7 @@ impl Nix {
     }
 
     /// Applies a function to what a source declares.
-    async fn evaluate<T: DeserializeOwned>(
+    pub(crate) async fn evaluate<T: DeserializeOwned>(
         &self,
         source: &Source,
         function: &str,

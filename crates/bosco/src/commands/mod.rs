@@ -5,6 +5,7 @@ mod agent;
 mod apply;
 mod apply_local;
 mod approve;
+mod check;
 mod completions;
 mod diff;
 mod enroll;
@@ -24,6 +25,7 @@ mod releases;
 mod repl;
 mod resume;
 mod rollback;
+mod secrets;
 mod ssh;
 mod status;
 mod trigger;
@@ -77,6 +79,8 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Agent(_) => Err(Error::new(Exit::Usage, "this machine is no NixOS")),
         Command::Hub(hub) => hub::run(hub).await,
         Command::Local { arguments } => local(arguments),
+        Command::Secrets(secrets) => secrets::run(cli, &secrets.command).await,
+        Command::Check { fix } => check::run(cli, *fix).await,
         Command::Generations(selection) => generations::run(cli, selection.selector()).await,
         Command::Exec { selection, command } => exec::run(cli, selection.selector(), command).await,
         Command::Ssh { host, command } => ssh::run(cli, host, command).await,
