@@ -116,6 +116,46 @@ fn a_hosts_profiles_are_deployed_together_and_taken_back_together() {
 }
 
 #[test]
+fn a_wrapped_system_that_takes_a_boot_is_proven_by_it_and_its_profiles_with_it() {
+    let lab = Lab::up(&LabSpec::new(1)).unwrap();
+    let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
+    let fleet = sample(operator, "deploy").unwrap();
+    for module in ["activation", "host"] {
+        let from = common::repository().join(format!("nix/modules/{module}.nix"));
+        fleet.write(format!("{module}.nix"), &std::fs::read_to_string(from).unwrap()).unwrap();
+    }
+    let machine = fleet.path().join("machine.nix");
+    let machine = std::fs::read_to_string(machine).unwrap();
+    let write = |more: &str| {
+        let modules = "imports = [ ./activation.nix ./host.nix ]; services.bosco.enable = true;";
+        fleet.write("machine.nix", &machine.replacen('{', &format!("{{ {modules} {more}"), 1)).unwrap();
+    };
+    prepare(host);
+    write("");
+    apply(operator, &fleet, 0);
+    bosco(operator, &fleet, &["reboot", "host1"]).exits(0);
+    assert_eq!(state(operator, &fleet, "host1"), "up-to-date");
+    activations(host);
+    let before = profiles(host);
+
+    write("boot.initrd.other = true;");
+    versions(&fleet, "2", "broken", "2");
+    bosco(operator, &fleet, &["apply", "host1", "--reboot"]).exits(4).says("profile home failed");
+    assert_eq!(profiles(host), before);
+    assert_eq!(activations(host).len(), 4, "all of them, and all of them back");
+    versions(&fleet, "2", "2", "2");
+    bosco(operator, &fleet, &["apply", "host1", "--reboot", "--verbose"])
+        .exits(0)
+        .says("preparing its boot entry");
+    assert_eq!(activations(host).len(), 2);
+    assert_eq!(state(operator, &fleet, "host1"), "up-to-date");
+    // Its system alone goes back.
+    bosco(operator, &fleet, &["rollback", "host1"]).exits(0);
+    assert!(activations(host).is_empty());
+    assert!(profiles(host).starts_with("1\n"));
+}
+
+#[test]
 fn a_host_that_gets_profiles_only_keeps_its_system() {
     let lab = Lab::up(&LabSpec::named(["host2"])).unwrap();
     let (operator, host) = (lab.operator(), lab.host("host2").unwrap());
