@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bosco_model::{Declaration, HostName, Mode};
-use bosco_nix::{PathInfo, Root};
-use bosco_release::{Contents, Digest, Key, Manifest, PathContents, Release, Signer, Statement, Unsealed};
+use bosco_nix::{PathInfo, Root, Tree};
+use bosco_release::{
+    Contents, Digest, Key, Manifest, PathContents, Release, Runs, Signer, Statement, Unsealed,
+};
 use bosco_wire::api::ReleaseLine;
 use tokio::sync::Semaphore;
 
@@ -60,8 +62,8 @@ pub(crate) async fn build(
     let (builds, builder) = builds(context.clone(), Arc::clone(&root), Arc::clone(&gate));
     let turns = Arc::new(Semaphore::new(CLOSURES));
     let hosts = each(chosen, |chosen| {
-        let (context, builds, gate, turns) =
-            (context.clone(), builds.clone(), Arc::clone(&gate), Arc::clone(&turns));
+        let (context, builds, gate, turns, root) =
+            (context.clone(), builds.clone(), Arc::clone(&gate), Arc::clone(&turns), Arc::clone(&root));
         async move {
             let enter = |stage| (context.events)(Event::Stage { host: chosen.name.clone(), stage });
             let declared = context.declaration(&chosen).await;
@@ -70,11 +72,16 @@ pub(crate) async fn build(
                 Ok(Some(declared)) if !declared.profiles.is_empty() => Err(unreleased(&declared)),
                 Ok(Some(declared)) => {
                     enter(Stage::Build);
-                    let built = builds.build(&declared).await;
+                    // It is evaluated here, so that mistakes are found before anybody has it, and built there.
+                    let tree = context.fleet.tree(&declared.host.name).and_then(Result::ok);
+                    let built = match &tree {
+                        Some(tree) => held(&context, tree, &root).await,
+                        None => builds.build(&declared).await.map_err(|error| failed(Stage::Build, &error)),
+                    };
                     gate.go(Place::Building, Place::Through);
                     match built {
-                        Ok(()) => read(&context, declared, &turns).await,
-                        Err(error) => Err(failed(Stage::Build, &error)),
+                        Ok(()) => read(&context, declared, tree, &turns).await,
+                        Err(outcome) => Err(outcome),
                     }
                 }
                 // Nothing is asked of its tags.
@@ -82,7 +89,7 @@ pub(crate) async fn build(
                 Err(outcome) => Err(outcome),
             };
             let outcome = match &came {
-                Ok((declared, _)) => Outcome::Built { toplevel: declared.toplevel.clone() },
+                Ok((declared, ..)) => Outcome::Built { toplevel: declared.toplevel.clone() },
                 Err(outcome) => outcome.clone(),
             };
             let (name, outcome) = context.end(&chosen.name, outcome);
@@ -98,12 +105,18 @@ pub(crate) async fn build(
     }
     let mut built =
         Built { parts: Vec::new(), closures: BTreeMap::new(), paths: BTreeMap::new(), _root: root };
-    for (declared, (contents, infos)) in ended.into_iter().filter_map(|(_, _, built)| built) {
+    for (declared, tree, (contents, infos)) in ended.into_iter().filter_map(|(_, _, built)| built) {
         let closure = contents.digest();
         let Declaration { host, toplevel, policy, .. } = declared;
         let keys = host.public_keys.iter().filter_map(|line| Key::parse(line).ok()).collect();
         let pulls = host.mode != Mode::Push;
-        built.parts.push(Part { host: host.name, tags: host.tags, toplevel, closure, policy, pulls, keys });
+        let runs = match tree {
+            Some(Tree { path, self_update, reboot }) => {
+                Runs::Tree { tree: path, closure, self_update, reboot }
+            }
+            None => Runs::System { toplevel: toplevel.clone(), closure },
+        };
+        built.parts.push(Part { host: host.name, tags: host.tags, toplevel, runs, policy, pulls, keys });
         built.closures.insert(closure, contents);
         built.paths.extend(infos);
     }
@@ -121,21 +134,31 @@ fn unreleased(declared: &Declaration) -> Outcome {
 /// Paths by the digests of their archives.
 type Infos = Vec<(Digest, PathInfo)>;
 
-/// What is in the closure of what was built.
+/// Keeps what a host builds itself from.
+async fn held(context: &Context, tree: &Tree, root: &Root) -> Result<(), Outcome> {
+    if context.nix.root(&tree.path, root).await {
+        return Ok(());
+    }
+    Err(Outcome::failed(Stage::Build, format!("{} was collected as garbage meanwhile", tree.path), None))
+}
+
+/// What is in the closure of what the host is to fetch: what was built, or what it builds itself from.
 async fn read(
     context: &Context,
     declared: Declaration,
+    tree: Option<Tree>,
     turns: &Semaphore,
-) -> Result<(Declaration, (Contents, Infos)), Outcome> {
+) -> Result<(Declaration, Option<Tree>, (Contents, Infos)), Outcome> {
     let _turn = turns.acquire().await;
     let nix_says = |error: bosco_nix::Error| failed(Stage::Build, &error);
     let store = context.nix.store_here().map_err(nix_says)?;
-    let (_, infos) = store.closure(std::slice::from_ref(&declared.toplevel)).await.map_err(nix_says)?;
+    let path = tree.as_ref().map_or(&declared.toplevel, |tree| &tree.path);
+    let (_, infos) = store.closure(std::slice::from_ref(path)).await.map_err(nix_says)?;
     let read = contents(infos).map_err(|why| {
         let hint = "`nix-store --verify --check-contents --repair` looks after the store here";
         Outcome::failed(Stage::Build, why, Some(hint.into()))
     })?;
-    Ok((declared, read))
+    Ok((declared, tree, read))
 }
 
 /// What is in a closure, as a release says it.

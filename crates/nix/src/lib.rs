@@ -13,6 +13,8 @@ mod serve;
 mod source;
 mod systems;
 mod take;
+mod tree;
+mod trees;
 mod version;
 
 pub use build::Root;
@@ -22,4 +24,5 @@ pub use evaluate::{Builders, Evaluated, Fleet, Form};
 pub use inspect::{AskedSecret, Inspected};
 pub use source::{NoSource, Source};
 pub use take::Taking;
+pub use trees::{Tree, Trees};
 pub use version::Version;

@@ -8,7 +8,7 @@
 //! | `POST /v1/host/standing` | host | [`Standing`] → 204 |
 //! | `POST /v1/host/reports` | host | [`SignedReport`] → 204; the same one twice is one |
 //! | `GET /v1/host/closures/D` | host | → [`Contents`](bosco_release::Contents), of its own closures only |
-//! | `POST /v1/host/paths` | host | digests of archives → a [pack](crate::pack), of its own closures only |
+//! | `POST /v1/host/paths` | host | digests of archives → a [pack](crate::pack), of its own closures only; 503 with `Retry-After` where too many fetch |
 //! | `POST /v1/join` | any key | [`Join`] → [`Joining`] |
 //! | `GET /v1/status?since=V&wait=S` | operator | → [`FleetStatus`] |
 //! | `GET /v1/next` | operator | → [`Next`] |
@@ -88,6 +88,8 @@ pub struct Standing {
     pub highest: Number,
     /// The manifest that it goes by.
     pub leaf: Option<Digest>,
+    /// What it has built of that, where it builds itself.
+    pub built: Option<StorePath>,
     /// What it is at.
     pub phase: Phase,
     /// Why it is not, or not yet, at what its manifest says; in words.
@@ -100,8 +102,8 @@ pub struct Standing {
     pub trust: u64,
     /// What somebody should look into at once, in words.
     pub alarms: Vec<String>,
-    /// Its clock, in seconds since 1970.
-    pub clock: u64,
+    /// Where it comes by a timer: about how many seconds apart.
+    pub rhythm: Option<u64>,
     /// The version of its bosco.
     pub version: String,
 }
@@ -129,6 +131,8 @@ pub enum Phase {
     Waiting,
     /// It fetches a closure.
     Fetching,
+    /// It builds itself.
+    Building,
     /// It activates.
     Activating,
     /// The last try did not succeed, and the next one is due later.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bosco_nix::Root;
+use bosco_nix::{Form, Root};
 use bosco_release::{Digest, Draft, Statement};
 use bosco_wire::api::{Drafted, Next, ReleaseLine};
 use hyper::Method;
@@ -94,8 +94,10 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
         false => Some(Pen::find(&signers, args.sign_with.as_deref(), next.hub_signs).await?),
     };
     let context = Context::find(cli, events.clone()).await?;
-    let commit =
-        if context.fleet.source.is_here() { commit(&context.fleet.source.dir).await } else { Ok(None) };
+    let source = &context.fleet.source;
+    // A tree is taken as it lies there.
+    let is_tree = context.fleet.form == Form::Tree;
+    let commit = if source.is_here() { commit(&source.dir, is_tree).await } else { Ok(None) };
     let commit = commit.unwrap_or_else(|why| {
         warn(why);
         None
