@@ -35,7 +35,6 @@ const SCRIPT: &str = "deploy-rs-activate";
 struct Account {
     name: String,
     uid: u32,
-    gid: u32,
     home: PathBuf,
 }
 
@@ -209,10 +208,10 @@ fn account(user: &UserName) -> Result<Account, String> {
 /// A line of passwd(5).
 fn parse_account(line: &str) -> Option<Account> {
     let fields: Vec<&str> = line.trim_end().split(':').collect();
-    let [name, _, uid, gid, _, home, _] = fields.as_slice() else { return None };
+    let [name, _, uid, _, _, home, _] = fields.as_slice() else { return None };
     let home = PathBuf::from(home);
     (home.is_absolute()).then_some(())?;
-    Some(Account { name: (*name).to_owned(), uid: uid.parse().ok()?, gid: gid.parse().ok()?, home })
+    Some(Account { name: (*name).to_owned(), uid: uid.parse().ok()?, home })
 }
 
 impl Account {
@@ -221,9 +220,9 @@ impl Account {
         let mut command = if self.uid == 0 {
             program(name)
         } else {
-            let mut command = program("setpriv");
-            command.arg(format!("--reuid={}", self.uid)).arg(format!("--regid={}", self.gid));
-            command.args(["--init-groups", "--", name]);
+            // Its limits and groups are the user's; nothing is logged in.
+            let mut command = program("runuser");
+            command.args(["-u", &self.name, "--", name]);
             command
         };
         let path = command.get_envs().find_map(|(key, value)| (key == "PATH").then(|| value.map(Into::into)));
@@ -300,9 +299,9 @@ mod tests {
     #[test]
     fn a_user_is_what_the_host_says_of_it() {
         let ada = parse_account("ada:x:1000:100:Ada,,,:/home/ada:/bin/sh\n").unwrap();
-        assert_eq!((ada.name.as_str(), ada.uid, ada.gid), ("ada", 1000, 100));
+        assert_eq!((ada.name.as_str(), ada.uid), ("ada", 1000));
         for line in
-            ["", "ada", "ada:x:-1:100::/home/ada:/bin/sh", "ada:x:1:1::home:/bin/sh", "a:b:c:d:e:f:g:h"]
+            ["", "ada", "ada:x:-1:100::/home/ada:/bin/sh", "ada:x:1:1::home:/bin/sh", "a:b:1:d:e:/f:g:h"]
         {
             assert_eq!(parse_account(line), None, "{line}");
         }
@@ -313,7 +312,7 @@ mod tests {
         let ada = parse_account("ada:x:1000:100::/home/ada:/bin/sh").unwrap();
         let command = ada.program("true");
         let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
-        assert_eq!(words, ["--reuid=1000", "--regid=100", "--init-groups", "--", "true"]);
+        assert_eq!(words, ["-u", "ada", "--", "true"]);
         let names: Vec<_> = command.get_envs().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
         assert_eq!(names, ["HOME", "LOGNAME", "PATH", "USER"]);
     }

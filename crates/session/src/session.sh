@@ -233,7 +233,7 @@ dry_activate_other() {
   user=$1
   cd "$2" || return
   shift 2
-  [ "$user" = root ] || set -- setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups -- "$@"
+  [ "$user" = root ] || set -- runuser -u "$user" -- "$@"
   "$@"
 }
 
