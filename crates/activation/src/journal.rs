@@ -1,6 +1,6 @@
 //! What a host remembers of its activations, on its disk.
 
-use bosco_model::{Goal, Hold, Number, StorePath};
+use bosco_model::{Goal, Hold, Number, ProfileAt, StorePath};
 use serde::{Deserialize, Serialize};
 
 use crate::{Attempt, Cause, Ending, Refused, Request};
@@ -53,6 +53,9 @@ pub enum Unread {
 pub struct Quarantined {
     /// The system.
     pub toplevel: StorePath,
+    /// The profiles that it was to run with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<ProfileAt>,
     /// What it did, in words.
     pub why: String,
     /// When, in seconds since 1970.
@@ -111,6 +114,10 @@ impl Journal {
             return Some(Refused::Held { number, toplevel });
         }
         let held = self.quarantined(toplevel).filter(|_| !request.again)?;
+        // With other profiles it is another one.
+        if held.profiles != request.profiles.all {
+            return None;
+        }
         Some(Refused::Quarantined { why: held.why.clone() })
     }
 
@@ -124,12 +131,12 @@ impl Journal {
         if matches!(ending, Ending::Committed { .. }) {
             self.count(&request);
         }
-        let toplevel = request.toplevel;
+        let (toplevel, profiles) = (request.toplevel, request.profiles.all);
         match ending {
-            Ending::Reverted { cause } => self.condemn(toplevel, cause.to_string(), now),
+            Ending::Reverted { cause } => self.condemn(toplevel, profiles, cause.to_string(), now),
             Ending::Inconclusive { cause: cause @ Cause::Interrupted { .. } } => {
                 if self.interrupted.contains(&toplevel) {
-                    self.condemn(toplevel, format!("{cause}, for the second time"), now);
+                    self.condemn(toplevel, profiles, format!("{cause}, for the second time"), now);
                 } else {
                     self.interrupted.push(toplevel);
                     cap(&mut self.interrupted);
@@ -143,9 +150,10 @@ impl Journal {
     }
 
     /// Counts what was committed. A test is not counted, and neither sets a hold nor lifts one: it is gone with the next boot,
-    /// and what holds must outlast that. So what is pulled takes its place, as a boot would.
+    /// and what holds must outlast that. So what is pulled takes its place, as a boot would. What leaves the system as it is
+    /// stands in no release's way.
     fn count(&mut self, request: &Request) {
-        if !matches!(request.goal, Goal::Switch | Goal::Boot) {
+        if !matches!(request.goal, Goal::Switch | Goal::Boot) || request.profiles.only {
             return;
         }
         self.number = self.number.max(request.number);
@@ -170,9 +178,9 @@ impl Journal {
         held
     }
 
-    fn condemn(&mut self, toplevel: StorePath, why: String, since: u64) {
+    fn condemn(&mut self, toplevel: StorePath, profiles: Vec<ProfileAt>, why: String, since: u64) {
         self.forgive(&toplevel);
-        self.quarantine.push(Quarantined { toplevel, why, since });
+        self.quarantine.push(Quarantined { toplevel, profiles, why, since });
         cap(&mut self.quarantine);
     }
 }

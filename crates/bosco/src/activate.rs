@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bosco_activation::{Busy, Ending, Refused, Request, Told};
-use bosco_model::{Activity, ActivityStage, Goal, Number, StorePath, Target};
+use bosco_model::{Activity, ActivityStage, Goal, Limits, Number, Profiles, StorePath, Target};
 use bosco_session::{Error, Session, Stage as Progress};
 use tokio::time::{Instant, sleep};
 
@@ -44,6 +44,10 @@ pub(crate) struct Activation<'a> {
     pub(crate) helper: &'a StorePath,
     pub(crate) reach: &'a Reach,
     pub(crate) events: &'a Sink,
+    /// What is activated beside the system.
+    pub(crate) profiles: Profiles,
+    /// How long it may take, where that is not the system's to say.
+    pub(crate) limits: Limits,
 }
 
 /// An activation that was refused, before anything was changed, for paths of the new system that are damaged there.
@@ -67,6 +71,8 @@ impl Activation<'_> {
             id: new_id(),
             goal,
             toplevel: toplevel.clone(),
+            profiles: self.profiles.clone(),
+            limits: self.limits,
             generation: ask.generation,
             by: operator(),
             reboot: ask.reboot,

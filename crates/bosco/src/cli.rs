@@ -29,8 +29,8 @@ Exit codes:
 /// Keeps a fleet of NixOS machines at what one git repository says.
 ///
 /// The fleet is the `flake.nix`, `hive.nix` or tree of `hosts/NAME` in this directory, or else the nearest one above it; a
-/// flake declares `colmenaHive`, `colmena` or `nixosConfigurations`. Hosts are reached with your own `ssh`; nothing but Nix
-/// and sshd has to be on them.
+/// flake declares `colmenaHive`, `colmena`, `deploy` (deploy-rs) or `nixosConfigurations`. Hosts are reached with your own
+/// `ssh`; nothing but Nix and sshd has to be on them.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -225,6 +225,9 @@ pub(crate) enum Command {
         /// The number of the generation, as `bosco generations` lists it
         #[arg(long, value_name = "N")]
         to: Option<u32>,
+        /// Another profile than the system's, as deploy-rs has them: its name, or USER/NAME
+        #[arg(long, value_name = "NAME")]
+        profile: Option<String>,
     },
     /// Reboot hosts, and wait until they are back with what they boot by default
     #[command(after_help = EXIT_CODES, override_usage = "bosco reboot [OPTIONS] <SELECTOR>...")]

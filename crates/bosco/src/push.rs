@@ -14,7 +14,7 @@ use bosco_model::{
     Declaration, Goal, HostName, Number, Observed, Privilege, Selector, StorePath, Target, next_number,
 };
 use bosco_nix::Root;
-use bosco_session::{Session, Wanted};
+use bosco_session::{Others, Session, Wanted};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -197,8 +197,10 @@ impl Host {
             self.go(Place::Asked);
             self.enter(Stage::Connect);
         };
+        let others = declared.others();
         let wanted = Wanted {
             toplevel: Some(&declared.toplevel),
+            others: Others::Wanted(&others),
             helper: helper.as_ref().ok().and_then(Option::as_ref),
         };
         let (mut session, observed) = reach.open(&chosen.name, target, wanted, asked).await?;
@@ -262,7 +264,9 @@ impl Host {
         if asked.elapsed() > FRESH {
             let now = session.observe().await.map_err(|error| troubled(Stage::Copy, &error))?;
             self.plan(declared, &now)?;
-            if (&now.current, &now.profile) != (&observed.current, &observed.profile) {
+            if (&now.current, &now.profile, &now.profiles)
+                != (&observed.current, &observed.profile, &observed.profiles)
+            {
                 return Err(refused(&Refusal::Changed));
             }
             self.number = next_number(now.number);
@@ -273,14 +277,23 @@ impl Host {
 
     /// Tells what is to become of it, where somebody is asked about that.
     async fn tell(&self, declared: &Declaration, observed: &Observed, session: &mut Session) {
-        let (Some(consent), Some(current)) = (&self.push.consent, &observed.current) else { return };
+        // Without a system, the first profile is what is to be something else.
+        let of_profile = observed.profiles.first().map(|one| &one.path);
+        let is = if declared.host.profiles_only { of_profile } else { observed.current.as_ref() };
+        let (Some(consent), Some(is)) = (&self.push.consent, is) else { return };
         let nix = &self.push.context.nix;
-        // It is to be read; a host that does not say it has not failed yet.
-        let Ok((before, active)) = running(nix, session, current).await else { return };
         let after = declared.toplevel.clone();
-        let is_here = !nix.is_there(std::slice::from_ref(&after)).await.is_empty();
-        let after = if is_here { Side::Here(after) } else { Side::Unknown(after) };
-        consent.tell(Pair { host: self.name.clone(), before, after, active });
+        let here = nix.is_there(&[is.clone(), after.clone()]).await;
+        let side =
+            |path: StorePath| if here.contains(&path) { Side::Here(path) } else { Side::Unknown(path) };
+        let (before, active) = if declared.host.profiles_only {
+            (side(is.clone()), None)
+        } else {
+            // It is to be read; a host that does not say it has not failed yet.
+            let Ok(running) = running(nix, session, is).await else { return };
+            running
+        };
+        consent.tell(Pair { host: self.name.clone(), before, after: side(after), active });
     }
 
     /// Delivered to the end.
@@ -306,7 +319,8 @@ impl Host {
             };
         };
         let (reach, events) = (&self.push.reach, &self.push.context.events);
-        let activation = Activation { name: &self.name, target, helper, reach, events };
+        let (profiles, limits) = (declared.others(), declared.host.limits);
+        let activation = Activation { name: &self.name, target, helper, reach, events, profiles, limits };
         let ask = Ask { number: self.number, ..self.push.ask };
         let mut mended = HashSet::new();
         loop {
@@ -338,10 +352,12 @@ impl Host {
         self.enter(Stage::Copy);
         // It is not here where the host has had it.
         self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
-        let wanted = Wanted { toplevel: Some(&declared.toplevel), helper: Some(helper) };
+        let others = declared.others();
+        let others = Others::Wanted(&others);
+        let wanted = Wanted { toplevel: Some(&declared.toplevel), others, helper: Some(helper) };
         let (mut session, observed) = self.push.reach.open(&self.name, target, wanted, || ()).await?;
         let copier = &self.push.copier;
-        let mended = copier.mend(&self.name, &declared.toplevel, paths, observed.free, &mut session).await;
+        let mended = copier.mend(&self.name, &declared.paths(), paths, observed.free, &mut session).await;
         match mended {
             Ok(()) => Ok(session),
             Err(why) => {
@@ -424,10 +440,13 @@ impl Host {
         }
         self.go(Place::Building);
         self.enter(Stage::Build);
-        let derivation = declared.derivation.path();
-        self.push.copier.copy(&self.name, std::slice::from_ref(derivation), observed.free, session).await?;
+        let derivations: Vec<StorePath> =
+            declared.derivations().into_iter().map(|derivation| derivation.path().clone()).collect();
+        self.push.copier.copy(&self.name, &derivations, observed.free, session).await?;
         self.enter(Stage::Build);
-        session.build(derivation).await.map_err(|error| troubled(Stage::Build, &error))?;
+        for derivation in &derivations {
+            session.build(derivation).await.map_err(|error| troubled(Stage::Build, &error))?;
+        }
         Ok(true)
     }
 
@@ -440,11 +459,12 @@ impl Host {
         free: Option<u64>,
         session: &mut Session,
     ) -> Result<(), Outcome> {
-        let mut wanted: Vec<StorePath> = [&declared.toplevel].into_iter().chain(helper).cloned().collect();
+        let own = declared.paths();
+        let mut wanted: Vec<StorePath> = own.iter().chain(helper).cloned().collect();
         if there {
             // They are rooted by the question.
             wanted = self.push.copier.lacking(&wanted, session).await?;
-            if wanted.contains(&declared.toplevel) {
+            if own.iter().any(|path| wanted.contains(path)) {
                 // It was collected meanwhile, and so was not built here.
                 self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
             }

@@ -15,5 +15,6 @@ mod memory;
 pub mod notify;
 pub mod places;
 mod probe;
+mod profiles;
 mod run;
 mod units;

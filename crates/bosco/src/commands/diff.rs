@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use bosco_activation::{Plan, plan};
 use bosco_model::{Declaration, Goal, HostName, Selector};
-use bosco_session::Wanted;
+use bosco_session::{Others, Wanted};
 use serde::Serialize;
 
 use crate::cli::{Cli, Diff};
@@ -92,7 +92,14 @@ async fn look(context: &Context, reach: &Reach, declared: Declaration) -> Result
     let host = &declared.host;
     let target = host.target.as_ref().ok_or(Outcome::LocalOnly)?;
     let turn = || (context.events)(Event::Stage { host: host.name.clone(), stage: Stage::Connect });
-    let wanted = Wanted { toplevel: Some(&declared.toplevel), helper: None };
+    if host.profiles_only {
+        let reason = "it gets profiles only, and what is compared are systems";
+        let hint = "`bosco status` says whether it has what it should".into();
+        return Err(Outcome::Refused { reason: reason.into(), hint });
+    }
+    let others = declared.others();
+    let others = Others::Wanted(&others);
+    let wanted = Wanted { toplevel: Some(&declared.toplevel), others, helper: None };
     let (mut session, observed) = reach.open(&host.name, target, wanted, turn).await?;
     let seen = async {
         match plan(Goal::Switch, &declared, &observed) {

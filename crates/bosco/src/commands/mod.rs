@@ -72,7 +72,9 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Enroll { host, next } => enroll::run(cli, host, next.as_deref()).await,
         Command::Approve { code } => approve::run(cli, code.as_deref()).await,
         Command::Forget { host } => forget::run(cli, host).await,
-        Command::Rollback { selection, to } => rollback::run(cli, selection.selector(), *to).await,
+        Command::Rollback { selection, to, profile } => {
+            rollback::run(cli, selection.selector(), *to, profile.clone()).await
+        }
         Command::Reboot { selection, if_needed } => reboot::run(cli, selection.selector(), *if_needed).await,
         #[cfg(target_os = "linux")]
         Command::Agent(args) => agent::run(args).await,
