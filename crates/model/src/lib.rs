@@ -3,6 +3,7 @@
 //! Text becomes one of these types at the edge and is never checked again: a [`HostName`], a [`StorePath`] or a
 //! [`Selector`] exists only if it is valid. Nothing here reads a file, starts a process or waits.
 
+mod digest;
 mod generation;
 mod goal;
 mod host;
@@ -14,6 +15,7 @@ mod selector;
 mod status;
 mod store_path;
 
+pub use digest::{Digest, InvalidDigest};
 pub use generation::{Generation, Generations, NoGeneration};
 pub use goal::Goal;
 pub use host::{Declaration, Host, Privilege, Target};

@@ -5,7 +5,6 @@
 //! the host knows. Nothing here reads a file, starts a process or looks at a clock.
 
 mod contents;
-mod digest;
 mod fleet;
 mod judge;
 mod key;
@@ -18,9 +17,8 @@ mod tests;
 pub mod tree;
 mod trust;
 
-pub use bosco_model::{Hold, Number, Policy, Window};
+pub use bosco_model::{Digest, Hold, InvalidDigest, Number, Policy, Window};
 pub use contents::{Contents, ContentsError, PathContents};
-pub use digest::{Digest, InvalidDigest};
 pub use fleet::{FleetFile, FleetFileError, HubFile, OperatorFile, QuotaFile, RetentionFile};
 pub use judge::{Judged, Known, Late, Refusal, judge};
 pub use key::{InvalidKey, Key};
