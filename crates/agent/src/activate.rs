@@ -63,6 +63,7 @@ pub(crate) async fn run(agent: &Agent, opened: &Opened, again: bool) -> Result<E
         id: format!("pull-{:x}-{:016x}", machine::now(), machine::random()),
         goal: Goal::Switch,
         toplevel: manifest.toplevel.clone(),
+        secrets: None,
         generation: None,
         by: BY.into(),
         reboot: false,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DerivationPath, HostName, Mode, Policy, StorePath, Tag};
+use crate::{DeclaredSecrets, DerivationPath, HostName, Mode, Policy, StorePath, Tag};
 
 /// A machine of the fleet: its name, and how to deploy it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ pub struct Declaration {
     /// When it updates by itself.
     #[serde(default)]
     pub policy: Policy,
+    /// What secrets go with it.
+    #[serde(default)]
+    pub secrets: DeclaredSecrets,
 }
 
 /// How an operator reaches a host by SSH. What is `None` is left to the operator's ssh configuration.

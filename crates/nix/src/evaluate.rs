@@ -16,10 +16,11 @@ const SOURCE: &str = include_str!("../../../nix/source.nix");
 /// What evaluates a hive that is as its author wrote it.
 const HIVE: &str = include_str!("../../../nix/hive.nix");
 /// The modules that it needs, by the names that it knows them by.
-const MODULES: [(&str, &str); 7] = [
+const MODULES: [(&str, &str); 8] = [
     ("deployment", include_str!("../../../nix/modules/deployment.nix")),
     ("activation", include_str!("../../../nix/modules/activation.nix")),
     ("host", include_str!("../../../nix/modules/host.nix")),
+    ("secrets", include_str!("../../../nix/modules/secrets.nix")),
     ("agent", include_str!("../../../nix/modules/agent.nix")),
     ("hub", include_str!("../../../nix/modules/hub.nix")),
     ("colmena", include_str!("../../../nix/modules/colmena.nix")),
