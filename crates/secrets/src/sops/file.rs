@@ -1,0 +1,336 @@
+//! A file, and what is in it once it is open.
+
+use std::fmt;
+use std::io::Read as _;
+
+use age::armor::ArmoredReader;
+use sha2::{Digest as _, Sha512};
+use zeroize::Zeroizing;
+
+use super::cipher::{DataKey, is_encrypted};
+use super::metadata::{self, Metadata};
+use super::tree::{Item, MAX_DEPTH, MAX_VALUES, Map, Value};
+use super::{Error, Format, dotenv, ini, json, yaml};
+use crate::{Identity, Secret, UnsealError, unseal};
+
+/// The largest file that is read, in bytes.
+pub const MAX_FILE: usize = 4 << 20;
+/// The longest data key, encrypted by age, in bytes.
+const MAX_ENCRYPTED_KEY: u64 = 64 << 10;
+/// What the MAC begins with where it is over the encrypted values only, so that it is another one.
+pub(super) const ONLY_ENCRYPTED: [u8; 32] = [
+    0x8a, 0x3f, 0xd2, 0xad, 0x54, 0xce, 0x66, 0x52, 0x7b, 0x10, 0x34, 0xf3, 0xd1, 0x47, 0xbe, 0x0b, 0x0b,
+    0x97, 0x5b, 0x3b, 0xf4, 0x4f, 0x72, 0xc6, 0xfd, 0xad, 0xec, 0x81, 0x76, 0xf2, 0x7d, 0x69,
+];
+
+/// A file that sops has encrypted.
+pub struct File {
+    format: Format,
+    pub(super) metadata: Metadata,
+    values: Map,
+}
+
+/// Somebody to whom a file is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MasterKey {
+    /// What kind of key: `age`, or one that bosco can't use, such as `pgp` or `kms`.
+    pub kind: &'static str,
+    /// Which one: a recipient of age's, a fingerprint, an ARN.
+    pub name: String,
+}
+
+impl fmt::Display for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind == "age" { f.write_str(&self.name) } else { write!(f, "{} {}", self.kind, self.name) }
+    }
+}
+
+impl File {
+    /// Reads a file, and opens nothing.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::NotSops`] where nothing is wrong with it but that sops has not encrypted it.
+    pub fn parse(bytes: &[u8], format: Format) -> Result<Self, Error> {
+        if bytes.len() > MAX_FILE {
+            return Err(Error::TooLarge(bytes.len()));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|error| Error::syntax(format, &error))?;
+        let mut values = match format {
+            Format::Yaml => yaml::read(text)?,
+            Format::Json | Format::Binary => json::read(text)?,
+            Format::Dotenv => dotenv::read(text)?,
+            Format::Ini => ini::read(text)?,
+        };
+        let metadata = match format {
+            Format::Dotenv => prefixed(&mut values),
+            _ => match values.take("sops") {
+                Some(Value::Map(map)) => Some(map),
+                Some(_) => return Err(Error::Metadata("`sops` is not a map".into())),
+                None => None,
+            },
+        };
+        let mut metadata = metadata.ok_or(Error::NotSops)?;
+        if matches!(format, Format::Dotenv | Format::Ini) {
+            metadata = metadata::unflatten(with_lines(metadata))?;
+        }
+        Ok(Self { format, metadata: Metadata::read(&metadata)?, values })
+    }
+
+    /// Whether sops has encrypted it, be it right or wrong.
+    #[must_use]
+    pub fn is_sops(bytes: &[u8], format: Format) -> bool {
+        matches!(Self::parse(bytes, format), Ok(_) | Err(Error::Metadata(_)))
+    }
+
+    /// The form that it has.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// To whom it is encrypted.
+    #[must_use]
+    pub fn recipients(&self) -> Vec<MasterKey> {
+        let keys = self.metadata.groups.iter().flatten();
+        keys.map(|key| MasterKey { kind: key.kind, name: key.name.clone() }).collect()
+    }
+
+    /// The version of sops that wrote it, and when, as it says.
+    #[must_use]
+    pub fn written(&self) -> (&str, &str) {
+        (&self.metadata.version, &self.metadata.last_modified)
+    }
+
+    /// The values that are in it, as [`Opened::extract`] takes them: keys, and the indexes of lists, with `/` between them.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        names_of_map(&self.values, "", &mut names);
+        names
+    }
+
+    /// Opens it with any of the identities. Each value is decrypted, and the MAC is checked.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn open(&self, identities: &[Identity]) -> Result<Opened, Error> {
+        let key = self.data_key(identities)?;
+        self.open_with(&key)
+    }
+
+    fn data_key(&self, identities: &[Identity]) -> Result<DataKey, Error> {
+        let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let recipients = || list(self.recipients().iter().map(ToString::to_string).collect());
+        if self.metadata.groups.len() > 1 {
+            let groups = u64::try_from(self.metadata.groups.len()).unwrap_or(u64::MAX);
+            return Err(Error::KeyGroups(self.metadata.threshold.unwrap_or(groups), recipients()));
+        }
+        let mut damaged = None;
+        for master in self.metadata.groups.iter().flatten().filter(|master| master.kind == "age") {
+            let mut sealed = Vec::new();
+            if let Err(why) =
+                ArmoredReader::new(master.enc.as_bytes()).take(MAX_ENCRYPTED_KEY).read_to_end(&mut sealed)
+            {
+                damaged = Some(Error::DataKey(super::shown(&why.to_string())));
+                continue;
+            }
+            match unseal(&sealed, identities) {
+                Ok(key) => match DataKey::new(key.expose()) {
+                    Some(key) => return Ok(key),
+                    None => damaged = Some(Error::DataKey("it has not 32 bytes".into())),
+                },
+                Err(UnsealError::NotForUs) => {}
+                Err(why) => damaged = Some(Error::DataKey(why.to_string())),
+            }
+        }
+        let ours = || list(identities.iter().map(|identity| identity.recipient().to_string()).collect());
+        Err(damaged.unwrap_or_else(|| Error::NotForUs { recipients: recipients(), ours: ours() }))
+    }
+
+    /// Opens it with its data key.
+    pub(super) fn open_with(&self, key: &DataKey) -> Result<Opened, Error> {
+        let mac = self.metadata.mac.as_deref().ok_or(Error::NoMac)?;
+        let mac = key.open(mac, &self.metadata.last_modified).map_err(|_| Error::WrongMac)?;
+        let mut walk = Walk { key, metadata: &self.metadata, hash: Sha512::new(), left: MAX_VALUES };
+        if self.metadata.mac_only_encrypted {
+            walk.hash.update(ONLY_ENCRYPTED);
+        }
+        let values = walk.map(&self.values, &mut Vec::new())?;
+        let found: String = walk.hash.finalize().iter().map(|byte| format!("{byte:02X}")).collect();
+        if mac.as_str() != Some(&found) {
+            return Err(Error::WrongMac);
+        }
+        Ok(Opened { format: self.format, values })
+    }
+}
+
+/// Takes out what begins with `sops_`, and the prefix from it.
+fn prefixed(values: &mut Map) -> Option<Map> {
+    let mut metadata = Map::default();
+    let all = std::mem::take(&mut values.0);
+    for item in all {
+        match item {
+            Item::Entry(key, value) => match key.strip_prefix("sops_") {
+                Some(key) => metadata.0.push(Item::Entry(key.to_owned(), value)),
+                None => values.0.push(Item::Entry(key, value)),
+            },
+            Item::Comment(_) => values.0.push(item),
+        }
+    }
+    (!metadata.0.is_empty()).then_some(metadata)
+}
+
+/// Sops has `\n` in the metadata of an ini where lines end.
+fn with_lines(map: Map) -> Map {
+    let entry = |item| match item {
+        Item::Entry(key, value) => {
+            let value = value.as_str().map(|text| Value::text(&text.replace("\\n", "\n"))).unwrap_or(value);
+            Item::Entry(key, value)
+        }
+        comment @ Item::Comment(_) => comment,
+    };
+    Map(map.0.into_iter().map(entry).collect())
+}
+
+fn names_of_map(map: &Map, before: &str, names: &mut Vec<String>) {
+    for (key, value) in map.entries() {
+        names_of(value, &format!("{before}{key}"), names);
+    }
+}
+
+fn names_of(value: &Value, path: &str, names: &mut Vec<String>) {
+    match value {
+        Value::Map(map) => names_of_map(map, &format!("{path}/"), names),
+        Value::List(list) => {
+            for (index, item) in list.iter().enumerate() {
+                names_of(item, &format!("{path}/{index}"), names);
+            }
+        }
+        _ => names.push(path.to_owned()),
+    }
+}
+
+/// The way through all values, in the order of the file.
+struct Walk<'a> {
+    key: &'a DataKey,
+    metadata: &'a Metadata,
+    hash: Sha512,
+    left: usize,
+}
+
+impl Walk<'_> {
+    fn map<'m>(&mut self, map: &'m Map, path: &mut Vec<&'m str>) -> Result<Map, Error> {
+        if path.len() >= MAX_DEPTH {
+            return Err(Error::TooDeep);
+        }
+        let mut opened = Map(Vec::with_capacity(map.0.len()));
+        for item in &map.0 {
+            opened.0.push(match item {
+                Item::Entry(key, value) => {
+                    path.push(key);
+                    let value = self.value(value, path)?;
+                    path.pop();
+                    Item::Entry(key.clone(), value)
+                }
+                Item::Comment(comment) => Item::Comment(self.comment(comment, path)?),
+            });
+        }
+        Ok(opened)
+    }
+
+    fn value<'m>(&mut self, value: &'m Value, path: &mut Vec<&'m str>) -> Result<Value, Error> {
+        self.left = self.left.checked_sub(1).ok_or(Error::TooManyValues)?;
+        match value {
+            Value::Map(map) => self.map(map, path).map(Value::Map),
+            // The indexes of a list are no part of the place.
+            Value::List(list) => {
+                list.iter().map(|item| self.value(item, path)).collect::<Result<_, _>>().map(Value::List)
+            }
+            Value::Null => Ok(Value::Null),
+            leaf => self.leaf(leaf, path),
+        }
+    }
+
+    fn leaf(&mut self, value: &Value, path: &[&str]) -> Result<Value, Error> {
+        let encrypted = self.metadata.rule.encrypts(path, value);
+        let opened = if encrypted {
+            let wrong = |why: &str| Error::Value { path: super::shown(&path.join("/")), why: why.to_owned() };
+            let text = value.as_str().ok_or_else(|| wrong("it is not encrypted"))?;
+            self.key.open(text, &place(path)).map_err(wrong)?
+        } else {
+            value.clone()
+        };
+        if encrypted || !self.metadata.mac_only_encrypted {
+            self.hash.update(opened.bytes().unwrap_or_default().as_slice());
+        }
+        Ok(opened)
+    }
+
+    /// A comment may be encrypted or not: sops takes both, and so the MAC does not hold for it.
+    fn comment(&self, comment: &Zeroizing<Vec<u8>>, path: &[&str]) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let Some(text) = std::str::from_utf8(comment).ok().filter(|text| is_encrypted(text)) else {
+            return Ok(comment.clone());
+        };
+        let wrong = |why: &str| Error::Value { path: "a comment".into(), why: why.to_owned() };
+        Ok(self.key.open(text, &place(path)).map_err(wrong)?.bytes().unwrap_or_default())
+    }
+}
+
+/// What a value is bound to: each key on the way to it, with a `:` behind.
+fn place(path: &[&str]) -> String {
+    path.join(":") + ":"
+}
+
+/// What was in a file. Nothing of it is shown, and all of it is overwritten when it goes.
+pub struct Opened {
+    format: Format,
+    pub(super) values: Map,
+}
+
+impl Opened {
+    /// One value: by its keys with `/` between them, as sops-nix has it, and by an index in a list. Its text where it is
+    /// a text, else as YAML has it.
+    ///
+    /// # Errors
+    /// [`Error::NoKey`], [`Error::NotOneValue`].
+    pub fn extract(&self, path: &str) -> Result<Secret, Error> {
+        let none = || Error::NoKey(super::shown(path));
+        let mut keys = path.split('/');
+        let mut value = keys.next().and_then(|key| self.values.get(key)).ok_or_else(none)?;
+        for key in keys {
+            let next = match value {
+                Value::Map(map) => map.get(key),
+                Value::List(list) => key.parse().ok().and_then(|index: usize| list.get(index)),
+                _ => None,
+            };
+            value = next.ok_or_else(none)?;
+        }
+        let text = match value {
+            Value::Bool(true) => Zeroizing::new(b"true".to_vec()),
+            Value::Bool(false) => Zeroizing::new(b"false".to_vec()),
+            other => other.bytes().ok_or_else(|| Error::NotOneValue(super::shown(path)))?,
+        };
+        Ok(Secret::new(text.to_vec()))
+    }
+
+    /// All of it, in the form that it had before sops encrypted it: bytes where it was binary, else the same values in
+    /// the same order.
+    ///
+    /// # Errors
+    /// [`Error::NotUtf8`], [`Error::NoKey`] where a binary file has no `data`.
+    pub fn whole(&self) -> Result<Secret, Error> {
+        match self.format {
+            Format::Yaml => yaml::write(&self.values).map(Secret::new),
+            Format::Json => json::write(&self.values).map(Secret::new),
+            Format::Dotenv => Ok(Secret::new(dotenv::write(&self.values))),
+            Format::Ini => ini::write(&self.values).map(Secret::new),
+            Format::Binary => self.extract("data"),
+        }
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an opened file of {}", self.format)
+    }
+}

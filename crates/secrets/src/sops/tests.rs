@@ -1,0 +1,117 @@
+//! Files of the real sops, where they are there; files made here otherwise; and both after somebody was at them.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
+
+mod encryptor;
+mod hostile;
+mod rules;
+
+use std::path::PathBuf;
+
+use serde_json::Value as Json;
+
+use super::cipher::DataKey;
+use super::metadata::MasterKey;
+use super::tree::Map;
+use super::{Error, File, Format, dotenv, ini, json, yaml};
+use crate::{Identity, Recipient};
+
+/// The published test data beside the project's checkout.
+fn fixtures() -> Option<PathBuf> {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/sops-fixtures"));
+    folder.is_dir().then_some(folder)
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    text.as_bytes()
+        .chunks(2)
+        .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
+        .collect()
+}
+
+/// What is in a plaintext file, read as what it is.
+fn plain(bytes: &[u8], format: Format) -> Map {
+    let text = std::str::from_utf8(bytes).unwrap();
+    match format {
+        Format::Yaml => yaml::read(text).unwrap(),
+        Format::Json | Format::Binary => json::read(text).unwrap(),
+        Format::Dotenv => dotenv::read(text).unwrap(),
+        Format::Ini => ini::read(text).unwrap(),
+    }
+}
+
+#[test]
+fn files_of_the_real_sops_open_to_exactly_what_they_were() {
+    let Some(folder) = fixtures() else { return };
+    let expected: Json =
+        serde_json::from_slice(&std::fs::read(folder.join("expected.json")).unwrap()).unwrap();
+    let (identity, _) = Identity::generate();
+    let to_us = [identity];
+    let mut opened_files = 0;
+    for (name, expected) in expected.as_object().unwrap() {
+        let format = match name.as_str() {
+            "sops/example.txt" | "sops-nix/secrets.bin" => Format::Binary,
+            name => Format::of_name(name),
+        };
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        assert!(File::is_sops(&bytes, format), "{name}");
+        let mut file = File::parse(&bytes, format).unwrap();
+        let data_key = hex(expected["data_key_hex"].as_str().unwrap());
+        if name == "sops/no_mac.yaml" {
+            assert_eq!(file.open_with(&DataKey::new(&data_key).unwrap()).unwrap_err(), Error::NoMac);
+            continue;
+        }
+        // The same file, with a recipient that bosco reads.
+        let enc = encryptor::armored(&data_key, to_us[0].recipient());
+        file.metadata.groups =
+            vec![vec![MasterKey { kind: "age", name: to_us[0].recipient().to_string(), enc }]];
+        let opened = file.open(&to_us).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(serde_json::to_value(&opened.values).unwrap(), expected["plaintext"], "{name}");
+        let whole = opened.whole().unwrap();
+        if format == Format::Binary {
+            assert_eq!(whole.expose(), expected["plaintext"]["data"].as_str().unwrap().as_bytes(), "{name}");
+        } else {
+            let back = plain(whole.expose(), format);
+            assert!(back == opened.values, "{name}: {}", String::from_utf8_lossy(whole.expose()));
+        }
+        for path in file.names() {
+            opened.extract(&path).unwrap();
+        }
+        opened_files += 1;
+    }
+    assert_eq!((expected.as_object().unwrap().len(), opened_files), (18, 17));
+}
+
+#[test]
+fn a_file_of_sops_nix_opens_with_its_age_key_and_names_the_age_form_of_its_ssh_key() {
+    let Some(folder) = fixtures().map(|folder| folder.join("sops-nix")) else { return };
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let file = File::parse(read("secrets.yaml").as_bytes(), Format::Yaml).unwrap();
+    let age: Vec<_> = file.recipients().into_iter().filter(|key| key.kind == "age").collect();
+    let ssh = Recipient::parse(&read("ssh-ed25519-key.pub")).unwrap();
+    assert_eq!(age[1].name, ssh.age_form().as_str());
+    for identities in
+        [Identity::parse_all(&read("age-keys.txt")), Identity::parse_all(&read("ssh-ed25519-key"))]
+    {
+        let opened = file.open(&identities.unwrap()).unwrap();
+        assert_eq!(opened.extract("nested/test/file").unwrap().expose(), b"another value");
+        assert_eq!(opened.extract("a_list/1").unwrap().expose(), b"e3");
+    }
+    assert_eq!(file.names(), ["test_key", "a_list/0", "a_list/1", "nested/test/file"]);
+    assert!(
+        file.recipients().iter().any(|key| key.to_string() == "pgp 7FB89715AADA920D65D25E63F9BA9DEBD03F57C0")
+    );
+}
+
+#[test]
+fn who_could_open_it_is_named_where_bosco_cannot() {
+    let Some(folder) = fixtures() else { return };
+    let (ours, _) = Identity::generate();
+    let to_us = ours.recipient().to_string();
+    let file = File::parse(&std::fs::read(folder.join("sops/example.json")).unwrap(), Format::Json).unwrap();
+    let error = file.open(&[ours]).unwrap_err().to_string();
+    assert!(
+        error.contains("pgp FBC7B9E2A4F9289AC0C1D4843D16CEE4A27381B4") && error.contains(&to_us),
+        "{error}"
+    );
+}

@@ -1,0 +1,199 @@
+//! Files that somebody was at: each opens to what it was, or is refused, and none takes long.
+
+use std::collections::BTreeMap;
+
+use super::super::tree::{Item, MAX_VALUES, Value};
+use super::super::{MAX_FILE, shown};
+use super::encryptor::encrypt;
+use super::*;
+
+/// Numbers that are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % end.max(1)
+    }
+}
+
+const CHANGES: [&str; 10] = [
+    "a bit is flipped",
+    "it is cut off",
+    "two values are swapped",
+    "the MAC is gone",
+    "it is for others",
+    "a line is gone",
+    "a line is there twice",
+    "two lines are swapped",
+    "some bytes are others",
+    "a part is there twice",
+];
+
+fn change(kind: &str, bytes: &[u8], for_others: &[u8], dice: &mut Dice) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+    match kind {
+        "a bit is flipped" => {
+            let at = dice.below(bytes.len());
+            bytes[at] ^= 1 << dice.below(8);
+            return bytes;
+        }
+        "it is cut off" => {
+            bytes.truncate(dice.below(bytes.len()));
+            return bytes;
+        }
+        "two values are swapped" => {
+            let values: Vec<&str> = text
+                .match_indices("ENC[")
+                .map(|(at, _)| &text[at..=at + text[at..].find(']').unwrap()])
+                .collect();
+            let (a, b) = (values[dice.below(values.len())], values[dice.below(values.len())]);
+            return text.replace(a, "\0").replace(b, a).replace('\0', b).into_bytes();
+        }
+        "the MAC is gone" => lines.retain(|line| !line.contains("mac")),
+        "it is for others" => return for_others.to_vec(),
+        "a line is gone" => drop(lines.remove(dice.below(lines.len()))),
+        "a line is there twice" => lines.insert(dice.below(lines.len()), lines[dice.below(lines.len())]),
+        "two lines are swapped" => {
+            let (a, b) = (dice.below(lines.len()), dice.below(lines.len()));
+            lines.swap(a, b);
+        }
+        "some bytes are others" => {
+            for _ in 0..=dice.below(4) {
+                let at = dice.below(bytes.len());
+                bytes[at] = u8::try_from(dice.below(256)).unwrap();
+            }
+            return bytes;
+        }
+        _ => {
+            let (from, to) = (dice.below(bytes.len()), dice.below(bytes.len()));
+            let part = bytes[from..(from + dice.below(200)).min(bytes.len())].to_vec();
+            bytes.splice(to..to, part);
+            return bytes;
+        }
+    }
+    lines.concat().into_bytes()
+}
+
+/// What a file says, without what sops does not bind: comments, and what is empty, which anybody can add.
+fn said(map: &Map) -> BTreeMap<String, Vec<u8>> {
+    fn add(path: String, value: &Value, out: &mut BTreeMap<String, Vec<u8>>) {
+        match value {
+            Value::Map(map) => {
+                map.entries().for_each(|(key, value)| add(format!("{path}/{key}"), value, out))
+            }
+            Value::List(list) => list.iter().for_each(|item| add(format!("{path}/{}", out.len()), item, out)),
+            leaf => {
+                let bytes = leaf.bytes().unwrap_or_default().to_vec();
+                if !bytes.is_empty() {
+                    out.insert(path, bytes);
+                }
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    map.entries().for_each(|(key, value)| add(key.to_owned(), value, &mut out));
+    out
+}
+
+/// Of the 1,000, most are refused; the others say what they said: a changed comment, name of a recipient or version.
+#[test]
+fn of_a_thousand_changed_files_each_says_what_it_said_or_is_refused() {
+    let (ours, _) = Identity::generate();
+    let (others, _) = Identity::generate();
+    let samples = [
+        (Format::Yaml, "a: x\nb: {c: [one, two, 3], d: true}\ne: |\n  two\n  lines\nf: 2.5\n"),
+        (Format::Json, r#"{"a": "x", "b": {"c": ["one", "two", 3], "d": true}}"#),
+        (Format::Dotenv, "# comment\nA=1\nB=two words\nC=one\\ntwo\n"),
+        (Format::Ini, "; comment\n[a b]\nk = v\nl = w\n[c]\nk = x\n"),
+        (Format::Binary, r#"{"data": "some bytes"}"#),
+    ];
+    let (mut same, mut refused) = (0, BTreeMap::new());
+    let mut dice = Dice(1);
+    let identities = [ours];
+    for (format, text) in samples {
+        let map = plain(text.as_bytes(), format);
+        let made = |to: &Identity| encrypt(&map, format, &[to.recipient()], |_| true, &[]);
+        let (bytes, for_others) = (made(&identities[0]), made(&others));
+        for round in 0..200 {
+            let kind = CHANGES[round % CHANGES.len()];
+            let changed = change(kind, &bytes, &for_others, &mut dice);
+            match File::parse(&changed, format).and_then(|file| file.open(&identities)) {
+                Ok(opened) => {
+                    assert_eq!(
+                        said(&opened.values),
+                        said(&map),
+                        "{kind}: {}",
+                        String::from_utf8_lossy(&changed)
+                    );
+                    opened.whole().unwrap();
+                    assert_ne!((kind, changed == bytes), ("the MAC is gone", false));
+                    same += 1;
+                }
+                Err(error) => {
+                    let said = error.to_string();
+                    assert!(!said.is_empty() && said.len() < 1000 && !said.contains('\0'), "{said}");
+                    *refused
+                        .entry(format!("{error:?}").split(['(', ' ']).next().unwrap().to_owned())
+                        .or_insert(0) += 1;
+                }
+            }
+        }
+    }
+    println!("{same} said what they said; refused: {refused:?}");
+    assert_eq!(same + refused.values().sum::<i32>(), 1000);
+    assert!(refused.values().sum::<i32>() > 700, "{same} {refused:?}");
+    for reason in ["NoMac", "WrongMac", "NotForUs", "Syntax", "NotSops", "Value", "DataKey", "Twice"] {
+        assert!(refused.contains_key(reason), "{reason}: {refused:?}");
+    }
+}
+
+#[test]
+fn what_is_larger_or_deeper_than_secrets_are_is_refused_at_once() {
+    let refused = |text: &str, format| File::parse(text.as_bytes(), format).err().unwrap();
+    let began = std::time::Instant::now();
+    for format in [Format::Yaml, Format::Json, Format::Dotenv, Format::Ini, Format::Binary] {
+        assert_eq!(refused(&" ".repeat(MAX_FILE + 1), format), Error::TooLarge(MAX_FILE + 1));
+        refused(&"[".repeat(MAX_FILE), format);
+        refused(&"{".repeat(MAX_FILE), format);
+        refused(&"- ".repeat(MAX_FILE / 2), format);
+        refused(&"a: ".repeat(MAX_FILE / 3), format);
+        refused(&"a=b\n".repeat(MAX_FILE / 4), format);
+        refused(&"#\n".repeat(MAX_FILE / 2), format);
+        refused(&"\"\n".repeat(MAX_FILE / 2), format);
+        refused(&"{\"a\":".repeat(MAX_FILE / 5), format);
+    }
+    let mut nested = String::from("x");
+    for _ in 0..100 {
+        nested = format!("{{a: {nested}}}");
+    }
+    assert_eq!(refused(&nested, Format::Yaml), Error::TooDeep);
+    let many: String = (0..MAX_VALUES).map(|n| format!("k{n}: v\n")).collect();
+    assert_eq!(refused(&many, Format::Yaml), Error::TooManyValues);
+    let mut bomb = String::from("a0: &a0 [x, x]\n");
+    for n in 1..40 {
+        bomb += &format!("a{n}: &a{n} [*a{}, *a{}]\n", n - 1, n - 1);
+    }
+    assert!(refused(&bomb, Format::Yaml).to_string().contains("aliases"));
+    assert!(refused("a: b\n---\na: c\n", Format::Yaml).to_string().contains("more than one"));
+    assert!(refused("1: x\n", Format::Yaml).to_string().contains("keys"));
+    assert!(refused("a: !!binary eA==\n", Format::Yaml).to_string().contains("tags"));
+    assert!(began.elapsed() < std::time::Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
+#[test]
+fn no_error_shows_what_would_move_a_cursor() {
+    assert_eq!(shown("a\x1b[2J\nb"), "a [2J b");
+}
+
+#[test]
+fn a_name_of_a_key_that_lists_flat_ones_is_no_way_to_grow() {
+    let deep = format!("sops_a{}=x\n", "__map_b".repeat(10_000));
+    assert_eq!(File::parse(deep.as_bytes(), Format::Dotenv).err(), Some(Error::TooDeep));
+    let far = "sops_age__list_99999999999__map_recipient=x\n";
+    assert!(File::parse(far.as_bytes(), Format::Dotenv).is_ok_and(|file| file.recipients().len() == 1));
+    let twice = [Item::Entry("a".into(), Value::Null), Item::Entry("a".into(), Value::Null)];
+    assert!(Map(twice.to_vec()).without_twins().is_err());
+}

@@ -1,0 +1,105 @@
+//! What is in a file, whatever its form.
+
+use std::collections::HashSet;
+
+use zeroize::Zeroizing;
+
+use super::Error;
+
+/// How deep a file may be nested.
+pub(super) const MAX_DEPTH: usize = 64;
+/// The most values, keys and comments in a file.
+pub(super) const MAX_VALUES: usize = 100_000;
+
+/// A value, overwritten when it is dropped.
+#[derive(Clone, PartialEq)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    /// What sops has as text can be any bytes: a binary file is one text.
+    Text(Zeroizing<Vec<u8>>),
+    /// A date with a time, as sops writes it.
+    Time(String),
+    List(Vec<Value>),
+    Map(Map),
+}
+
+/// Keys with their values, in the order of the file, which the MAC goes by.
+#[derive(Clone, PartialEq, Default)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) struct Map(pub(super) Vec<Item>);
+
+/// One line of a map.
+#[derive(Clone, PartialEq)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) enum Item {
+    Entry(String, Value),
+    /// Only of dotenv and ini, whose comments are kept.
+    Comment(Zeroizing<Vec<u8>>),
+}
+
+impl Value {
+    pub(super) fn text(text: &str) -> Self {
+        Self::Text(Zeroizing::new(text.as_bytes().to_vec()))
+    }
+
+    pub(super) fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Text(bytes) => std::str::from_utf8(bytes).ok(),
+            Self::Time(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What sops takes of it for the MAC, and what its text is where one is asked for. Nothing for what has parts.
+    pub(super) fn bytes(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let text = match self {
+            Self::Text(bytes) => return Some(bytes.clone()),
+            Self::Bool(true) => "True".to_owned(),
+            Self::Bool(false) => "False".to_owned(),
+            Self::Int(int) => int.to_string(),
+            Self::Float(float) if *float == f64::INFINITY => "+Inf".to_owned(),
+            Self::Float(float) if *float == f64::NEG_INFINITY => "-Inf".to_owned(),
+            Self::Float(float) => float.to_string(),
+            Self::Time(text) => text.clone(),
+            Self::Null | Self::List(_) | Self::Map(_) => return None,
+        };
+        Some(Zeroizing::new(text.into_bytes()))
+    }
+}
+
+impl Map {
+    /// The keys with their values, without comments.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().filter_map(|item| match item {
+            Item::Entry(key, value) => Some((key.as_str(), value)),
+            Item::Comment(_) => None,
+        })
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        self.entries().find(|(found, _)| *found == key).map(|(_, value)| value)
+    }
+
+    /// Takes a key out.
+    pub(super) fn take(&mut self, key: &str) -> Option<Value> {
+        let at = self.0.iter().position(|item| matches!(item, Item::Entry(found, _) if found == key))?;
+        match self.0.remove(at) {
+            Item::Entry(_, value) => Some(value),
+            Item::Comment(_) => None,
+        }
+    }
+
+    /// Two values with one name would be one for sops and another one for us.
+    pub(super) fn without_twins(self) -> Result<Self, Error> {
+        let mut seen = HashSet::new();
+        if let Some((twin, _)) = self.entries().find(|(key, _)| !seen.insert(*key)) {
+            return Err(Error::Twice(super::shown(twin)));
+        }
+        drop(seen);
+        Ok(self)
+    }
+}
