@@ -57,6 +57,14 @@ pub(crate) fn make_way(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o751).create(folder)
 }
 
+/// Makes a folder that is root's alone.
+///
+/// # Errors
+/// As the system says.
+pub(crate) fn make_private(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
 /// Writes a new file.
 ///
 /// # Errors

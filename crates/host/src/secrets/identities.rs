@@ -113,7 +113,9 @@ mod tests {
         let age = Age { key_file: Some("/var/lib/keys/age".into()), generate_key: true, ..Age::default() };
         let none = Identities::of(&places, &age);
         assert!(none.found.is_empty());
-        assert!(none.words().contains("no key that opens secrets; ") && none.words().contains("var/lib/keys/age"));
+        assert!(
+            none.words().contains("no key that opens secrets; ") && none.words().contains("var/lib/keys/age")
+        );
         generate(&places, &age).unwrap();
         let path = dir.path().join("var/lib/keys/age");
         let text = fs::read(&path).unwrap();

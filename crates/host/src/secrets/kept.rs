@@ -91,7 +91,8 @@ mod tests {
     use crate::places::testing::TempDir;
 
     fn bundle() -> (Digest, Vec<u8>) {
-        let bytes = Bundle::new(BTreeMap::new(), BTreeMap::new(), BTreeMap::new()).unwrap().to_bytes().unwrap();
+        let bytes =
+            Bundle::new(BTreeMap::new(), BTreeMap::new(), BTreeMap::new()).unwrap().to_bytes().unwrap();
         (Digest::of(&[&bytes]), bytes)
     }
 

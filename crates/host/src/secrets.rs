@@ -1,0 +1,126 @@
+//! Secrets on the host: kept as ciphertext, opened into memory whenever a system is activated, at a switch as at a boot.
+//!
+//! Where the system has a script for it (`nix/modules/secrets.nix`), that runs `helper secrets install`; for all others the
+//! activation itself puts `deployment.keys` in their places. What is open never is in a file of a disk, an argument, an
+//! environment, a log or an error.
+
+mod accounts;
+mod declared;
+mod files;
+mod identities;
+mod kept;
+mod keys;
+mod placed;
+
+use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
+
+use bosco_activation::Attempt;
+use bosco_model::Digest;
+use bosco_secrets::{Bundle, MAX_BUNDLE, UploadAt};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+use self::identities::{Age, Identities};
+use self::placed::Placed;
+use crate::places::Places;
+
+pub(crate) use kept::prune;
+
+/// `helper secrets VERB …`: what an operator's session, a system's activation script and its units ask for.
+pub(crate) fn main(places: &Places, words: &[&str]) -> ExitCode {
+    let came = match words {
+        ["keep", digest] => keep(places, digest),
+        ["install", toplevel] => install(places, Path::new(toplevel), false),
+        ["install", "--for-users", toplevel] => install(places, Path::new(toplevel), true),
+        ["present", name] => Placed::load(places).present(name),
+        _ => Err("the helper does not know what it is asked".into()),
+    };
+    match came {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            say(&why);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Where an activation script or a unit has its words.
+#[allow(clippy::print_stderr)] // They are for a log.
+fn say(text: &str) {
+    eprintln!("bosco: {text}");
+}
+
+/// Nobody may look into this process, nor may its memory be written to a disk where it ends badly.
+fn close_to_others() {
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+fn keep(places: &Places, digest: &str) -> Result<(), String> {
+    let digest = Digest::parse(digest).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    let input = std::io::stdin().lock().take(MAX_BUNDLE as u64 + 1);
+    { input }.read_to_end(&mut bytes).map_err(|error| format!("the secrets did not come: {error}"))?;
+    kept::keep(places, digest, &bytes)
+}
+
+/// What a system that installs its secrets by itself runs: at a switch before its units are started, at a boot before any is.
+fn install(places: &Places, toplevel: &Path, for_users: bool) -> Result<(), String> {
+    close_to_others();
+    let system = declared::of(toplevel)?.unwrap_or_default();
+    identities::generate(places, &system.age)?;
+    let bundle = kept::in_use(places, toplevel)?;
+    let identities = Identities::of(places, &system.age);
+    let mut placed = Placed::load(places);
+    if !for_users {
+        put_keys(places, bundle.as_ref(), None, &identities, &mut placed)?;
+    }
+    placed.save(places)
+}
+
+fn put_keys(
+    places: &Places,
+    bundle: Option<&Bundle>,
+    at: Option<UploadAt>,
+    identities: &Identities,
+    placed: &mut Placed,
+) -> Result<(), String> {
+    if let Some(bundle) = bundle {
+        let open = keys::open(bundle, at, identities)?;
+        keys::put(places, &open, at == Some(UploadAt::PreActivation), placed)?;
+    }
+    keys::remove_others(places, bundle, placed);
+    Ok(())
+}
+
+/// Puts the keys of a system in their places that does not do that by itself: those for before or after its activation.
+///
+/// # Errors
+/// In words.
+pub(crate) fn beside_switch(places: &Places, system: &Path, at: UploadAt) -> Result<(), String> {
+    if declared::of(system)?.is_some() {
+        return Ok(());
+    }
+    close_to_others();
+    let bundle = kept::in_use(places, system)?;
+    let mut placed = Placed::load(places);
+    if bundle.is_none() && placed.keys.is_empty() {
+        return Ok(());
+    }
+    let identities = Identities::of(places, &Age::default());
+    put_keys(places, bundle.as_ref(), Some(at), &identities, &mut placed)?;
+    placed.save(places)
+}
+
+/// That a candidate will have all its secrets: before anything is changed for it.
+///
+/// # Errors
+/// In words, with the secret that can't be opened, and why.
+pub(crate) fn check(places: &Places, attempt: &Attempt) -> Result<(), String> {
+    let Some(digest) = attempt.request.secrets else { return Ok(()) };
+    close_to_others();
+    let bundle = kept::load(places, digest)?;
+    let system = declared::of(attempt.request.toplevel.as_ref())?.unwrap_or_default();
+    let identities = Identities::of(places, &system.age);
+    keys::open(&bundle, None, &identities).map(drop)
+}
