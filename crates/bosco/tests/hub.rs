@@ -223,10 +223,17 @@ async fn a_release_reaches_a_host_and_its_status_and_log_come_back() {
     scene.bosco(&["diff", "1", "2"]).exits(0).says("host1: its keys");
     scene.bosco(&["diff", "9"]).exits(2).says("there is no release");
 
-    scene.bosco(&["approve"]).exits(0).says("nobody asks");
-    scene.bosco(&["forget", "host1"]).exits(0);
+    // A laptop that sleeps is no error.
     agent.abort();
     host.close().await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while scene.json(&["status", "--on", "host1"])[0]["connected"] != json!(false) {
+        assert!(std::time::Instant::now() < deadline, "the hub does not see that the host is gone");
+    }
+    scene.bosco(&["status", "host1"]).exits(0).says("offline");
+
+    scene.bosco(&["approve"]).exits(0).says("nobody asks");
+    scene.bosco(&["forget", "host1"]).exits(0);
 }
 
 /// A report that the host has signed.

@@ -4,7 +4,9 @@
 //! is decided here as values; nothing here reads a file, starts a process or waits.
 
 mod bundle;
+mod declared;
 mod identity;
+mod install;
 mod place;
 mod recipient;
 mod seal;
@@ -12,8 +14,12 @@ mod secret;
 pub mod sops;
 
 pub use bundle::{Bundle, BundleError, Ciphertext, CiphertextKind, Key, MAX_BUNDLE, Source, UploadAt};
+pub use declared::{Declared, DeclaredError, DeclaredSecret, DeclaredTemplate, MAX_DECLARED, Owned};
 pub use identity::{Identity, InvalidIdentity};
-pub use place::{Account, Directory, FileId, FileName, InvalidPlace, Permissions, SecretName};
+pub use install::{Changes, Hashes, NotPlaced, Placed, PlacedKey, Trouble, changes, keys, secrets};
+pub use place::{
+    Account, Directory, FileId, FileName, FilePath, InvalidPlace, Permissions, SecretName, UnitName,
+};
 pub use recipient::{InvalidRecipient, Recipient};
 pub use seal::{SealError, UnsealError, seal, unseal};
 pub use secret::Secret;

@@ -84,6 +84,14 @@ place! {
     Directory, "a folder for keys", absolute
 }
 place! {
+    /// Where a file is to be: absolute, and without `..`.
+    FilePath, "the path of a file", absolute
+}
+place! {
+    /// The name of a unit of systemd.
+    UnitName, "the name of a unit", unit
+}
+place! {
     /// A user or a group, by name or by number.
     Account, "a user or a group", account
 }
@@ -163,6 +171,14 @@ fn relative(text: &str) -> Result<(), &'static str> {
 fn absolute(text: &str) -> Result<(), &'static str> {
     let Some(below) = text.strip_prefix('/') else { return Err("it has to begin with `/`") };
     relative(below)
+}
+
+fn unit(text: &str) -> Result<(), &'static str> {
+    component(text)?;
+    if text.starts_with('-') || text.chars().any(char::is_whitespace) {
+        return Err("it begins with `-` or has a blank");
+    }
+    Ok(())
 }
 
 fn account(text: &str) -> Result<(), &'static str> {

@@ -20,6 +20,10 @@ pub use error::Error;
 pub use file::{File, MAX_FILE, MasterKey, Opened};
 pub use format::Format;
 
+/// A file as sops makes it, for tests of what is done with one.
+#[cfg(test)]
+pub(crate) use tests::sample;
+
 /// As much of a text of a file as is shown, in one line.
 fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(120).collect()

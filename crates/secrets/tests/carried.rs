@@ -1,6 +1,6 @@
 //! What is carried to a host: sealed for it, and only one way to write it down.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)] // A test fails by panicking.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +23,16 @@ fn what_is_sealed_to_a_key_of_a_host_is_opened_with_it_and_with_no_other() {
     let (other, _) = Identity::generate();
     let sealed = seal("pässword\n".as_bytes(), &[to]).unwrap();
     assert!(unseal(&sealed, &[host]).unwrap().expose() == "pässword\n".as_bytes());
+    assert!(matches!(unseal(&sealed, &[other]), Err(UnsealError::NotForUs)));
+}
+
+#[test]
+fn what_age_encrypts_to_an_ssh_key_in_its_own_way_is_opened_too() {
+    let to: age::ssh::Recipient = SSH_PUB.parse().unwrap();
+    let sealed = age::encrypt(&to, b"x").unwrap();
+    let host = Identity::parse(SSH_KEY).unwrap();
+    assert!(unseal(&sealed, &[host]).unwrap().expose() == b"x");
+    let (other, _) = Identity::generate();
     assert!(matches!(unseal(&sealed, &[other]), Err(UnsealError::NotForUs)));
 }
 

@@ -40,6 +40,11 @@ fn plain(bytes: &[u8], format: Format) -> Map {
     }
 }
 
+/// A plaintext file, encrypted to a recipient.
+pub(crate) fn sample(text: &str, format: Format, to: &Recipient) -> Vec<u8> {
+    encryptor::encrypt(&plain(text.as_bytes(), format), format, &[to], |_| true, &[])
+}
+
 #[test]
 fn files_of_the_real_sops_open_to_exactly_what_they_were() {
     let Some(folder) = fixtures() else { return };

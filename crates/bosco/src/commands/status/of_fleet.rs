@@ -84,13 +84,8 @@ pub(super) async fn run(
         table(&rows, show::now()).print();
     }
     tell(&answers);
-    let heard = rows.values().filter_map(|row| match row {
-        Row::Heard(line) if line.state == bosco_model::State::Offline => Some((Exit::Unreachable, false)),
-        Row::Heard(_) => Some((Exit::Done, false)),
-        Row::Asked(_) => None,
-    });
-    let asked = outcome::exit(answers.iter().filter_map(|answer| answer.trouble.as_ref()));
-    Ok(outcome::exit_of(heard).max(asked))
+    // The hub has answered for the hosts that it knows: that one of them sleeps is its state, and no trouble.
+    Ok(outcome::exit(answers.iter().filter_map(|answer| answer.trouble.as_ref())))
 }
 
 /// Asks the hosts of the fleet that the hub does not know.

@@ -53,12 +53,12 @@ pub(super) fn encrypt(
     metadata.extend(more.iter().map(|(key, value)| Item::Entry((*key).into(), value.clone())));
     metadata.push(text("version", "3.13.1"));
     match format {
-        Format::Dotenv => values
-            .0
-            .extend(flat(Map(metadata)).into_iter().map(|(key, value)| text(&format!("sops_{key}"), &value))),
+        Format::Dotenv => values.0.extend(
+            flat(&Map(metadata)).into_iter().map(|(key, value)| text(&format!("sops_{key}"), &value)),
+        ),
         Format::Ini => {
             let lines = |(key, value): (String, String)| text(&key, &value.replace('\n', "\\n"));
-            let section = flat(Map(metadata)).into_iter().map(lines).collect();
+            let section = flat(&Map(metadata)).into_iter().map(lines).collect();
             values.0.push(Item::Entry("sops".into(), Value::Map(Map(section))));
         }
         _ => values.0.push(Item::Entry("sops".into(), Value::Map(Map(metadata)))),
@@ -71,16 +71,18 @@ pub(super) fn encrypt(
     }
 }
 
-fn flat(map: Map) -> Vec<(String, String)> {
+fn flat(map: &Map) -> Vec<(String, String)> {
     fn add(name: String, value: &Value, out: &mut Vec<(String, String)>) {
         match value {
             Value::Map(map) => {
-                map.entries().for_each(|(key, value)| add(format!("{name}__map_{key}"), value, out))
+                for (key, value) in map.entries() {
+                    add(format!("{name}__map_{key}"), value, out);
+                }
             }
             Value::List(list) => {
-                list.iter()
-                    .enumerate()
-                    .for_each(|(index, item)| add(format!("{name}__list_{index}"), item, out));
+                for (index, item) in list.iter().enumerate() {
+                    add(format!("{name}__list_{index}"), item, out);
+                }
             }
             Value::Bool(bool) => out.push((name, bool.to_string())),
             leaf => out.push((name, leaf.as_str().unwrap().to_owned())),

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::super::tree::{Item, MAX_VALUES, Value};
 use super::super::{MAX_FILE, shown};
-use super::encryptor::encrypt;
 use super::*;
 
 /// Numbers that are the same in every run.
@@ -82,7 +81,9 @@ fn said(map: &Map) -> BTreeMap<String, Vec<u8>> {
     fn add(path: String, value: &Value, out: &mut BTreeMap<String, Vec<u8>>) {
         match value {
             Value::Map(map) => {
-                map.entries().for_each(|(key, value)| add(format!("{path}/{key}"), value, out))
+                for (key, value) in map.entries() {
+                    add(format!("{path}/{key}"), value, out);
+                }
             }
             Value::List(list) => list.iter().for_each(|item| add(format!("{path}/{}", out.len()), item, out)),
             leaf => {
@@ -98,7 +99,48 @@ fn said(map: &Map) -> BTreeMap<String, Vec<u8>> {
     out
 }
 
-/// Of the 1,000, most are refused; the others say what they said: a changed comment, name of a recipient or version.
+/// What became of changed files: how many said what they had said, and why the others were refused.
+#[derive(Default)]
+struct Outcome {
+    same: u32,
+    refused: BTreeMap<String, u32>,
+}
+
+impl Outcome {
+    /// Changes a file in many ways, and opens it: another plaintext without an error fails the test.
+    fn of(
+        &mut self,
+        bytes: &[u8],
+        for_others: &[u8],
+        format: Format,
+        identities: &[Identity],
+        rounds: usize,
+    ) {
+        let before = File::parse(bytes, format).unwrap().open(identities).unwrap();
+        let mut dice = Dice(1);
+        for round in 0..rounds {
+            let kind = CHANGES[round % CHANGES.len()];
+            let changed = change(kind, bytes, for_others, &mut dice);
+            match File::parse(&changed, format).and_then(|file| file.open(identities)) {
+                Ok(opened) => {
+                    let text = String::from_utf8_lossy(&changed);
+                    assert_eq!(said(&opened.values), said(&before.values), "{kind}: {text}");
+                    assert_ne!(kind, "the MAC is gone", "{text}");
+                    opened.whole().unwrap();
+                    self.same += 1;
+                }
+                Err(error) => {
+                    let said = error.to_string();
+                    assert!(!said.is_empty() && said.len() < 1000 && !said.contains('\0'), "{said}");
+                    let reason = format!("{error:?}").split(['(', ' ']).next().unwrap().to_owned();
+                    *self.refused.entry(reason).or_default() += 1;
+                }
+            }
+        }
+    }
+}
+
+/// About a tenth says what it said: where a comment, the name of a recipient or the version was changed.
 #[test]
 fn of_a_thousand_changed_files_each_says_what_it_said_or_is_refused() {
     let (ours, _) = Identity::generate();
@@ -110,45 +152,37 @@ fn of_a_thousand_changed_files_each_says_what_it_said_or_is_refused() {
         (Format::Ini, "; comment\n[a b]\nk = v\nl = w\n[c]\nk = x\n"),
         (Format::Binary, r#"{"data": "some bytes"}"#),
     ];
-    let (mut same, mut refused) = (0, BTreeMap::new());
-    let mut dice = Dice(1);
     let identities = [ours];
+    let mut outcome = Outcome::default();
     for (format, text) in samples {
-        let map = plain(text.as_bytes(), format);
-        let made = |to: &Identity| encrypt(&map, format, &[to.recipient()], |_| true, &[]);
-        let (bytes, for_others) = (made(&identities[0]), made(&others));
-        for round in 0..200 {
-            let kind = CHANGES[round % CHANGES.len()];
-            let changed = change(kind, &bytes, &for_others, &mut dice);
-            match File::parse(&changed, format).and_then(|file| file.open(&identities)) {
-                Ok(opened) => {
-                    assert_eq!(
-                        said(&opened.values),
-                        said(&map),
-                        "{kind}: {}",
-                        String::from_utf8_lossy(&changed)
-                    );
-                    opened.whole().unwrap();
-                    assert_ne!((kind, changed == bytes), ("the MAC is gone", false));
-                    same += 1;
-                }
-                Err(error) => {
-                    let said = error.to_string();
-                    assert!(!said.is_empty() && said.len() < 1000 && !said.contains('\0'), "{said}");
-                    *refused
-                        .entry(format!("{error:?}").split(['(', ' ']).next().unwrap().to_owned())
-                        .or_insert(0) += 1;
-                }
-            }
-        }
+        let made = |to: &Identity| sample(text, format, to.recipient());
+        outcome.of(&made(&identities[0]), &made(&others), format, &identities, 200);
     }
+    let Outcome { same, refused } = outcome;
     println!("{same} said what they said; refused: {refused:?}");
-    assert_eq!(same + refused.values().sum::<i32>(), 1000);
-    assert!(refused.values().sum::<i32>() > 700, "{same} {refused:?}");
+    assert_eq!(same + refused.values().sum::<u32>(), 1000);
+    assert!((50..200).contains(&same), "{same} {refused:?}");
     for reason in ["NoMac", "WrongMac", "NotForUs", "Syntax", "NotSops", "Value", "DataKey", "Twice"] {
         assert!(refused.contains_key(reason), "{reason}: {refused:?}");
     }
 }
+
+/// More of it than in those made here is metadata for PGP, so more of the changes are harmless.
+#[test]
+fn a_changed_file_of_the_real_sops_says_what_it_said_or_is_refused() {
+    let Some(folder) = fixtures().map(|folder| folder.join("sops-nix")) else { return };
+    let bytes = std::fs::read(folder.join("secrets.yaml")).unwrap();
+    let for_others = std::fs::read(folder.join("../sops/example.yaml")).unwrap();
+    let identities =
+        Identity::parse_all(&std::fs::read_to_string(folder.join("age-keys.txt")).unwrap()).unwrap();
+    let mut outcome = Outcome::default();
+    outcome.of(&bytes, &for_others, Format::Yaml, &identities, 1000);
+    println!("{} said what they said; refused: {:?}", outcome.same, outcome.refused);
+    assert_eq!(outcome.same + outcome.refused.values().sum::<u32>(), 1000);
+}
+
+/// More than what is read of values, and as long as a test can wait for without the optimizer.
+const MUCH: usize = MAX_FILE / 4;
 
 #[test]
 fn what_is_larger_or_deeper_than_secrets_are_is_refused_at_once() {
@@ -156,14 +190,14 @@ fn what_is_larger_or_deeper_than_secrets_are_is_refused_at_once() {
     let began = std::time::Instant::now();
     for format in [Format::Yaml, Format::Json, Format::Dotenv, Format::Ini, Format::Binary] {
         assert_eq!(refused(&" ".repeat(MAX_FILE + 1), format), Error::TooLarge(MAX_FILE + 1));
-        refused(&"[".repeat(MAX_FILE), format);
-        refused(&"{".repeat(MAX_FILE), format);
-        refused(&"- ".repeat(MAX_FILE / 2), format);
-        refused(&"a: ".repeat(MAX_FILE / 3), format);
-        refused(&"a=b\n".repeat(MAX_FILE / 4), format);
-        refused(&"#\n".repeat(MAX_FILE / 2), format);
-        refused(&"\"\n".repeat(MAX_FILE / 2), format);
-        refused(&"{\"a\":".repeat(MAX_FILE / 5), format);
+        refused(&"[".repeat(MUCH), format);
+        refused(&"{".repeat(MUCH), format);
+        refused(&"- ".repeat(MUCH / 2), format);
+        refused(&"a: ".repeat(MUCH / 3), format);
+        refused(&"a=b\n".repeat(MUCH / 4), format);
+        refused(&"#\n".repeat(MUCH / 2), format);
+        refused(&"\"\n".repeat(MUCH / 2), format);
+        refused(&"{\"a\":".repeat(MUCH / 5), format);
     }
     let mut nested = String::from("x");
     for _ in 0..100 {

@@ -1,0 +1,120 @@
+//! What a system says of its secrets, in its toplevel's `etc/bosco/secrets.json`.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::sops::Format;
+use crate::{Account, FilePath, Permissions, SecretName, UnitName};
+
+/// The largest `etc/bosco/secrets.json` that is read, in bytes.
+pub const MAX_DECLARED: usize = 16 << 20;
+
+/// The secrets that a system wants, and the templates that it wants filled in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Declared {
+    /// The secrets.
+    pub secrets: Vec<DeclaredSecret>,
+    /// The templates.
+    pub templates: Vec<DeclaredTemplate>,
+}
+
+/// One secret, in sops-nix's words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeclaredSecret {
+    /// Its name, which templates and the bundle know it by.
+    pub name: SecretName,
+    /// Which value of the file: keys with `/` between them. The whole file where it is empty, and always where the file is
+    /// dotenv, ini or binary, as in sops-nix.
+    pub key: String,
+    /// The form of its file.
+    pub format: Format,
+    /// Whose it is, and where.
+    #[serde(flatten)]
+    pub owned: Owned,
+    /// It has to be there before users are made: it is the password of one.
+    #[serde(default)]
+    pub needed_for_users: bool,
+}
+
+/// A text with the placeholders of secrets in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeclaredTemplate {
+    /// Its name.
+    pub name: SecretName,
+    /// The text, with `<SOPS:HASH:PLACEHOLDER>` for a secret, where HASH is the SHA-256 of its name.
+    pub content: String,
+    /// Whose it is, and where.
+    #[serde(flatten)]
+    pub owned: Owned,
+}
+
+/// What secrets and templates have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owned {
+    /// Who owns it.
+    pub owner: Account,
+    /// Its group.
+    pub group: Account,
+    /// Who may read it.
+    pub mode: Permissions,
+    /// Where it is to be found.
+    pub path: FilePath,
+    /// Units to restart where it has changed.
+    #[serde(default)]
+    pub restart_units: Vec<UnitName>,
+    /// Units to reload where it has changed.
+    #[serde(default)]
+    pub reload_units: Vec<UnitName>,
+}
+
+/// Why a system's secrets can't be read.
+#[derive(Debug, Error)]
+pub enum DeclaredError {
+    /// More than [`MAX_DECLARED`].
+    #[error("what the system says of its secrets has {0} bytes, and at most {MAX_DECLARED} are read")]
+    TooLarge(usize),
+    /// It is not what bosco's module writes.
+    #[error("what the system says of its secrets can't be read: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// Two of them would overwrite each other.
+    #[error("two secrets of the system have the same name or path, `{0}`")]
+    Twice(String),
+}
+
+impl Declared {
+    /// Reads `etc/bosco/secrets.json`.
+    ///
+    /// # Errors
+    /// [`DeclaredError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, DeclaredError> {
+        if bytes.len() > MAX_DECLARED {
+            return Err(DeclaredError::TooLarge(bytes.len()));
+        }
+        let declared: Self = serde_json::from_slice(bytes)?;
+        let (mut secrets, mut templates, mut paths) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let twice = |text: &str| Err(DeclaredError::Twice(text.to_owned()));
+        for secret in &declared.secrets {
+            if !secrets.insert(&secret.name) {
+                return twice(secret.name.as_str());
+            }
+        }
+        for template in &declared.templates {
+            if !templates.insert(&template.name) {
+                return twice(template.name.as_str());
+            }
+        }
+        let owned = declared.secrets.iter().map(|secret| &secret.owned);
+        for owned in owned.chain(declared.templates.iter().map(|template| &template.owned)) {
+            if !paths.insert(&owned.path) {
+                return twice(owned.path.as_str());
+            }
+        }
+        Ok(declared)
+    }
+}
