@@ -230,6 +230,7 @@ impl Hands {
             // Whether its agent is well the fresh connection says, which is the agent's. One that was killed starts again.
             before.insert(units::AGENT.into());
         }
+        before.extend(secrets::units_without(&self.places));
         let old = match (&attempt.state, &attempt.before) {
             (State::Retesting { .. }, Some(before)) => {
                 Some(check::settings(before.running.as_ref()).unwrap_or_default())

@@ -8,9 +8,10 @@ mod accounts;
 mod declared;
 mod files;
 mod identities;
+mod inventory;
 mod kept;
 mod keys;
-mod placed;
+mod system;
 
 use std::io::Read;
 use std::path::Path;
@@ -18,14 +19,17 @@ use std::process::ExitCode;
 
 use bosco_activation::Attempt;
 use bosco_model::Digest;
-use bosco_secrets::{Bundle, MAX_BUNDLE, UploadAt};
+use bosco_secrets::{Bundle, Changes, MAX_BUNDLE, NotPlaced, UnitName, UploadAt};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use self::identities::{Age, Identities};
-use self::placed::Placed;
+use self::inventory::Inventory;
 use crate::places::Places;
 
 pub(crate) use kept::prune;
+
+/// Of how many secrets it is told why they can't be had.
+const MOST_TOLD: usize = 5;
 
 /// `helper secrets VERB …`: what an operator's session, a system's activation script and its units ask for.
 pub(crate) fn main(places: &Places, words: &[&str]) -> ExitCode {
@@ -33,7 +37,7 @@ pub(crate) fn main(places: &Places, words: &[&str]) -> ExitCode {
         ["keep", digest] => keep(places, digest),
         ["install", toplevel] => install(places, Path::new(toplevel), false),
         ["install", "--for-users", toplevel] => install(places, Path::new(toplevel), true),
-        ["present", name] => Placed::load(places).present(name),
+        ["present", name] => Inventory::load(places).present(name),
         _ => Err("the helper does not know what it is asked".into()),
     };
     match came {
@@ -67,15 +71,64 @@ fn keep(places: &Places, digest: &str) -> Result<(), String> {
 /// What a system that installs its secrets by itself runs: at a switch before its units are started, at a boot before any is.
 fn install(places: &Places, toplevel: &Path, for_users: bool) -> Result<(), String> {
     close_to_others();
-    let system = declared::of(toplevel)?.unwrap_or_default();
+    let mut system = declared::of(toplevel)?.unwrap_or_default();
+    if for_users {
+        system.declared.secrets.retain(|secret| secret.needed_for_users);
+        system.declared.templates.clear();
+    }
     identities::generate(places, &system.age)?;
     let bundle = kept::in_use(places, toplevel)?;
     let identities = Identities::of(places, &system.age);
-    let mut placed = Placed::load(places);
+    let open = system::open(&system.declared, bundle.as_ref(), &identities, false)?;
+    let keys = match &bundle {
+        Some(bundle) if !for_users => keys::open(bundle, None, &identities)?,
+        _ => Vec::new(),
+    };
+    let mut inventory = Inventory::load(places);
+    inventory.absent.clear();
+    let changes = system::put(places, &open, for_users, &mut inventory)?;
     if !for_users {
-        put_keys(places, bundle.as_ref(), None, &identities, &mut placed)?;
+        keys::put(places, &keys, false, &mut inventory)?;
+        keys::remove_others(places, bundle.as_ref(), &mut inventory);
     }
-    placed.save(places)
+    for (name, why) in inventory.absent.iter().filter(|_| !for_users) {
+        say(&format!("the secret `{name}` is left out: {why}"));
+    }
+    inventory.save(places)?;
+    if is_switch() { system::tell_switch(places, &with_units(toplevel, &inventory, changes)) } else { Ok(()) }
+}
+
+/// Whether a switch is under way, and neither a boot nor a dry activation.
+fn is_switch() -> bool {
+    std::env::var("NIXOS_ACTION").is_ok_and(|action| matches!(action.as_str(), "switch" | "test"))
+}
+
+/// With the units of secrets that have come or gone, as far as the system has them.
+fn with_units(toplevel: &Path, inventory: &Inventory, mut changes: Changes) -> Changes {
+    let names = inventory.came.iter().chain(&inventory.went);
+    let units = names.map(|name| unit_of(name));
+    let there = units.filter(|unit| toplevel.join("etc/systemd/system").join(unit).exists());
+    changes.restart.extend(there.filter_map(|unit| UnitName::parse(&unit).ok()));
+    changes
+}
+
+/// The unit that is active while a secret is there.
+fn unit_of(name: &str) -> String {
+    format!("{}-key.service", name.replace('/', "-"))
+}
+
+/// The units of secrets that were revoked after the system was made which runs: that they fail says nothing against it.
+pub(crate) fn units_without(places: &Places) -> Vec<String> {
+    Inventory::load(places).absent.keys().map(|name| unit_of(name)).collect()
+}
+
+/// Why secrets can't be put in their places, of many the first few.
+fn why(failed: &[NotPlaced]) -> String {
+    let mut words: Vec<String> = failed.iter().take(MOST_TOLD).map(ToString::to_string).collect();
+    if failed.len() > MOST_TOLD {
+        words.push(format!("and {} more", failed.len() - MOST_TOLD));
+    }
+    words.join("; ")
 }
 
 fn put_keys(
@@ -83,13 +136,13 @@ fn put_keys(
     bundle: Option<&Bundle>,
     at: Option<UploadAt>,
     identities: &Identities,
-    placed: &mut Placed,
+    inventory: &mut Inventory,
 ) -> Result<(), String> {
     if let Some(bundle) = bundle {
         let open = keys::open(bundle, at, identities)?;
-        keys::put(places, &open, at == Some(UploadAt::PreActivation), placed)?;
+        keys::put(places, &open, at == Some(UploadAt::PreActivation), inventory)?;
     }
-    keys::remove_others(places, bundle, placed);
+    keys::remove_others(places, bundle, inventory);
     Ok(())
 }
 
@@ -103,13 +156,13 @@ pub(crate) fn beside_switch(places: &Places, system: &Path, at: UploadAt) -> Res
     }
     close_to_others();
     let bundle = kept::in_use(places, system)?;
-    let mut placed = Placed::load(places);
-    if bundle.is_none() && placed.keys.is_empty() {
+    let mut inventory = Inventory::load(places);
+    if bundle.is_none() && inventory.keys.is_empty() {
         return Ok(());
     }
     let identities = Identities::of(places, &Age::default());
-    put_keys(places, bundle.as_ref(), Some(at), &identities, &mut placed)?;
-    placed.save(places)
+    put_keys(places, bundle.as_ref(), Some(at), &identities, &mut inventory)?;
+    inventory.save(places)
 }
 
 /// That a candidate will have all its secrets: before anything is changed for it.
@@ -122,5 +175,6 @@ pub(crate) fn check(places: &Places, attempt: &Attempt) -> Result<(), String> {
     let bundle = kept::load(places, digest)?;
     let system = declared::of(attempt.request.toplevel.as_ref())?.unwrap_or_default();
     let identities = Identities::of(places, &system.age);
+    system::open(&system.declared, Some(&bundle), &identities, true)?;
     keys::open(&bundle, None, &identities).map(drop)
 }

@@ -5,6 +5,7 @@ use std::fs;
 use bosco_secrets::Account;
 use rustix::fs::{Gid, Uid};
 
+use super::files::Owner;
 use crate::places::Places;
 
 /// The users and groups that there are.
@@ -20,24 +21,16 @@ impl Accounts {
         Self { passwd: read("/etc/passwd"), group: read("/etc/group") }
     }
 
-    /// A user, by name or number.
+    /// Whose a file is, by name or number.
     ///
     /// # Errors
-    /// In words, where there is none of that name.
-    pub(crate) fn user(&self, user: &Account) -> Result<Uid, String> {
-        number(&self.passwd, user.as_str())
-            .map(Uid::from_raw)
-            .ok_or_else(|| format!("there is no user `{user}` on this host"))
-    }
-
-    /// A group, by name or number.
-    ///
-    /// # Errors
-    /// In words, where there is none of that name.
-    pub(crate) fn group(&self, group: &Account) -> Result<Gid, String> {
-        number(&self.group, group.as_str())
-            .map(Gid::from_raw)
-            .ok_or_else(|| format!("there is no group `{group}` on this host"))
+    /// In words, where there is no such user or group.
+    pub(crate) fn owner(&self, user: &Account, group: &Account, mode: u32) -> Result<Owner, String> {
+        let user = number(&self.passwd, user.as_str())
+            .ok_or_else(|| format!("there is no user `{user}` on this host"))?;
+        let group = number(&self.group, group.as_str())
+            .ok_or_else(|| format!("there is no group `{group}` on this host"))?;
+        Ok(Owner { user: Uid::from_raw(user), group: Gid::from_raw(group), mode })
     }
 }
 

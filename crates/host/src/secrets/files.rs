@@ -22,6 +22,13 @@ pub(crate) struct Owner {
     pub mode: u32,
 }
 
+impl Owner {
+    /// Root's.
+    pub(crate) fn root(mode: u32) -> Self {
+        Self { user: Uid::ROOT, group: Gid::ROOT, mode }
+    }
+}
+
 /// Makes a folder whose files are in memory only, if it is none yet. Others may go through it, and not look around.
 ///
 /// # Errors

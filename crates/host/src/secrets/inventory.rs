@@ -13,7 +13,7 @@ use crate::places::Places;
 /// What has been put where.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Placed {
+pub(crate) struct Inventory {
     /// `deployment.keys`, by name.
     pub keys: BTreeMap<String, PathBuf>,
     /// Secrets and templates of the system, by name, with those that are needed for users.
@@ -34,7 +34,7 @@ fn file(places: &Places) -> PathBuf {
     places.run().join("secrets.json")
 }
 
-impl Placed {
+impl Inventory {
     /// What is known since the boot.
     pub(crate) fn load(places: &Places) -> Self {
         let text = fs::read(file(places)).unwrap_or_default();
@@ -84,15 +84,15 @@ mod tests {
         let dir = TempDir::new();
         let places = Places::below(dir.path());
         dir.write("run/keys/token", "x");
-        let mut placed = Placed::load(&places);
-        assert!(placed.present("token").unwrap_err().contains("`bosco apply` brings it"));
-        placed.keys.insert("token".into(), dir.path().join("run/keys/token"));
-        placed.absent.insert("db".into(), "it was revoked".into());
-        placed.save(&places).unwrap();
-        let placed = Placed::load(&places);
-        placed.present("token").unwrap();
-        assert_eq!(placed.present("db").unwrap_err(), "`db` is not there: it was revoked");
+        let mut inventory = Inventory::load(&places);
+        assert!(inventory.present("token").unwrap_err().contains("`bosco apply` brings it"));
+        inventory.keys.insert("token".into(), dir.path().join("run/keys/token"));
+        inventory.absent.insert("db".into(), "it was revoked".into());
+        inventory.save(&places).unwrap();
+        let inventory = Inventory::load(&places);
+        inventory.present("token").unwrap();
+        assert_eq!(inventory.present("db").unwrap_err(), "`db` is not there: it was revoked");
         fs::remove_file(dir.path().join("run/keys/token")).unwrap();
-        assert!(placed.present("token").unwrap_err().ends_with("token is missing"));
+        assert!(inventory.present("token").unwrap_err().ends_with("token is missing"));
     }
 }
