@@ -7,6 +7,7 @@
 
 mod activate;
 mod builds;
+mod bundle;
 mod cli;
 mod commands;
 mod copy;

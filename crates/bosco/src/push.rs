@@ -15,6 +15,7 @@ use bosco_session::{Session, Wanted};
 
 use crate::activate::{Activation, Ask, Damaged};
 use crate::builds::{Builds, builds};
+use crate::bundle::{Bundler, Carried, Unmade};
 use crate::copy::Copier;
 use crate::error::Error;
 use crate::event::{Event, Stage};
@@ -51,6 +52,7 @@ struct Push {
     reach: Reach,
     helpers: Helpers,
     builds: Builds,
+    bundler: Bundler,
     gate: Arc<Gate>,
     copier: Copier,
     /// Who is reached where.
@@ -70,6 +72,7 @@ pub(crate) async fn push(
     let push = Push {
         helpers: Helpers::new(context.nix),
         copier: Copier::new(context.nix, Arc::clone(&context.events)),
+        bundler: Bundler::new(),
         context,
         goal: wish.goal,
         ask: wish.ask,
@@ -81,7 +84,8 @@ pub(crate) async fn push(
     let hosts = each(chosen, |chosen| {
         let push = push.clone();
         async move {
-            let mut host = Host { push, name: chosen.name.clone(), place: Place::Evaluating, number: 0 };
+            let name = chosen.name.clone();
+            let mut host = Host { push, name, place: Place::Evaluating, number: 0, secrets: None };
             let outcome = host.bring(&chosen).await.unwrap_or_else(Some);
             outcome.map(|outcome| host.end(outcome))
         }
@@ -100,6 +104,8 @@ struct Host {
     place: Place,
     /// The number that it is pushed with: one more than it has come to.
     number: Number,
+    /// Its secrets, where it is to have some, or has some that go.
+    secrets: Option<Carried>,
 }
 
 impl Host {
@@ -113,7 +119,7 @@ impl Host {
         let target = declared.host.target.as_ref().ok_or(Outcome::LocalOnly)?;
         self.alone_at(target)?;
         let helper = match self.push.goal {
-            Goal::Test | Goal::Boot | Goal::Switch => {
+            Goal::Keys | Goal::Test | Goal::Boot | Goal::Switch => {
                 self.push.helpers.of(&declared.host.system).await.map(Some)
             }
             Goal::Build | Goal::Push | Goal::DryActivate => Ok(None),
@@ -128,6 +134,13 @@ impl Host {
             helper: helper.as_ref().ok().and_then(Option::as_ref),
         };
         let (mut session, observed) = reach.open(&chosen.name, target, wanted, asked).await?;
+        let declared = match self.with_secrets(declared.clone(), &observed).await {
+            Ok(declared) => declared,
+            Err(outcome) => {
+                session.close().await;
+                return Err(outcome);
+            }
+        };
         match self.deliver(&declared, helper, &observed, &mut session).await {
             Ok(helper) => Ok(Some(self.activate(&declared, target, helper.as_ref(), session).await)),
             Err(outcome) => {
@@ -135,6 +148,57 @@ impl Host {
                 Err(outcome)
             }
         }
+    }
+
+    /// Makes the host's secrets, and gives what is to be activated: where only they are wanted, the system that runs.
+    async fn with_secrets(
+        &mut self,
+        declared: Declaration,
+        observed: &Observed,
+    ) -> Result<Declaration, Outcome> {
+        let goal = self.push.goal;
+        if matches!(goal, Goal::Build | Goal::Push | Goal::DryActivate) {
+            return Ok(declared);
+        }
+        if !declared.secrets.is_empty() || observed.secrets.is_some() {
+            let own = observed.host_key.as_deref();
+            let made = self.push.bundler.make(&declared.host, &declared.secrets, own).await;
+            self.secrets = Some(made.map_err(Unmade::outcome)?);
+        }
+        if goal != Goal::Keys {
+            return Ok(declared);
+        }
+        match &observed.current {
+            // Another one than its default may not be meant to stay.
+            Some(current) if observed.profile.as_ref() == Some(current) => {
+                Ok(Declaration { toplevel: current.clone(), ..declared })
+            }
+            _ => Err(Outcome::Refused {
+                reason: "what it runs is not what it boots, so it is not clear which of the two gets them"
+                    .into(),
+                hint: "`bosco apply` brings both".into(),
+            }),
+        }
+    }
+
+    /// Hands over its secrets, where it does not have them.
+    async fn carry(
+        &self,
+        declared: &Declaration,
+        observed: &Observed,
+        session: &mut Session,
+    ) -> Result<(), Outcome> {
+        let Some(Carried { digest, bytes }) = &self.secrets else { return Ok(()) };
+        if !declared.secrets.keys.is_empty() && !declared.secrets.at_boot {
+            let text = "its `deployment.keys` last until it reboots, as nothing of bosco is in its configuration; with \
+                        `services.bosco.enable` they stay";
+            let host = Some(self.name.clone());
+            (self.push.context.events)(Event::Warning { host, text: text.into() });
+        }
+        if observed.secrets.as_ref() == Some(digest) {
+            return Ok(());
+        }
+        session.secrets(*digest, bytes).await.map_err(|error| troubled(Stage::Copy, &error))
     }
 
     /// Asked to delivered, with the helper that goes with it. That there is none for such a machine is told once it is
@@ -150,7 +214,7 @@ impl Host {
         self.plan(declared, observed)?;
         self.number = next_number(observed.number);
         let helper = helper?;
-        if !observed.has_toplevel {
+        if !observed.has_toplevel && self.push.goal != Goal::Keys {
             self.build(declared).await?;
         }
         self.go(Place::Through);
@@ -170,6 +234,9 @@ impl Host {
             self.number = next_number(now.number);
         }
         self.copy(declared, helper.as_ref(), observed, session).await?;
+        if helper.is_some() {
+            self.carry(declared, observed, session).await?;
+        }
         Ok(helper)
     }
 
@@ -197,7 +264,8 @@ impl Host {
         };
         let (reach, events) = (&self.push.reach, &self.push.context.events);
         let activation = Activation { name: &self.name, target, helper, reach, events };
-        let ask = Ask { number: self.number, ..self.push.ask };
+        let secrets = self.secrets.as_ref().map(|secrets| secrets.digest);
+        let ask = Ask { number: self.number, secrets, ..self.push.ask };
         let mut mended = HashSet::new();
         loop {
             self.enter(Stage::Activate);
@@ -243,7 +311,8 @@ impl Host {
 
     /// Whether anything is to be done for it.
     fn plan(&self, declared: &Declaration, observed: &Observed) -> Result<(), Outcome> {
-        match plan(self.push.goal, declared, observed) {
+        let secrets = self.secrets.as_ref().map(|secrets| secrets.digest);
+        match plan(self.push.goal, declared, secrets, observed) {
             Plan::Deliver => Ok(()),
             Plan::Nothing => Err(Outcome::UpToDate { goal: self.push.goal }),
             Plan::Refuse(refusal) => Err(refused(&refusal)),
@@ -281,7 +350,9 @@ impl Host {
         session: &mut Session,
     ) -> Result<(), Outcome> {
         let mut wanted: Vec<StorePath> = [&declared.toplevel].into_iter().chain(helper).cloned().collect();
-        if observed.has_toplevel {
+        if self.push.goal == Goal::Keys {
+            wanted.retain(|path| *path != declared.toplevel);
+        } else if observed.has_toplevel {
             // They are rooted by the question.
             wanted = self.push.copier.lacking(&wanted, session).await?;
             if wanted.contains(&declared.toplevel) {

@@ -50,6 +50,10 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
             let wish = Wish { goal: Goal::Build, rule: Rule::Each, ask: Ask::default() };
             apply::run(cli, selection.selector(), &wish).await
         }
+        Command::UploadKeys(selection) => {
+            let wish = Wish { goal: Goal::Keys, rule: Rule::AllBuilt, ask: Ask::default() };
+            apply::run(cli, selection.selector(), &wish).await
+        }
         Command::Hosts(selection) => hosts::run(cli, selection.selector()).await,
         Command::Status { selection, watch } => status::run(cli, selection.selector(), *watch).await,
         Command::Release(args) => release::run(cli, args).await,
