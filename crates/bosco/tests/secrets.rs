@@ -6,9 +6,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::sops::encrypted;
 use common::{Said, bosco, state};
 use testbed::fleet::{Fleet, create};
+use testbed::sops::encrypted;
 use testbed::{Host, Lab, LabSpec, Operator, Unsynced};
 
 /// Far more than a boot takes.
@@ -50,7 +50,7 @@ impl<'a> Web<'a> {
     /// Encrypts values to the host.
     fn encrypt(&self, file: &str, values: &[(&str, &str)]) {
         let key = self.host.public_key().unwrap();
-        self.fleet.write(file, &encrypted(values, &[&key])).unwrap();
+        self.fleet.write(file, &encrypted(values, &[&key]).unwrap()).unwrap();
     }
 
     fn bosco(&self, words: &[&str]) -> Said {
@@ -168,7 +168,7 @@ fn what_has_changed_arrives_without_a_new_system_and_what_can_not_be_opened_chan
         web.ssh("systemctl is-active app.service token-key.service");
     };
     let other = "age1a8pk4akrdamj7nvqy3zywgtny8dxz7t5xzu7u8v9mhrayp9freqsqatyrs";
-    web.fleet.write("web.yaml", &encrypted(&FIRST, &[other])).unwrap();
+    web.fleet.write("web.yaml", &encrypted(&FIRST, &[other]).unwrap()).unwrap();
     web.bosco(&["apply"])
         .exits(4)
         .says("refused: ")

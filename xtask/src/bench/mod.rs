@@ -9,6 +9,7 @@ mod deploy_rs;
 mod hub;
 mod peer;
 mod pull;
+mod secrets;
 mod transfer;
 
 use std::process::ExitCode;
@@ -73,7 +74,7 @@ struct Figures {
 type Measure = fn() -> Result<Vec<Figure>>;
 
 /// The benchmarks, by name, and what each consists of.
-const ALL: [(&str, &str, &[Measure]); 6] = [
+const ALL: [(&str, &str, &[Measure]); 7] = [
     ("push", "all that a push costs: `apply` and `transfer`", &[apply::run, transfer::run]),
     (
         "apply",
@@ -83,6 +84,7 @@ const ALL: [(&str, &str, &[Measure]); 6] = [
     ("activation", "a change with everything armed, beside the same with nothing armed", &[activation::run]),
     ("hub", "all of a hub: 2,000 agents beside limits and `sftp`, and `pull`", &[hub::run, pull::run]),
     ("pull", "a release to 3 hosts; 200 MB to one at 0 and 50 ms, beside `nix copy`", &[pull::run]),
+    ("secrets", "a change on a host with 100 secrets, beside one without any", &[secrets::run]),
     ("transfer", "200 paths, 200 MB to one host at 0 and 50 ms, beside `nix copy`", &[transfer::run]),
 ];
 

@@ -6,7 +6,6 @@ pub mod clock;
 pub mod follow;
 pub mod forms;
 pub mod pull;
-pub mod sops;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
