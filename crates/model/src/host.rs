@@ -31,7 +31,7 @@ pub struct Host {
 }
 
 /// All that a source declares of a host: how to deploy it, and what it should run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Declaration {
     /// The machine.
     pub host: Host,

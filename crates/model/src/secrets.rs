@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-/// The secrets of a host: where each comes from, before anything is encrypted or opened.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The secrets of a host: where each comes from, before anything is encrypted or opened. It can be read, and not be written
+/// down: a key may be in clear in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeclaredSecrets {
     /// The sops files, by their paths as Nix knows them.
@@ -28,7 +29,7 @@ impl DeclaredSecrets {
 }
 
 /// A sops file, as it is in the repository: ciphertext.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct SecretFile {
     /// Its form before it was encrypted, where that is not the one of its name: `yaml`, `json`, `dotenv`, `ini` or `binary`.
     #[serde(default)]
@@ -44,7 +45,7 @@ impl fmt::Debug for SecretFile {
 }
 
 /// One of `deployment.keys`, as Colmena has them. Exactly one of `text`, `key_file` and `key_command` is set.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeclaredKey {
     /// Its name in its folder.
@@ -78,7 +79,7 @@ impl fmt::Debug for DeclaredKey {
 }
 
 /// When one of `deployment.keys` is put in its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UploadAt {
     /// Before the system is activated.
