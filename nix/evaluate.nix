@@ -89,10 +89,10 @@ let
     inherit tags;
     mode = update.mode or "push";
     publicKeys = deployment.publicKeys or [ ];
-    # What a hive can ask for and bosco does not do: said, rather than passed over.
-    ignored =
-      (if deployment.buildOnTarget or false then [ "deployment.buildOnTarget" ] else [ ])
-      ++ (if deployment.replaceUnknownProfiles or true then [ ] else [ "deployment.replaceUnknownProfiles" ]);
+    after = deployment.after or [ ];
+    buildOnTarget = deployment.buildOnTarget or false;
+    replaceUnknownProfiles = deployment.replaceUnknownProfiles or true;
+    allowLocalDeployment = deployment.allowLocalDeployment or false;
     system = node.pkgs.stdenv.hostPlatform.system or toplevel.system;
     target =
       let

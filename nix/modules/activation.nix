@@ -206,6 +206,18 @@ in
         replaces the other. Where there are none, the hub goes by the key that it was let in with.
       '';
     };
+    after = mkOption {
+      type = types.listOf (types.strMatching "@?[a-zA-Z0-9_.*?-]+");
+      default = [ ];
+      example = [
+        "db-1"
+        "@database"
+      ];
+      description = ''
+        Hosts, or `@tags` of hosts, that a push brings to their new systems before this one. It is not touched before they
+        are done, and not at all where one of them failed. Hosts that are not selected, or that pull, are not waited for.
+      '';
+    };
     update = {
       mode = mkOption {
         type = types.enum [

@@ -11,15 +11,7 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
   inherit (config.deployment) keys;
-
-  flag =
-    default: description:
-    mkOption {
-      type = types.bool;
-      inherit default description;
-    };
 
   early = lib.filterAttrs (_: key: key.uploadAt == "pre-activation") keys;
 
@@ -33,12 +25,6 @@ let
 in
 {
   _file = "bosco/nix/modules/colmena.nix";
-
-  options.deployment = {
-    allowLocalDeployment = flag false "Whether the host may be deployed by a command that runs on itself.";
-    buildOnTarget = flag false "Whether the host builds its system itself.";
-    replaceUnknownProfiles = flag true "Whether a system that is not known here may be replaced.";
-  };
 
   config = {
     deployment.targetHost = lib.mkOptionDefault name;

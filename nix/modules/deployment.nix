@@ -67,6 +67,13 @@ let
         };
       };
     };
+
+  flag =
+    default: description:
+    mkOption {
+      type = types.bool;
+      inherit default description;
+    };
 in
 {
   _file = "bosco/nix/modules/deployment.nix";
@@ -107,6 +114,12 @@ in
       ];
       description = "What stands before a command to run it as root, where the user is not root. It must not ask.";
     };
+    allowLocalDeployment = flag false "Whether the host may be deployed by `bosco apply-local`, which runs on itself.";
+    buildOnTarget = flag false "Whether the host builds its system itself.";
+    replaceUnknownProfiles = flag true ''
+      Whether a system may be replaced that is neither in the store where `bosco apply` runs nor was brought to the host
+      by bosco: somebody else may have deployed it.
+    '';
     tags = mkOption {
       type = types.listOf types.str;
       default = [ ];

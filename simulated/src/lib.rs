@@ -16,7 +16,7 @@ use bosco_release::{
     Contents, Digest, Draft, FleetFile, Key, Manifest, Number, PathContents, Policy, RELEASE_NAMESPACE,
     Release, Statement,
 };
-use bosco_wire::api::{Hello, Standing, Welcome};
+use bosco_wire::api::{Hello, ReleaseLine, Standing, Welcome};
 use bosco_wire::http::{Http, HttpError};
 use bosco_wire::pack::Head;
 use bytes::Bytes;
@@ -121,6 +121,18 @@ pub async fn upload<'a>(http: &mut Http, archives: impl Iterator<Item = &'a [u8]
         }
     };
     tokio::join!(feed, answer).1
+}
+
+/// Sends the closures of a release, whose archives the hub has, and publishes it.
+pub async fn publish(
+    http: &mut Http,
+    release: &Release,
+    closures: &BTreeMap<Digest, Contents>,
+) -> Result<ReleaseLine, HttpError> {
+    for contents in closures.values() {
+        http.post::<Digest>("/v1/closures", contents, Duration::ZERO).await?;
+    }
+    http.post("/v1/releases", release, Duration::from_secs(60)).await
 }
 
 /// A host says hello.

@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bosco_release::{Digest, FleetFile, Key};
-use bosco_wire::api::{Enroll, Next, Orders, Publish, ReleaseLine};
+use bosco_wire::api::{Enroll, Next, Orders};
 use bosco_wire::http::Http;
 use bosco_wire::link::{Hub, Link, Width};
 use hyper::Method;
 use russh::keys::ssh_key::LineEnding;
 use serde::Serialize;
-use simulated::{draft, hello, identity, key, upload};
+use simulated::{draft, hello, identity, key, publish, upload};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -147,9 +147,8 @@ impl Bench {
             names.iter().map(|name| (name.as_str(), archives.as_slice())).collect();
         let (release, closures) = draft(&self.fleet, next.number, &hosts);
         upload(&mut ada, [archive.as_slice()].into_iter()).await?;
-        let publish = Publish { release, closures };
         let asked = Instant::now();
-        ada.post::<ReleaseLine>("/v1/releases", &publish, Duration::from_secs(60)).await?;
+        publish(&mut ada, &release, &closures).await?;
         Ok(asked)
     }
 }

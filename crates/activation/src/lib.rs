@@ -19,7 +19,7 @@ pub use attempt::{Attempt, RESUMPTIONS};
 pub use cause::{Cause, Complaint, Ending, Refused};
 pub use effect::Effect;
 pub use journal::{Journal, Quarantined, Unread};
-pub use plan::{Plan, Refusal, Shortage, plan, shortage};
+pub use plan::{Plan, Refusal, Shortage, foreign, plan, shortage};
 pub use report::{Busy, Report, Told};
 pub use request::{HealthCheck, Kind, Reboot, Request, Settings};
 pub use state::{Before, Checked, Event, Found, Into, Needs, State};

@@ -1,6 +1,6 @@
 //! Whether a host needs anything at all.
 
-use bosco_model::{Activity, ActivityStage, Declaration, Digest, Goal, Observed, State, Unfit};
+use bosco_model::{Activity, ActivityStage, Declaration, Digest, Goal, Observed, State, StorePath, Unfit};
 use thiserror::Error;
 
 /// What to do with a host that answered.
@@ -34,6 +34,12 @@ pub enum Refusal {
         /// By whom, since when and to what end.
         busy: Option<Box<Activity>>,
     },
+    /// Who has made what it boots is not known, and such a host is not to be changed without a word.
+    #[error("it boots {}, which is not known here: somebody else may have deployed it", profile.short())]
+    Unknown {
+        /// What it boots.
+        profile: StorePath,
+    },
     /// Somebody else was at it.
     #[error("it was given another system while this one was made ready")]
     Changed,
@@ -53,6 +59,10 @@ impl Refusal {
             }
             Self::OtherSystem { .. } => {
                 "set `nixpkgs.hostPlatform` of this host, or its `deployment.targetHost`"
+            }
+            Self::Unknown { .. } => {
+                "`bosco diff` says what would change; `--force-replace-unknown-profiles` replaces it, and \
+                 `deployment.replaceUnknownProfiles = true` does so always"
             }
             Self::Changed => "somebody else deployed to it; apply again if yours is the one that should run",
             Self::Activating { .. } => "try again when it has ended; `bosco status` shows how it stands",
@@ -91,6 +101,15 @@ pub fn plan(goal: Goal, declared: &Declaration, secrets: Option<Digest>, observe
         }
     };
     if there && has_secrets { Plan::Nothing } else { Plan::Deliver }
+}
+
+/// What a host boots that bosco has not brought there, and that may be somebody else's.
+#[must_use]
+pub fn foreign(observed: &Observed) -> Option<&StorePath> {
+    let profile = observed.profile.as_ref()?;
+    let last = observed.activity.as_ref().filter(|last| last.stage == ActivityStage::Committed);
+    let brought = [last.map(|last| &last.toplevel), observed.hold.as_ref().map(|hold| &hold.toplevel)];
+    (!brought.contains(&Some(profile))).then_some(profile)
 }
 
 /// Who is at an activation, in words behind others.
@@ -154,7 +173,10 @@ mod tests {
                 mode: bosco_model::Mode::default(),
                 public_keys: Vec::new(),
                 target: None,
-                ignored: Vec::new(),
+                after: Vec::new(),
+                build_on_target: false,
+                replace_unknown_profiles: true,
+                allow_local_deployment: false,
             },
             derivation: format!("/nix/store/{}-web.drv", "0".repeat(32)).try_into().unwrap(),
             toplevel: path(1),

@@ -13,7 +13,7 @@ use bosco_host::durable;
 use bosco_model::StorePath;
 use bosco_nix::{Nix, PathInfo, Taking, references_first};
 use bosco_release::{Contents, Digest, Manifest, PathContents};
-use bosco_wire::api::{LONGEST_DOCUMENT, Phase};
+use bosco_wire::api::{LONGEST_CLOSURE, Phase};
 use bosco_wire::http::{Http, HttpError};
 use bosco_wire::link::{LinkError, Width};
 use bosco_wire::pack::{HEAD, Head};
@@ -67,7 +67,7 @@ pub(crate) async fn closure(agent: &Agent, manifest: &Manifest) -> Result<(), Fe
     std::fs::create_dir_all(&roots).map_err(|error| FetchError::Disk(error.to_string()))?;
     durable::link(manifest.toplevel.as_ref(), &roots.join(ROOT)).map_err(FetchError::Disk)?;
     let link = agent.connect("bulk", Width::Wide).await?;
-    let mut http = agent.http(&link, LONGEST_DOCUMENT).await?;
+    let mut http = agent.http(&link, LONGEST_CLOSURE).await?;
     let contents = contents(&mut http, manifest).await?;
     let nix = Nix::of_host();
     let mut taking = nix.take().await?;

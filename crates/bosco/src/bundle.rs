@@ -212,7 +212,10 @@ mod tests {
             mode: bosco_model::Mode::default(),
             public_keys: keys.iter().map(ToString::to_string).collect(),
             target: None,
-            ignored: Vec::new(),
+            after: Vec::new(),
+            build_on_target: false,
+            replace_unknown_profiles: true,
+            allow_local_deployment: false,
         };
         assert_eq!(recipients(&host(&[key]), None).unwrap().len(), 1);
         assert_eq!(recipients(&host(&[]), Some(key)).unwrap()[0].as_str(), key);

@@ -1,15 +1,17 @@
 //! The command line: what can be asked, in which words. Help, completions and man pages come from here.
 
+mod apply;
+
 use std::path::PathBuf;
 
 use bosco_model::{Goal, HostName, Selector};
+use bosco_nix::Settings;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
-use crate::activate::Ask;
-use crate::gate::Rule;
-use crate::push::Wish;
+pub(crate) use self::apply::{Apply, ApplyLocal};
+use crate::error::{Error, Exit};
 
 /// What each exit code means; part of every help and man page.
 const EXIT_CODES: &str = "\
@@ -17,7 +19,7 @@ Exit codes:
   0    done
   1    bosco could not work at all: no Nix, no ssh, an answer of theirs that can't be read
   2    a mistake in the question: arguments, a selector without match, no fleet here
-  3    the fleet, or a host of it, could not be evaluated or built
+  3    the fleet, or a host of it, could not be evaluated or built; a check has found something
   4    a host could not be deployed, refused, or did not let bosco in; a command failed on it
   5    a host could not be reached; all others are done
   130  interrupted";
@@ -46,6 +48,20 @@ pub(crate) struct Cli {
     /// Where something does not evaluate, show all of Nix's trace
     #[arg(long, global = true)]
     pub(crate) show_trace: bool,
+    /// Let evaluations read what is not of the flake: the environment, files of this machine
+    #[arg(long, global = true)]
+    pub(crate) impure: bool,
+    /// Set something of Nix, as `--option` does it there
+    #[arg(long, global = true, num_args = 2, value_names = ["NAME", "VALUE"])]
+    nix_option: Vec<String>,
+}
+
+impl Cli {
+    /// How Nix is to work.
+    pub(crate) fn settings(&self) -> Settings {
+        let options = self.nix_option.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
+        Settings { trace: self.show_trace, impure: self.impure, options: options.collect() }
+    }
 }
 
 /// Where the fleet is.
@@ -72,7 +88,19 @@ pub(crate) enum Command {
     ///
     /// The same as `apply --goal build`.
     #[command(after_help = EXIT_CODES)]
-    Build(Selection),
+    Build {
+        #[command(flatten)]
+        selection: Selection,
+        /// Let a link to what was built stay for each host, in .gcroots beside the fleet
+        #[arg(long)]
+        keep_result: bool,
+    },
+    /// Bring this machine to what the fleet says, without ssh
+    ///
+    /// The machine is the host of its own name, and `deployment.allowLocalDeployment` of it has to be set. It is activated
+    /// like any other host; what waits for a fresh connection gets one of its own.
+    #[command(after_help = EXIT_CODES)]
+    ApplyLocal(ApplyLocal),
     /// Bring hosts their secrets, and nothing else: the same as `apply --goal keys`, by Colmena's name
     #[command(after_help = EXIT_CODES, hide = true)]
     UploadKeys(Selection),
@@ -99,16 +127,13 @@ pub(crate) enum Command {
     /// List the releases that the hub has
     #[command(after_help = EXIT_CODES)]
     Releases,
-    /// Say which hosts differ between two releases, and in what
-    #[command(after_help = EXIT_CODES)]
-    Diff {
-        /// The number of the one
-        #[arg(value_name = "A")]
-        from: u64,
-        /// The number of the other; the newest without it
-        #[arg(value_name = "B")]
-        to: Option<u64>,
-    },
+    /// Say what would change on hosts, or what two releases differ in
+    ///
+    /// Without numbers, what `apply` would change on each host: packages, units, and whether it has to reboot. It evaluates
+    /// and builds, asks the hosts what they run, and changes nothing. With the number of a release, or of two, what the one
+    /// and the other (the newest, without it) differ in. Hosts that have the same to say are shown once.
+    #[command(after_help = EXIT_CODES, override_usage = "bosco diff [OPTIONS] [SELECTOR]...\n       bosco diff [OPTIONS] <A> [B]")]
+    Diff(Diff),
     /// Show what came of a host's activations, as it has reported to the hub
     #[command(after_help = EXIT_CODES)]
     Log {
@@ -166,6 +191,20 @@ pub(crate) enum Command {
         /// The host
         #[arg(value_parser = HostName::parse)]
         host: HostName,
+    },
+    /// Say who can read which secret, and keep it in order
+    #[command(after_help = EXIT_CODES)]
+    Secrets(Secrets),
+    /// Find what is wrong with the fleet before anybody deploys it
+    ///
+    /// Every host evaluates, `bosco.toml` is valid, Nix files are formatted, secrets are encrypted to those who are to read
+    /// them, and none stands in clear in the files or in what is built. It builds nothing and reaches no host; made for CI
+    /// and for git's hooks.
+    #[command(after_help = EXIT_CODES)]
+    Check {
+        /// Format the Nix files, and encrypt secrets to whom they should be, before looking
+        #[arg(long)]
+        fix: bool,
     },
     /// List the systems that are still on hosts
     #[command(after_help = EXIT_CODES)]
@@ -248,10 +287,16 @@ pub(crate) enum Command {
     /// `--json` in JSON.
     #[command(after_help = EXIT_CODES)]
     Eval {
-        /// A Nix expression; `-` reads it from the standard input
-        #[arg(value_name = "EXPR")]
-        expression: String,
+        /// A Nix expression, or a file with one; `-` reads it from the standard input
+        #[arg(value_name = "EXPR", required_unless_present = "of")]
+        expression: Option<String>,
+        /// The same, as Colmena has it
+        #[arg(short = 'E', hide = true, value_name = "EXPR", conflicts_with = "expression")]
+        of: Option<String>,
     },
+    /// Look around in the fleet's configuration, with `nodes`, `lib` and `pkgs` in scope
+    #[command(after_help = EXIT_CODES)]
+    Repl,
     /// Print completions for a shell
     ///
     /// For example: `bosco completions fish > ~/.config/fish/completions/bosco.fish`
@@ -289,37 +334,42 @@ pub(crate) enum HubCommand {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Apply {
-    #[command(flatten)]
-    pub(crate) selection: Selection,
-    /// How far to go
-    #[arg(long, value_enum, default_value_t = GoalArg(Goal::Switch), value_name = "GOAL")]
-    pub(crate) goal: GoalArg,
-    /// Deliver to each host as soon as it is built, whatever becomes of the others
-    #[arg(long)]
-    pub(crate) keep_going: bool,
-    /// Deliver to none unless all can be reached, and built
-    #[arg(long, conflicts_with = "keep_going")]
-    pub(crate) require_all: bool,
-    /// Let hosts reboot where only that brings the change in: another kernel, initrd or init
-    #[arg(long)]
-    pub(crate) reboot: bool,
-    /// Try a system again that has failed on a host and is in quarantine there
-    #[arg(long)]
-    pub(crate) again: bool,
+pub(crate) struct Secrets {
+    #[command(subcommand)]
+    pub(crate) command: SecretsCommand,
 }
 
-impl Apply {
-    /// What is to be done.
-    pub(crate) fn wish(&self) -> Wish {
-        let rule = match (self.keep_going, self.require_all) {
-            (true, _) => Rule::Each,
-            (_, true) => Rule::All,
-            _ => Rule::AllBuilt,
-        };
-        let ask = Ask { reboot: self.reboot, again: self.again, ..Ask::default() };
-        Wish { goal: self.goal.0, rule, ask }
-    }
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretsCommand {
+    /// List which host can read which file, what it asks for, and who else can
+    List {
+        #[command(flatten)]
+        selection: Selection,
+        /// All that this host could read, value by value: what has to be changed if it is stolen
+        #[arg(long, value_name = "HOST", value_parser = HostName::parse, conflicts_with_all = ["selectors", "on"])]
+        host: Option<HostName>,
+    },
+    /// Find secrets that hosts ask for and can't read, and others who can
+    Check,
+    /// Encrypt each file to its hosts and operators, and to nobody else
+    ///
+    /// Writes them into a marked block of `.sops.yaml`, and runs `sops updatekeys` for each file that is encrypted to
+    /// others. Your own rules stay as they are.
+    Rekey,
+    /// Open a file with `sops`, once `.sops.yaml` says whom to encrypt it to
+    Edit {
+        /// The file
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Print a secret of a host, with your own key
+    Show {
+        /// The host
+        #[arg(value_parser = HostName::parse)]
+        host: HostName,
+        /// The secret, as the host's configuration names it
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -348,6 +398,45 @@ pub(crate) struct Selection {
     /// The same, as Colmena has it
     #[arg(long, value_parser = Selector::parse, value_name = "SELECTOR", conflicts_with = "selectors")]
     on: Vec<Selector>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// Which hosts, all without it; or the numbers of one or two releases
+    #[arg(value_name = "SELECTOR")]
+    what: Vec<String>,
+    /// Which hosts, also such whose name is a number
+    #[arg(long, value_parser = Selector::parse, value_name = "SELECTOR", conflicts_with = "what")]
+    on: Vec<Selector>,
+}
+
+impl Diff {
+    /// The two releases that were asked for; `None` where it is about hosts.
+    pub(crate) fn releases(&self) -> Result<Option<(u64, Option<u64>)>, Error> {
+        let numbers: Vec<u64> = self.what.iter().map_while(|word| word.parse().ok()).collect();
+        match (numbers.as_slice(), self.what.len()) {
+            ([], _) => Ok(None),
+            ([from], 1) => Ok(Some((*from, None))),
+            ([from, to], 2) => Ok(Some((*from, Some(*to)))),
+            _ => Err(Error::new(Exit::Usage, "one or two releases are compared, and not with hosts")
+                .hint("a host whose name is a number is meant by `--on`")),
+        }
+    }
+
+    /// The hosts that were asked for; all without one.
+    pub(crate) fn selector(&self) -> Result<Option<Selector>, Error> {
+        let words = selector(&self.what)?;
+        Ok(Selector::any(words.into_iter().chain(self.on.iter().cloned()).collect()))
+    }
+}
+
+/// What some words select together; `None` without one.
+fn selector(words: &[String]) -> Result<Option<Selector>, Error> {
+    let selectors = words.iter().map(|word| {
+        Selector::parse(word)
+            .map_err(|error| Error::new(Exit::Usage, format!("`{word}` is no selector: {error}")))
+    });
+    Ok(Selector::any(selectors.collect::<Result<_, _>>()?))
 }
 
 /// As [`Selection`], for what is never done to all hosts by leaving a word out.

@@ -32,12 +32,14 @@ const CHUNK: usize = 256 * 1024;
 pub(crate) struct Copier {
     nix: Nix,
     events: Sink,
+    /// Whether hosts are told to look in their own caches.
+    substitutes: bool,
     copies: Arc<Semaphore>,
 }
 
 impl Copier {
-    pub(crate) fn new(nix: Nix, events: Sink) -> Self {
-        Self { nix, events, copies: Arc::new(Semaphore::new(COPIES)) }
+    pub(crate) fn new(nix: Nix, events: Sink, substitutes: bool) -> Self {
+        Self { nix, events, substitutes, copies: Arc::new(Semaphore::new(COPIES)) }
     }
 
     /// Which of these paths the host does not have. They are kept there from now on, as far as the session knows them.
@@ -70,7 +72,7 @@ impl Copier {
             return Err(no_room(&shortage));
         }
         drop(permit);
-        let cached = worth_substituting(&closure);
+        let cached = if self.substitutes { worth_substituting(&closure) } else { Vec::new() };
         if !cached.is_empty() {
             let (paths, of) = (cached.len(), size(&cached));
             (self.events)(Event::Fetching { host: host.clone(), paths, of });

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bosco_model::{HostName, StorePath};
 use serde::Serialize;
 
+use crate::consent::Question;
 use crate::outcome::Outcome;
 
 /// What a host is at.
@@ -75,6 +76,9 @@ pub(crate) enum Event {
     Ended { host: HostName, seconds: f64, outcome: Outcome },
     /// There is no more to tell of a host: it is not selected, or has answered.
     Done { host: HostName },
+    /// The operator is asked whether to go on; whoever shows it answers it.
+    #[serde(skip)]
+    Question(Question),
     /// Nothing is delivered, because of these hosts.
     HeldBack { missing: Vec<HostName> },
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bosco_model::{Condition, Declaration, Host, HostName, Reach, Selector};
-use bosco_nix::{Evaluated, Fleet, LogLine, Nix, Source};
+use bosco_nix::{Builders, Evaluated, Fleet, Inspected, LogLine, Nix, Source};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -48,11 +48,26 @@ impl Context {
         let source = source(&cli.place)?;
         // What is wrong there is told before anything is done.
         let rules = rules(&cli.place)?;
-        let nix = Nix::find(cli.show_trace).await?;
+        let nix = Nix::find(cli.settings()).await?;
         let fleet = nix.fleet(&source, &mut listen(&events, None)).await?;
         events(Event::Fleet { source: fleet.source.to_string(), form: fleet.form, hosts: fleet.hosts.len() });
         let evaluations = Arc::new(Semaphore::new(evaluations_side_by_side()));
         Ok(Self { nix, fleet: Arc::new(fleet), events, rules, evaluations, tags: Arc::default(), started })
+    }
+
+    /// The same, with a host of the fleet that builds, instead of this machine.
+    pub(crate) async fn building_on(self, host: &HostName) -> Result<Self, Error> {
+        self.knows(host.as_str())?;
+        let chosen = Chosen { name: host.clone(), condition: None };
+        let builder = self.host(&chosen).await.map_err(|outcome| Error::of(host, &outcome))?;
+        (self.events)(Event::Done { host: host.clone() });
+        let Some((target, system)) = builder.and_then(|builder| Some((builder.target?, builder.system)))
+        else {
+            return Err(Error::new(Exit::Usage, format!("{host} can't build: nothing says how to reach it"))
+                .hint("its `deployment.targetHost` is null"));
+        };
+        let builders = Some(Builders::Only { target, system });
+        Ok(Self { fleet: Arc::new(Fleet { builders, ..(*self.fleet).clone() }), ..self })
     }
 
     /// The hosts that the selector may mean; all without one.
@@ -128,7 +143,7 @@ impl Context {
         let condition = chosen.condition.as_ref();
         let answer = self.nix.declaration(&self.fleet, &chosen.name, condition, &mut listen).await;
         let declared = answer.map_err(|error| failed(Stage::Evaluate, &error))?;
-        Ok(self.selected(chosen, declared, |declared| &declared.host))
+        Ok(self.selected(chosen, declared))
     }
 
     /// Evaluates how to deploy one host.
@@ -137,25 +152,26 @@ impl Context {
         let _permit = self.evaluations.acquire().await;
         let answer = self.nix.host(&self.fleet, &chosen.name, chosen.condition.as_ref(), &mut listen).await;
         let host = answer.map_err(|error| failed(Stage::Evaluate, &error))?;
-        Ok(self.selected(chosen, host, |host| host))
+        Ok(self.selected(chosen, host))
     }
 
-    /// Parts the hosts that are selected from the others, and tells what an evaluation leaves to be told.
-    fn selected<T>(&self, chosen: &Chosen, evaluated: Evaluated<T>, host: fn(&T) -> &Host) -> Option<T> {
+    /// Evaluates which keys one host has and which secrets it asks for, and with `system` what makes its toplevel.
+    pub(crate) async fn inspect(&self, chosen: &Chosen, system: bool) -> Result<Inspected, Outcome> {
+        let mut listen = self.enter_evaluation(chosen);
+        let _permit = self.evaluations.acquire().await;
+        let answer = self.nix.inspect(&self.fleet, &chosen.name, system, &mut listen).await;
+        answer.map_err(|error| failed(Stage::Evaluate, &error))
+    }
+
+    /// Parts the hosts that are selected from the others.
+    fn selected<T>(&self, chosen: &Chosen, evaluated: Evaluated<T>) -> Option<T> {
         match evaluated {
             Evaluated::Tagged(tags) => {
                 self.tags.lock().unwrap_or_else(PoisonError::into_inner).insert(chosen.name.clone(), tags);
                 (self.events)(Event::Done { host: chosen.name.clone() });
                 None
             }
-            Evaluated::Selected(selected) => {
-                for option in &host(&selected).ignored {
-                    let text =
-                        format!("`{option}` is set; bosco does not do that yet, and goes on without it");
-                    (self.events)(Event::Warning { host: Some(chosen.name.clone()), text });
-                }
-                Some(selected)
-            }
+            Evaluated::Selected(selected) => Some(selected),
         }
     }
 

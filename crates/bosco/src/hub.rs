@@ -34,7 +34,7 @@ const LONGEST: u64 = 1024 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     pub(crate) file: FleetFile,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 /// The fleet's hub.
@@ -65,8 +65,13 @@ pub(crate) struct Connection {
     hub: Hub,
 }
 
-/// How the fleet is run, where it says so: the nearest file, from where the fleet is.
+/// How the fleet is run, where it says so.
 pub(crate) fn rules(place: &Place) -> Result<Option<Rules>, Error> {
+    fleet_file(place)?.map(|path| read(&path)).transpose()
+}
+
+/// The nearest file that says it, from where the fleet is.
+pub(crate) fn fleet_file(place: &Place) -> Result<Option<PathBuf>, Error> {
     // What needs no fleet works where there is none, and a fleet that lies elsewhere is run from here.
     let from = match fleet::source(place) {
         Ok(source) if source.is_here() => source.dir,
@@ -74,8 +79,7 @@ pub(crate) fn rules(place: &Place) -> Result<Option<Rules>, Error> {
             Error::new(Exit::Unable, format!("the working directory can't be read: {error}"))
         })?,
     };
-    let found = from.ancestors().map(|dir| dir.join(FILE)).find(|path| path.is_file());
-    found.map(|path| read(&path)).transpose()
+    Ok(from.ancestors().map(|dir| dir.join(FILE)).find(|path| path.is_file()))
 }
 
 fn read(path: &Path) -> Result<Rules, Error> {

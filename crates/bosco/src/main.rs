@@ -8,19 +8,26 @@
 mod activate;
 mod builds;
 mod bundle;
+mod check;
 mod cli;
 mod commands;
+mod consent;
 mod copy;
+mod differences;
 mod error;
 mod event;
+mod finding;
 mod fleet;
 mod gate;
+mod git;
 mod helper;
 mod hub;
 mod outcome;
 mod push;
 mod reach;
 mod release;
+mod secrets;
+mod sequence;
 mod show;
 mod suggest;
 

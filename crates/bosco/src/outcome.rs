@@ -1,7 +1,7 @@
 //! What came of a host, in words and as an exit code. Pure.
 
 use bosco_activation::{Cause, Complaint, Ending, Refused, Report};
-use bosco_model::{Goal, StorePath};
+use bosco_model::{Goal, HostName, StorePath};
 use serde::Serialize;
 
 use crate::error::Exit;
@@ -35,6 +35,8 @@ pub(crate) enum Outcome {
     LocalOnly,
     /// It was ready, and left alone because another host was not.
     HeldBack,
+    /// It was left alone: a host that goes first did not get there.
+    Waits { host: HostName, how: String },
     /// Nothing may be done there.
     Refused { reason: String, hint: String },
     /// Something went wrong.
@@ -77,6 +79,7 @@ impl Outcome {
             Self::Offline { reason, .. } => format!("skipped: {reason}"),
             Self::LocalOnly => "skipped: it is deployed on itself only".into(),
             Self::HeldBack => "held back".into(),
+            Self::Waits { host, how } => format!("not deployed: waits for {host}, which {how}"),
             Self::Refused { reason, .. } => format!("refused: {reason}"),
             Self::Reverted { reason, .. } => format!("reverted: {reason}"),
             Self::Inconclusive { reason, .. } => format!("inconclusive: {reason}"),
@@ -96,6 +99,7 @@ impl Outcome {
             Self::Built { .. } => "built".into(),
             Self::Offline { .. } => "skipped, could not be reached".into(),
             Self::Refused { .. } => "refused".into(),
+            Self::Waits { .. } => "not deployed".into(),
             Self::Reverted { .. } => "reverted".into(),
             Self::Inconclusive { .. } => "inconclusive".into(),
             Self::Failed { stage, .. } => format!("failed while {}", stage.doing()),
@@ -177,6 +181,7 @@ impl Outcome {
             | Self::Activated { .. } => true,
             Self::Offline { .. }
             | Self::HeldBack
+            | Self::Waits { .. }
             | Self::Refused { .. }
             | Self::Reverted { .. }
             | Self::Inconclusive { .. }
@@ -197,7 +202,7 @@ impl Outcome {
             | Self::Activated { .. }
             | Self::LocalOnly => Exit::Done,
             // What held it back has a code of its own.
-            Self::Offline { .. } | Self::HeldBack => Exit::Unreachable,
+            Self::Offline { .. } | Self::HeldBack | Self::Waits { .. } => Exit::Unreachable,
             Self::Failed { stage: Stage::Evaluate | Stage::Build, .. } => Exit::NotBuilt,
             Self::Refused { .. }
             | Self::Reverted { .. }

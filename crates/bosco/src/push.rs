@@ -5,18 +5,25 @@
 //! evaluated or built (`gate`).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bosco_activation::{Plan, Refusal, plan};
-use bosco_model::{Declaration, Goal, HostName, Number, Observed, StorePath, Target, next_number};
+use bosco_activation::{Plan, Refusal, foreign, plan};
+use bosco_model::{
+    Declaration, Goal, HostName, Number, Observed, Privilege, Selector, StorePath, Target, next_number,
+};
 use bosco_nix::Root;
 use bosco_session::{Session, Wanted};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::activate::{Activation, Ask, Damaged};
 use crate::builds::{Builds, builds};
 use crate::bundle::{Bundler, Carried, Unmade};
+use crate::consent::Consent;
 use crate::copy::Copier;
+use crate::differences::{Pair, Side};
 use crate::error::Error;
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, each, failed};
@@ -24,12 +31,16 @@ use crate::gate::{Gate, Place, Rule};
 use crate::helper::Helpers;
 use crate::outcome::Outcome;
 use crate::reach::{Reach, troubled};
+use crate::sequence::Sequence;
 
 /// How old what a host said of itself may be before it is asked again.
 const FRESH: Duration = Duration::from_secs(10);
 /// How many damaged paths of a host are mended, at most those that it names at once beyond it: a disk that has more of them
 /// is not to be relied on.
 const MENDED: usize = 200;
+
+/// Where links to what was built stay, beside the fleet, as Colmena has it.
+const KEPT: &str = ".gcroots";
 
 /// What an operator wants done.
 pub(crate) struct Wish {
@@ -38,6 +49,38 @@ pub(crate) struct Wish {
     pub(crate) rule: Rule,
     /// What activations are asked for with.
     pub(crate) ask: Ask,
+    /// Whether each host builds what it is to run, whatever the fleet says.
+    pub(crate) build_on_target: bool,
+    /// The host that builds, instead of this machine.
+    pub(crate) build_on: Option<HostName>,
+    /// Nobody is asked before a whole fleet is changed.
+    pub(crate) yes: bool,
+    /// Whether what a host boots is replaced, whoever has made that and whatever the fleet says.
+    pub(crate) replace_unknown: bool,
+    /// Whether hosts look in their own caches.
+    pub(crate) substitute: bool,
+    /// How many hosts are delivered to and activated at once, where somebody wants fewer than all.
+    pub(crate) parallel: Option<usize>,
+    /// Whether links to what was built stay beside the fleet.
+    pub(crate) keep_result: bool,
+}
+
+impl Wish {
+    /// To come to a goal, with nothing said besides.
+    pub(crate) fn new(goal: Goal, rule: Rule) -> Self {
+        Self {
+            goal,
+            rule,
+            ask: Ask::default(),
+            build_on_target: false,
+            build_on: None,
+            yes: false,
+            replace_unknown: false,
+            substitute: true,
+            parallel: None,
+            keep_result: false,
+        }
+    }
 }
 
 /// Hosts by name or address, port, and options of ssh: the same address can be another machine behind another jump host.
@@ -54,6 +97,16 @@ struct Push {
     builds: Builds,
     bundler: Bundler,
     gate: Arc<Gate>,
+    sequence: Arc<Sequence>,
+    /// Whether each host builds what it is to run.
+    build_on_target: bool,
+    replace_unknown: bool,
+    /// The places of those that are delivered to.
+    turns: Arc<Semaphore>,
+    /// Where links to what was built stay.
+    kept: Option<PathBuf>,
+    /// Where somebody is to be asked.
+    consent: Option<Arc<Consent>>,
     copier: Copier,
     /// Who is reached where.
     targets: Arc<Mutex<Targets>>,
@@ -64,14 +117,16 @@ pub(crate) async fn push(
     context: Context,
     wish: &Wish,
     root: Root,
+    consent: Option<Consent>,
+    reach: Reach,
     chosen: Vec<Chosen>,
 ) -> Result<Vec<(HostName, Outcome)>, Error> {
     let gate = Arc::new(Gate::new(wish.rule, chosen.len()));
     let (builds, builder) = builds(context.clone(), Arc::new(root), Arc::clone(&gate));
-    let reach = Reach::find(&context).await?;
+    let kept = wish.keep_result.then(|| context.fleet.source.dir.join(KEPT));
     let push = Push {
         helpers: Helpers::new(context.nix),
-        copier: Copier::new(context.nix, Arc::clone(&context.events)),
+        copier: Copier::new(context.nix, Arc::clone(&context.events), wish.substitute),
         bundler: Bundler::new(),
         context,
         goal: wish.goal,
@@ -79,13 +134,20 @@ pub(crate) async fn push(
         reach,
         builds,
         gate,
+        build_on_target: wish.build_on_target,
+        replace_unknown: wish.replace_unknown,
+        turns: Arc::new(Semaphore::new(wish.parallel.unwrap_or(Semaphore::MAX_PERMITS))),
+        kept,
+        sequence: Arc::new(Sequence::new(chosen.len())),
+        consent: consent.map(Arc::new),
         targets: Arc::default(),
     };
     let hosts = each(chosen, |chosen| {
         let push = push.clone();
         async move {
             let name = chosen.name.clone();
-            let mut host = Host { push, name, place: Place::Evaluating, number: 0, secrets: None };
+            let mut host =
+                Host { push, name, place: Place::Evaluating, turn: None, number: 0, secrets: None };
             let outcome = host.bring(&chosen).await.unwrap_or_else(Some);
             outcome.map(|outcome| host.end(outcome))
         }
@@ -102,6 +164,8 @@ struct Host {
     push: Push,
     name: HostName,
     place: Place,
+    /// Its place among those that are delivered to.
+    turn: Option<OwnedSemaphorePermit>,
     /// The number that it is pushed with: one more than it has come to.
     number: Number,
     /// Its secrets, where it is to have some, or has some that go.
@@ -111,13 +175,23 @@ struct Host {
 impl Host {
     /// Source to report. `None` where the host is not selected; `Err` is how it ended before its end, not always badly.
     async fn bring(&mut self, chosen: &Chosen) -> Result<Option<Outcome>, Outcome> {
-        let Some(declared) = self.push.context.declaration(chosen).await? else { return Ok(None) };
+        let declared = self.declaration(chosen).await;
+        match &declared {
+            Ok(declared) => self.push.sequence.known(declared.as_ref().map(|declared| &declared.host)),
+            Err(outcome) => self.push.sequence.lost(&self.name, outcome),
+        }
+        let Some(declared) = declared? else { return Ok(None) };
         if !self.push.goal.delivers() {
             self.build(&declared).await?;
             return Ok(Some(Outcome::Built { toplevel: declared.toplevel }));
         }
-        let target = declared.host.target.as_ref().ok_or(Outcome::LocalOnly)?;
+        let target = match &declared.host.target {
+            _ if self.push.reach.is_here() => &itself(&declared)?,
+            Some(target) => target,
+            None => return Err(Outcome::LocalOnly),
+        };
         self.alone_at(target)?;
+        self.push.sequence.settle(&declared.host).await?;
         let helper = match self.push.goal {
             Goal::Keys | Goal::Test | Goal::Boot | Goal::Switch => {
                 self.push.helpers.of(&declared.host.system).await.map(Some)
@@ -141,7 +215,8 @@ impl Host {
                 return Err(outcome);
             }
         };
-        match self.deliver(&declared, helper, &observed, &mut session).await {
+        let delivered = self.deliver(&declared, helper, &observed, &mut session).await;
+        match delivered {
             Ok(helper) => Ok(Some(self.activate(&declared, target, helper.as_ref(), session).await)),
             Err(outcome) => {
                 session.close().await;
@@ -201,6 +276,19 @@ impl Host {
         session.secrets(*digest, bytes).await.map_err(|error| troubled(Stage::Copy, &error))
     }
 
+    /// What it should run, where all that it goes after are hosts of the fleet.
+    async fn declaration(&self, chosen: &Chosen) -> Result<Option<Declaration>, Outcome> {
+        let declared = self.push.context.declaration(chosen).await?;
+        let named = declared.iter().flat_map(|declared| &declared.host.after).flat_map(Selector::names);
+        for name in named {
+            if let Err(error) = self.push.context.knows(&name) {
+                let reason = format!("its `deployment.after`: {}", error.message);
+                return Err(Outcome::failed(Stage::Evaluate, reason, error.hint));
+            }
+        }
+        Ok(declared)
+    }
+
     /// Asked to delivered, with the helper that goes with it. That there is none for such a machine is told once it is
     /// known that the host wants one.
     async fn deliver(
@@ -213,16 +301,28 @@ impl Host {
         let asked = Instant::now();
         self.plan(declared, observed)?;
         self.number = next_number(observed.number);
+        self.known(declared, observed).await?;
         let helper = helper?;
-        if !observed.has_toplevel && self.push.goal != Goal::Keys {
-            self.build(declared).await?;
-        }
+        let there = self.push.goal == Goal::Keys
+            || observed.has_toplevel
+            || self.make(declared, observed, session).await?;
+        self.tell(declared, observed).await;
         self.go(Place::Through);
         self.enter(Stage::Wait);
         if !self.push.gate.pass(&self.push.context.events).await {
             declared.host.target.as_ref().map_or(Ok(()), |target| self.alone_at(target))?;
             return Err(Outcome::HeldBack);
         }
+        if let Some(consent) = &self.push.consent
+            && !consent.is_given(&self.push.context.nix, &self.push.context.events).await
+        {
+            return Err(Outcome::Interrupted { stage: Stage::Wait });
+        }
+        // Others it waits for only where what they run is to change.
+        if helper.is_some() {
+            self.push.sequence.pass(&declared.host).await?;
+        }
+        self.turn = Arc::clone(&self.push.turns).acquire_owned().await.ok();
         self.enter(Stage::Copy);
         // It may have waited long for the others.
         if asked.elapsed() > FRESH {
@@ -233,11 +333,22 @@ impl Host {
             }
             self.number = next_number(now.number);
         }
-        self.copy(declared, helper.as_ref(), observed, session).await?;
+        self.copy(declared, helper.as_ref(), there, observed.free, session).await?;
         if helper.is_some() {
             self.carry(declared, observed, session).await?;
         }
         Ok(helper)
+    }
+
+    /// Tells what is to become of it, where somebody is asked about that.
+    async fn tell(&self, declared: &Declaration, observed: &Observed) {
+        let (Some(consent), Some(current)) = (&self.push.consent, &observed.current) else { return };
+        let here = self.push.context.nix.is_there(&[current.clone(), declared.toplevel.clone()]).await;
+        let side = |path: &StorePath| {
+            if here.contains(path) { Side::Here(path.clone()) } else { Side::Unknown(path.clone()) }
+        };
+        let (before, after) = (side(current), side(&declared.toplevel));
+        consent.tell(Pair { host: self.name.clone(), before, after, active: None });
     }
 
     /// Delivered to the end.
@@ -319,6 +430,21 @@ impl Host {
         }
     }
 
+    /// That what it boots may be replaced.
+    async fn known(&self, declared: &Declaration, observed: &Observed) -> Result<(), Outcome> {
+        if declared.host.replace_unknown_profiles || self.push.replace_unknown || !self.push.goal.delivers() {
+            return Ok(());
+        }
+        match foreign(observed) {
+            Some(profile)
+                if self.push.context.nix.is_there(std::slice::from_ref(profile)).await.is_empty() =>
+            {
+                Err(refused(&Refusal::Unknown { profile: profile.clone() }))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// That no other host is reached the same way: one machine can't be two hosts.
     fn alone_at(&self, target: &Target) -> Result<(), Outcome> {
         let place = (target.host.to_lowercase(), target.port, target.ssh_options.clone());
@@ -338,7 +464,41 @@ impl Host {
     async fn build(&mut self, declared: &Declaration) -> Result<(), Outcome> {
         self.go(Place::Building);
         self.enter(Stage::Build);
-        self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))
+        self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
+        match &self.push.kept {
+            Some(folder) => self.keep(folder, declared).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Lets a link to its toplevel stay, which keeps it from being collected.
+    async fn keep(&self, folder: &Path, declared: &Declaration) -> Result<(), Outcome> {
+        let link = folder.join(format!("node-{}", self.name));
+        let made = std::fs::create_dir_all(folder).is_ok();
+        if made && self.push.context.nix.keep(&declared.toplevel, &link).await {
+            return Ok(());
+        }
+        let reason = format!("{} can't be made", link.display());
+        Err(Outcome::failed(Stage::Build, reason, Some("may you write there?".into())))
+    }
+
+    /// Builds its toplevel, here or there; gives whether it is there now.
+    async fn make(
+        &mut self,
+        declared: &Declaration,
+        observed: &Observed,
+        session: &mut Session,
+    ) -> Result<bool, Outcome> {
+        if !declared.host.build_on_target && !self.push.build_on_target {
+            return self.build(declared).await.map(|()| false);
+        }
+        self.go(Place::Building);
+        self.enter(Stage::Build);
+        let derivation = declared.derivation.path();
+        self.push.copier.copy(&self.name, std::slice::from_ref(derivation), observed.free, session).await?;
+        self.enter(Stage::Build);
+        session.build(derivation).await.map_err(|error| troubled(Stage::Build, &error))?;
+        Ok(true)
     }
 
     /// Hands over the paths that the host lacks.
@@ -346,13 +506,14 @@ impl Host {
         &self,
         declared: &Declaration,
         helper: Option<&StorePath>,
-        observed: &Observed,
+        there: bool,
+        free: Option<u64>,
         session: &mut Session,
     ) -> Result<(), Outcome> {
         let mut wanted: Vec<StorePath> = [&declared.toplevel].into_iter().chain(helper).cloned().collect();
         if self.push.goal == Goal::Keys {
             wanted.retain(|path| *path != declared.toplevel);
-        } else if observed.has_toplevel {
+        } else if there {
             // They are rooted by the question.
             wanted = self.push.copier.lacking(&wanted, session).await?;
             if wanted.contains(&declared.toplevel) {
@@ -360,7 +521,7 @@ impl Host {
                 self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
             }
         }
-        self.push.copier.copy(&self.name, &wanted, observed.free, session).await
+        self.push.copier.copy(&self.name, &wanted, free, session).await
     }
 
     fn enter(&self, stage: Stage) {
@@ -375,6 +536,7 @@ impl Host {
 
     fn end(&mut self, outcome: Outcome) -> (HostName, Outcome) {
         self.push.gate.ended(&self.name, &outcome);
+        self.push.sequence.ended(&self.name, &outcome);
         self.push.context.end(&self.name, outcome)
     }
 }
@@ -384,9 +546,23 @@ impl Drop for Host {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.push.gate.miss(&self.name);
+            self.push.sequence.ended(&self.name, &Outcome::Interrupted { stage: Stage::Activate });
         }
         self.go(Place::Through);
     }
+}
+
+/// How a host that deploys itself is reached: as it is.
+fn itself(declared: &Declaration) -> Result<Target, Outcome> {
+    if !declared.host.allow_local_deployment {
+        return Err(Outcome::Refused {
+            reason: "it is not to be deployed by a command that runs on itself".into(),
+            hint: "set `deployment.allowLocalDeployment` of this host".into(),
+        });
+    }
+    let sudo = || Privilege(["sudo", "-H", "--"].map(str::to_owned).into());
+    let privilege = declared.host.target.as_ref().map_or_else(sudo, |target| target.privilege.clone());
+    Ok(Target { host: "localhost".into(), user: None, port: None, ssh_options: Vec::new(), privilege })
 }
 
 pub(crate) fn refused(refusal: &Refusal) -> Outcome {

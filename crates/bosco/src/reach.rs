@@ -59,6 +59,24 @@ impl Reach {
         })
     }
 
+    /// The same, but for this machine itself, without `ssh`.
+    pub(crate) fn here(context: &Context) -> Self {
+        let permits = || Arc::new(Semaphore::new(CONNECTIONS));
+        Self {
+            ssh: Ssh::here(),
+            connections: permits(),
+            confirmations: permits(),
+            hub: None,
+            events: context.events.clone(),
+            detours: Arc::default(),
+        }
+    }
+
+    /// Whether it is this machine that is reached.
+    pub(crate) fn is_here(&self) -> bool {
+        self.ssh.is_here()
+    }
+
     /// Connects to a host and brings back what it says of itself; `turn` is called when its turn has come.
     pub(crate) async fn open(
         &self,

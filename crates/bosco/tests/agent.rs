@@ -13,7 +13,7 @@ use bosco_release::{
     Contents, Digest, Draft, Key, Manifest, PathContents, Policy, RELEASE_NAMESPACE, Signer, SignerKind,
     Statement, Trust,
 };
-use bosco_wire::api::{Next, Publish, ReleaseLine};
+use bosco_wire::api::{Next, ReleaseLine};
 use bosco_wire::http::Http;
 use bosco_wire::pack::Head;
 use bytes::Bytes;
@@ -164,8 +164,9 @@ impl<'a> Publisher<'a> {
             let signature =
                 self.identity.sign(RELEASE_NAMESPACE, HashAlg::Sha512, draft.statement.as_bytes());
             let release = draft.signed(signature.unwrap().to_pem(LineEnding::LF).unwrap());
-            let closures = BTreeMap::from([(closure, contents)]);
-            http.post("/v1/releases", &Publish { release, closures }, Duration::from_secs(60)).await.unwrap()
+            let kept: Digest = http.post("/v1/closures", &contents, Duration::ZERO).await.unwrap();
+            assert_eq!(kept, closure);
+            http.post("/v1/releases", &release, Duration::from_secs(60)).await.unwrap()
         });
         (line, toplevel)
     }

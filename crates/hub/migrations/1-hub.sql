@@ -26,9 +26,12 @@ CREATE TABLE releases (
     published BIGINT NOT NULL
 );
 
+-- What is in a closure, as it goes to hosts. `since`: when an operator has asked for it last.
 CREATE TABLE closures (
-    digest TEXT PRIMARY KEY NOT NULL,
-    contents TEXT NOT NULL
+    id INTEGER PRIMARY KEY,
+    digest TEXT UNIQUE NOT NULL,
+    contents TEXT NOT NULL,
+    since BIGINT NOT NULL
 );
 
 CREATE TABLE release_closures (
@@ -40,13 +43,27 @@ CREATE TABLE release_closures (
 
 CREATE INDEX release_closures_of_host ON release_closures (host, number);
 
--- Archives that are on the disk, whole.
+CREATE INDEX release_closures_of_closure ON release_closures (digest);
+
+-- Archives that are on the disk, whole. `since`: when an operator has asked for it last.
 CREATE TABLE objects (
-    hash TEXT PRIMARY KEY NOT NULL,
+    id INTEGER PRIMARY KEY,
+    hash TEXT UNIQUE NOT NULL,
     size BIGINT NOT NULL,
     stored BIGINT NOT NULL,
     since BIGINT NOT NULL
 );
+
+CREATE INDEX objects_by_time ON objects (since);
+
+-- What a closure needs. It has a row for every archive of it, from the moment on that it is there.
+CREATE TABLE closure_objects (
+    closure INTEGER NOT NULL REFERENCES closures (id) ON DELETE CASCADE,
+    object INTEGER NOT NULL REFERENCES objects (id),
+    PRIMARY KEY (closure, object)
+) WITHOUT ROWID;
+
+CREATE INDEX closure_objects_of_object ON closure_objects (object);
 
 CREATE TABLE reports (
     host TEXT NOT NULL,

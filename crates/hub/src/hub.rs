@@ -29,6 +29,9 @@ const AHEAD: Number = 100_000;
 const BULK: usize = 64;
 const OWN_BULK: usize = 2;
 
+/// How many of a host's newest releases it may fetch the closures of.
+pub(crate) const RELEASES: u32 = 2;
+
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Who {
@@ -407,9 +410,9 @@ impl Hub {
     }
 
     /// A release is there: everybody hears of it.
-    pub(crate) fn announce(&self, line: ReleaseLine, release: &Release) {
-        unpoisoned(self.lines.write()).insert(line.number, line.clone());
-        self.current.send_replace(Some(Arc::new(Current::new(line, release))));
+    pub(crate) fn announce(&self, current: Current) {
+        unpoisoned(self.lines.write()).insert(current.line.number, current.line.clone());
+        self.current.send_replace(Some(Arc::new(current)));
         self.changed();
     }
 
@@ -465,7 +468,7 @@ impl Hub {
 }
 
 impl Current {
-    fn new(line: ReleaseLine, release: &Release) -> Self {
+    pub(crate) fn new(line: ReleaseLine, release: &Release) -> Self {
         // What can't be read was not published by this version; nobody gets it.
         let parts = release.seal().zip(&release.manifests).filter_map(|(sealed, text)| {
             let manifest: Manifest = serde_json::from_str(text).ok()?;

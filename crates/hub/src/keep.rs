@@ -1,13 +1,11 @@
 //! What the hub keeps, and for how long. Releases themselves stay: they are the history. Their closures, reports, logs, and
 //! what hosts have left that are gone, go after their time.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
-use bosco_release::Digest;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -16,13 +14,14 @@ use crate::hub::{Hub, now};
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(3600);
-/// How long an archive stays that no release needs: an operator who was told that it is here may be about to publish.
+/// How long a closure stays that no release names, and an archive that no closure needs: an operator who was told that it is here
+/// may be about to publish.
 const UNUSED: u64 = 24 * 3600;
 /// How many reports of a host stay however old they are.
 const REPORTS: u32 = 10;
 const DAY: u64 = 24 * 3600;
 /// How many archives go at once; nobody brings any meanwhile.
-const AT_ONCE: usize = 100;
+const AT_ONCE: u32 = 100;
 /// What the folder of a host begins with that is known no more; no host's name does.
 const ERASED: &str = ".erased-";
 
@@ -40,28 +39,21 @@ pub(crate) async fn keep(hub: Arc<Hub>) {
 pub(crate) async fn tidy(hub: &Hub, now: u64) -> Result<(), Error> {
     let retention = hub.fleet().retention;
     hub.store.forget_reports(now.saturating_sub(retention.reports_days * DAY), REPORTS).await?;
+    let before = now.saturating_sub(UNUSED);
     {
-        // Nobody publishes meanwhile, so what a release needs does not change.
+        // Nobody publishes meanwhile: what was there when somebody looked is there when it is written down.
         let _deciding = hub.deciding.lock().await;
-        hub.store.forget_closures(retention.releases.max(1)).await?;
-        let mut needed = BTreeSet::new();
-        for digest in hub.store.closures().await? {
-            if let Some(contents) = hub.store.closure(&digest).await? {
-                needed.extend(contents.iter().map(|path| path.hash));
-            }
+        hub.store.forget_closures(retention.releases.max(1), before).await?;
+    }
+    loop {
+        let _storing = hub.storing.lock().await;
+        // First what says that it is there: a file that nobody knows is only room.
+        let gone = hub.store.forget_objects(before, AT_ONCE).await?;
+        if gone.is_empty() {
+            break;
         }
-        let before = now.saturating_sub(UNUSED);
-        let unused = hub.store.objects_before(before).await?;
-        let unused: Vec<Digest> = unused.into_iter().filter(|hash| !needed.contains(hash)).collect();
-        for some in unused.chunks(AT_ONCE) {
-            let _storing = hub.storing.lock().await;
-            // First what says that it is there: a file that nobody knows is only room.
-            hub.store.forget_objects(some, before).await?;
-            let still = hub.store.objects(some).await?;
-            let gone: Vec<Digest> = some.iter().filter(|hash| !still.contains_key(hash)).copied().collect();
-            let objects = hub.objects.clone();
-            let _ = spawn_blocking(move || gone.iter().for_each(|hash| objects.remove(hash))).await;
-        }
+        let objects = hub.objects.clone();
+        let _ = spawn_blocking(move || gone.iter().for_each(|hash| objects.remove(hash))).await;
     }
     for host in hub.hosts() {
         let gone = host.now().gone.is_some_and(|gone| gone < now.saturating_sub(retention.gone_days * DAY));

@@ -1,11 +1,13 @@
 //! What the hub remembers: SQLite. One place for every statement; each write is on the disk when it returns.
 
+mod closures;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use bosco_model::HostName;
-use bosco_release::{Contents, Digest, Key, Number, Release, SignedReport};
+use bosco_release::{Digest, Key, Number, Release, SignedReport};
 use bosco_wire::api::{ReleaseLine, ReportLine, Standing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -239,12 +241,11 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps a release with its closures. All of it or nothing.
+    /// Keeps a release, whose closures are there. All of it or nothing.
     pub(crate) async fn publish(
         &self,
         line: &ReleaseLine,
         release: &Release,
-        closures: &BTreeMap<Digest, Contents>,
         of_hosts: &BTreeMap<HostName, Digest>,
         now: u64,
     ) -> Result<()> {
@@ -261,15 +262,6 @@ impl Store {
         .await?;
         if done.rows_affected() == 0 {
             return Err(StoreError::NumberTaken(line.number));
-        }
-        for (digest, contents) in closures {
-            sqlx::query(
-                "INSERT INTO closures (digest, contents) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING",
-            )
-            .bind(digest.to_string())
-            .bind(json(contents)?)
-            .execute(&mut *transaction)
-            .await?;
         }
         for (host, digest) in of_hosts {
             sqlx::query("INSERT INTO release_closures (number, host, digest) VALUES ($1, $2, $3)")
@@ -305,66 +297,6 @@ impl Store {
         let row =
             sqlx::query("SELECT COALESCE(MAX(number), 0) AS newest FROM releases").fetch_one(&self.readers);
         Ok(unsigned(row.await?.try_get("newest")?))
-    }
-
-    /// What is in a closure.
-    pub(crate) async fn closure(&self, digest: &Digest) -> Result<Option<Contents>> {
-        let row = sqlx::query("SELECT contents FROM closures WHERE digest = $1").bind(digest.to_string());
-        let row = row.fetch_optional(&self.readers).await?;
-        row.map(|row| parse(&row.try_get::<String, _>("contents")?)).transpose()
-    }
-
-    /// Whether a closure is one of a host's, in the newest releases that it is in.
-    pub(crate) async fn is_closure_of(&self, host: &HostName, digest: &Digest, last: u32) -> Result<bool> {
-        let row = sqlx::query(
-            "SELECT COUNT(*) AS found FROM
-             (SELECT digest FROM release_closures WHERE host = $1 ORDER BY number DESC LIMIT $3) WHERE digest = $2",
-        )
-        .bind(host.as_str())
-        .bind(digest.to_string())
-        .bind(i64::from(last));
-        Ok(row.fetch_one(&self.readers).await?.try_get::<i64, _>("found")? > 0)
-    }
-
-    /// The closures of a host's newest releases.
-    pub(crate) async fn closures_of(&self, host: &HostName, last: u32) -> Result<Vec<Contents>> {
-        let rows = sqlx::query(
-            "SELECT contents FROM closures WHERE digest IN
-             (SELECT digest FROM release_closures WHERE host = $1 ORDER BY number DESC LIMIT $2)",
-        )
-        .bind(host.as_str())
-        .bind(i64::from(last))
-        .fetch_all(&self.readers)
-        .await?;
-        rows.iter().map(|row| parse(&row.try_get::<String, _>("contents")?)).collect()
-    }
-
-    /// Which of these archives are there.
-    pub(crate) async fn objects(&self, hashes: &[Digest]) -> Result<BTreeMap<Digest, (u64, u64)>> {
-        let mut there = BTreeMap::new();
-        let mut connection = self.readers.acquire().await?;
-        for hash in hashes {
-            let row = sqlx::query("SELECT size, stored FROM objects WHERE hash = $1").bind(hash.to_string());
-            if let Some(row) = row.fetch_optional(&mut *connection).await? {
-                there.insert(*hash, (unsigned(row.try_get("size")?), unsigned(row.try_get("stored")?)));
-            }
-        }
-        Ok(there)
-    }
-
-    /// An archive is on the disk.
-    pub(crate) async fn object(&self, hash: &Digest, size: u64, stored: u64, now: u64) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO objects (hash, size, stored, since) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (hash) DO UPDATE SET since = excluded.since",
-        )
-        .bind(hash.to_string())
-        .bind(number(size))
-        .bind(number(stored))
-        .bind(number(now))
-        .execute(&self.writer)
-        .await?;
-        Ok(())
     }
 
     /// Keeps a report. `false`: it is there already.
@@ -443,64 +375,6 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets the closures of all releases but the newest.
-    pub(crate) async fn forget_closures(&self, releases: u32) -> Result<()> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::query(
-            "DELETE FROM release_closures WHERE number NOT IN
-             (SELECT number FROM releases ORDER BY number DESC LIMIT $1)",
-        )
-        .bind(i64::from(releases))
-        .execute(&mut *transaction)
-        .await?;
-        sqlx::query("DELETE FROM closures WHERE digest NOT IN (SELECT digest FROM release_closures)")
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(())
-    }
-
-    /// All closures.
-    pub(crate) async fn closures(&self) -> Result<Vec<Digest>> {
-        let rows = sqlx::query("SELECT digest FROM closures").fetch_all(&self.readers).await?;
-        rows.iter().map(|row| digest(&row.try_get::<String, _>("digest")?)).collect()
-    }
-
-    /// The archives that nobody has asked about since a moment.
-    pub(crate) async fn objects_before(&self, before: u64) -> Result<Vec<Digest>> {
-        let rows = sqlx::query("SELECT hash FROM objects WHERE since < $1").bind(number(before));
-        let rows = rows.fetch_all(&self.readers).await?;
-        rows.iter().map(|row| digest(&row.try_get::<String, _>("hash")?)).collect()
-    }
-
-    /// These archives are wanted: they stay for a while, whether a release needs them or not.
-    pub(crate) async fn wanted(&self, hashes: &[Digest], now: u64) -> Result<()> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        for hash in hashes {
-            sqlx::query("UPDATE objects SET since = $2 WHERE hash = $1")
-                .bind(hash.to_string())
-                .bind(number(now))
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await?;
-        Ok(())
-    }
-
-    /// These archives are not there any more, but for those that somebody has asked about since.
-    pub(crate) async fn forget_objects(&self, hashes: &[Digest], before: u64) -> Result<()> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        for hash in hashes {
-            sqlx::query("DELETE FROM objects WHERE hash = $1 AND since < $2")
-                .bind(hash.to_string())
-                .bind(number(before))
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await?;
-        Ok(())
-    }
-
     /// Nothing is known of a host any more.
     pub(crate) async fn erase(&self, host: &HostName) -> Result<()> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
@@ -518,8 +392,4 @@ impl Store {
 
 fn host_name(text: &str) -> Result<HostName> {
     HostName::parse(text).map_err(|error| StoreError::Unreadable(error.to_string()))
-}
-
-fn digest(text: &str) -> Result<Digest> {
-    Digest::parse(text).map_err(|error| StoreError::Unreadable(error.to_string()))
 }

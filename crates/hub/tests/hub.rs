@@ -9,11 +9,12 @@
 
 mod fleet;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bosco_release::{Contents, Digest, Judged, Known, judge};
+use bosco_release::{Contents, Digest, Judged, Known, Release, judge};
 use bosco_wire::api::{
-    Approve, FleetStatus, Join, JoinLine, Joining, Next, Orders, Publish, ReleaseLine, join_code,
+    Approve, Drafted, FleetStatus, Join, JoinLine, Joining, Next, Orders, ReleaseLine, join_code,
 };
 use fleet::{Fleet, status};
 use hyper::Method;
@@ -162,8 +163,12 @@ async fn an_operator_has_no_say_over_hosts_that_are_not_granted() {
     upload(&mut bob, [b"3".as_slice()].into_iter()).await.unwrap();
     let publish = async |bob: &mut bosco_wire::http::Http, number, hosts: &[(&str, &[&[u8]])]| {
         let (release, closures) = simulated::draft(&fleet.file(), number, hosts);
-        let publish = Publish { release, closures };
-        status(bob.post::<ReleaseLine>("/v1/releases", &publish, Duration::ZERO).await)
+        let drafted =
+            Drafted { signer: key("ada"), release: Release { signature: String::new(), ..release.clone() } };
+        let asked = status(bob.send(Method::POST, "/v1/releases/draft", &drafted).await);
+        let came = status(simulated::publish(bob, &release, &closures).await);
+        assert_eq!(asked, came, "it was told something else before");
+        came
     };
     assert_eq!(publish(&mut bob, 2, &[("box", &[b"3"])]).await, 403, "web is left out");
     assert_eq!(publish(&mut bob, 2, &[("box", &[b"3"]), ("web", &[b"3"])]).await, 403, "web is changed");
@@ -219,12 +224,17 @@ async fn a_release_is_whole_signed_and_next_or_it_is_not_published() {
     fleet.enroll(&["web"]).await;
     let (_link, mut ada) = fleet.http("ada").await;
     let publish = async |ada: &mut bosco_wire::http::Http, release, closures| {
-        let publish = Publish { release, closures };
-        status(ada.post::<ReleaseLine>("/v1/releases", &publish, Duration::ZERO).await)
+        status(simulated::publish(ada, &release, &closures).await)
+    };
+    let is_missing = async |ada: &mut bosco_wire::http::Http, closures: &BTreeMap<Digest, Contents>| {
+        let asked: Vec<&Digest> = closures.keys().collect();
+        let missing: Vec<Digest> = ada.post("/v1/closures/missing", &asked, Duration::ZERO).await.unwrap();
+        !missing.is_empty()
     };
     let (release, closures) = simulated::draft(&fleet.file(), 1, &[("web", &[b"one"])]);
     assert_eq!(publish(&mut ada, release.clone(), closures.clone()).await, 400, "its archives are not there");
     upload(&mut ada, [b"one".as_slice()].into_iter()).await.unwrap();
+    assert!(is_missing(&mut ada, &closures).await, "it was not kept without its archives");
     assert_eq!(publish(&mut ada, release.clone(), Default::default()).await, 400, "its closure is not there");
     let mut unsigned = release.clone();
     unsigned.signature.clear();
@@ -232,7 +242,8 @@ async fn a_release_is_whole_signed_and_next_or_it_is_not_published() {
     let mut other = release.clone();
     other.manifests[0] = other.manifests[0].replace("web", "wab");
     assert_eq!(publish(&mut ada, other, closures.clone()).await, 400, "a manifest that was not signed");
-    assert_eq!(publish(&mut ada, release.clone(), closures.clone()).await, 200);
+    assert!(!is_missing(&mut ada, &closures).await);
+    assert_eq!(publish(&mut ada, release.clone(), Default::default()).await, 200, "its closure is there");
     assert_eq!(publish(&mut ada, release, closures.clone()).await, 409, "a number is used once");
 }
 
@@ -245,7 +256,7 @@ async fn two_who_publish_at_once_do_not_get_the_same_number() {
     let publish = async |archive: &'static [u8]| {
         let (_link, mut http) = fleet.http("ada").await;
         let (release, closures) = simulated::draft(&fleet.file(), 1, &[("web", &[archive])]);
-        status(http.post::<ReleaseLine>("/v1/releases", &Publish { release, closures }, Duration::ZERO).await)
+        status(simulated::publish(&mut http, &release, &closures).await)
     };
     let (one, two) = tokio::join!(publish(b"one"), publish(b"two"));
     let mut both = [one, two];
@@ -357,6 +368,19 @@ async fn what_is_past_its_time_goes_and_what_a_release_needs_stays() {
     assert!(ada.post::<Vec<Digest>>(path, &common, Duration::ZERO).await.unwrap().is_empty());
     let releases: Vec<ReleaseLine> = ada.get("/v1/releases").await.unwrap();
     assert_eq!(releases.len(), 14, "releases are the history");
+    // A closure that no release names yet stays for a while, and with it what it needs.
+    upload(&mut ada, [b"later".as_slice()].into_iter()).await.unwrap();
+    let later = simulated::contents("web", &[b"later"]);
+    let _: Digest = ada.post("/v1/closures", &later, Duration::ZERO).await.unwrap();
+    let is_there = async |ada: &mut bosco_wire::http::Http| {
+        let missing: Vec<Digest> =
+            ada.post("/v1/closures/missing", &[later.digest()], Duration::ZERO).await.unwrap();
+        missing.is_empty()
+    };
+    fleet.hub().tidy(now).await.unwrap();
+    assert!(is_there(&mut ada).await);
+    fleet.hub().tidy(now + 2 * day).await.unwrap();
+    assert!(!is_there(&mut ada).await);
 
     // What a host has left goes some time after it.
     let left = fleet.settings.state.join("hosts/old/backup");
@@ -367,6 +391,50 @@ async fn what_is_past_its_time_goes_and_what_a_release_needs_stays() {
     fleet.hub().tidy(now + 31 * day).await.unwrap();
     assert!(!left.exists());
     assert!(fleet.settings.state.join("hub.sqlite").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_while_others_go_is_whole() {
+    let fleet = Fleet::start().await;
+    fleet.enroll(&["web", "box"]).await;
+    let path = fleet.settings.fleet.clone();
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}[retention]\nreleases = 1\n")).unwrap();
+    fleet.hub().reload(&fleet.settings).await.unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    // Nothing has a grace: the time of all that came is over at once.
+    let over = now + 2 * 24 * 3600;
+    let (_link, mut ada) = fleet.http("ada").await;
+    for round in 0..10_u64 {
+        let own = format!("archive {round}").into_bytes();
+        let hosts: [(&str, &[&[u8]]); 2] = [("web", &[&own, b"common"]), ("box", &[b"common"])];
+        let mut publish = async || {
+            let next: Next = ada.get("/v1/next").await.unwrap();
+            let (release, closures) = simulated::draft(&fleet.file(), next.number, &hosts);
+            upload(&mut ada, [own.as_slice(), b"common"].into_iter()).await.unwrap();
+            status(simulated::publish(&mut ada, &release, &closures).await)
+        };
+        let (came, ()) = tokio::join!(publish(), async {
+            for _ in 0..round {
+                fleet.hub().tidy(over).await.unwrap();
+            }
+        });
+        // What went before it was published is sent again, as `bosco release` does.
+        match came {
+            200 => {}
+            other => assert_eq!((other, publish().await), (400, 200)),
+        }
+        fleet.hub().tidy(over).await.unwrap();
+        let (_link, mut web) = fleet.http("web").await;
+        hello(&mut web, None).await;
+        let contents = simulated::contents("web", &[&own, b"common"]);
+        let of = format!("/v1/host/closures/{}", contents.digest());
+        assert_eq!(web.get::<Contents>(&of).await.unwrap(), contents);
+        let asked: Vec<Digest> = contents.iter().map(|one| one.hash).collect();
+        let body = web.stream("/v1/host/paths", &asked).await.unwrap();
+        let bytes = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
+        assert!(bytes.len() > 2 * bosco_wire::pack::HEAD, "round {round}: an archive is missing");
+    }
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ use bosco_model::StorePath;
 use bosco_release::{
     Digest, HostReport, Judged, Known, Number, REPORT_NAMESPACE, SignedReport, Trust, judge,
 };
-use bosco_wire::api::{Hello, Next, Orders, Publish, ReleaseLine, ReportLine, Standing};
+use bosco_wire::api::{Hello, Next, Orders, ReleaseLine, ReportLine, Standing};
 use bosco_wire::http::{Http, HttpError};
 use bosco_wire::link::{Hub, Link, Width};
 use fleet::Fleet;
@@ -221,8 +221,7 @@ async fn be_operator(world: Arc<World>, fleet: Arc<Fleet>) {
                     HOSTS.iter().zip(of.chunks(1)).map(|(name, archives)| (*name, archives)).collect();
                 let (release, closures) = simulated::draft(&fleet.file(), next.number, &hosts);
                 upload(&mut http, archives.iter().map(Vec::as_slice)).await?;
-                let publish = Publish { release, closures };
-                let line: ReleaseLine = http.post("/v1/releases", &publish, Duration::ZERO).await?;
+                let line = simulated::publish(&mut http, &release, &closures).await?;
                 let other = world.promised.lock().unwrap().releases.insert(line.number, line.clone());
                 if let Some(other) = other {
                     world.alarms.lock().unwrap().push(format!("{other:?} and {line:?} have one number"));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeclaredSecrets, DerivationPath, HostName, Mode, Policy, StorePath, Tag};
+use crate::{DeclaredSecrets, DerivationPath, HostName, Mode, Policy, Selector, StorePath, Tag};
 
 /// A machine of the fleet: its name, and how to deploy it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,9 +25,22 @@ pub struct Host {
     pub public_keys: Vec<String>,
     /// How to reach it; `None` where it is deployed on itself only.
     pub target: Option<Target>,
-    /// What its source asks for and bosco does not do: names of options.
+    /// Whom it goes after, where a push brings both to something new.
     #[serde(default)]
-    pub ignored: Vec<String>,
+    pub after: Vec<Selector>,
+    /// Whether it builds what it is to run itself, where a push brings it there.
+    #[serde(default)]
+    pub build_on_target: bool,
+    /// Whether what it boots may be replaced, whoever has made that.
+    #[serde(default = "yes")]
+    pub replace_unknown_profiles: bool,
+    /// Whether it may be deployed by a command that runs on itself.
+    #[serde(default)]
+    pub allow_local_deployment: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// All that a source declares of a host: how to deploy it, and what it should run.

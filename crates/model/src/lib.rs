@@ -3,6 +3,7 @@
 //! Text becomes one of these types at the edge and is never checked again: a [`HostName`], a [`StorePath`] or a
 //! [`Selector`] exists only if it is valid. Nothing here reads a file, starts a process or waits.
 
+mod difference;
 mod digest;
 mod generation;
 mod goal;
@@ -10,12 +11,14 @@ mod host;
 mod name;
 mod number;
 mod observed;
+mod order;
 mod policy;
 mod secrets;
 mod selector;
 mod status;
 mod store_path;
 
+pub use difference::{BOOT_PARTS, Difference, PackageChange, System, UnitChanges, UnitFile, Units, alike};
 pub use digest::{Digest, InvalidDigest};
 pub use generation::{Generation, Generations, NoGeneration};
 pub use goal::Goal;
@@ -23,6 +26,7 @@ pub use host::{Declaration, Host, Privilege, Target};
 pub use name::{FleetName, HostName, InvalidName, Tag};
 pub use number::{HIGHEST, Hold, Number, next_number};
 pub use observed::{Activity, ActivityStage, Kernel, Observed};
+pub use order::{Cycle, Order, Placed};
 pub use policy::{Mode, Policy, Window};
 pub use secrets::{DeclaredKey, DeclaredSecrets, SecretFile, UploadAt};
 pub use selector::{Condition, InvalidSelector, Pattern, Reach, Selector};

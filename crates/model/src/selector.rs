@@ -92,6 +92,8 @@ impl Serialize for Pattern {
     }
 }
 
+impl Eq for Selector {}
+
 impl Selector {
     /// Reads a selector.
     ///

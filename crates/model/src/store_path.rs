@@ -111,6 +111,12 @@ impl fmt::Display for StorePath {
 pub struct DerivationPath(StorePath);
 
 impl DerivationPath {
+    /// As any store path.
+    #[must_use]
+    pub fn path(&self) -> &StorePath {
+        &self.0
+    }
+
     /// The whole path.
     #[must_use]
     pub fn as_str(&self) -> &str {

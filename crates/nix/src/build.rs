@@ -4,12 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bosco_model::{Declaration, StorePath};
+use bosco_model::{Declaration, StorePath, Target};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use crate::command::run;
-use crate::{Error, Fleet, LogLine, Nix, message};
+use crate::{Builders, Error, Fleet, LogLine, Nix, message};
 
 /// What the directories are called, before the number of their process.
 const PREFIX: &str = "bosco-roots-";
@@ -84,8 +84,15 @@ impl Nix {
         command.args(["--keep-going", "--print-build-logs", "--out-link"]).arg(root.next());
         // How often Nix looks, in seconds, whether what another process builds is there.
         command.args(["--option", "build-poll-interval", "1"]);
-        if let Some(machines) = &fleet.machines_file {
-            command.args(["--option", "builders", &format!("@{machines}")]);
+        match &fleet.builders {
+            Some(Builders::File(machines)) => {
+                _ = command.args(["--option", "builders", &format!("@{machines}")])
+            }
+            Some(Builders::Only { target, system }) => {
+                command.args(["--option", "builders", &builder(target, system), "--option", "max-jobs", "0"]);
+                command.env("NIX_SSHOPTS", ssh_options(target));
+            }
+            None => {}
         }
         command.args(declared.iter().map(|one| format!("{}^out", one.derivation.as_str())));
         let Err(error) = run(command, Some(dir), listen).await.map(drop) else {
@@ -126,6 +133,13 @@ impl Nix {
         run(realise, None, &mut |_| {}).await.is_ok()
     }
 
+    /// Lets a link stay that keeps a path which is there from being collected; false where it can't be made.
+    pub async fn keep(&self, path: &StorePath, link: &Path) -> bool {
+        let mut realise = self.store(["--realise", path.as_str(), "--indirect", "--add-root"]);
+        realise.arg(link);
+        run(realise, None, &mut |_| {}).await.is_ok()
+    }
+
     /// Puts a folder into the store here, by its contents, and gives the path that it has there.
     ///
     /// # Errors
@@ -156,6 +170,22 @@ impl Nix {
             other => other.clone(),
         }
     }
+}
+
+/// A machine in the format of Nix's `builders`.
+fn builder(target: &Target, system: &str) -> String {
+    let user = target.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+    format!("ssh-ng://{user}{} {system}", target.host)
+}
+
+/// What Nix gives to `ssh`.
+fn ssh_options(target: &Target) -> String {
+    let port = target.port.map(|port| format!("-p {port}"));
+    // Nix parts them at blanks, and nothing can be done about those within them.
+    let mut options: Vec<String> = std::env::var("NIX_SSHOPTS").into_iter().collect();
+    options.extend(port);
+    options.extend(target.ssh_options.iter().cloned());
+    options.join(" ")
 }
 
 #[cfg(test)]

@@ -107,19 +107,33 @@ pub enum LogLine {
     Progress(String),
 }
 
+/// How the operator wants Nix to work.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Errors of evaluations come with all of their trace.
+    pub trace: bool,
+    /// Evaluations may read what is not of the flake.
+    pub impure: bool,
+    /// Settings of Nix, each a name and a value.
+    pub options: Vec<(String, String)>,
+}
+
+/// As Nix works by itself.
+pub(crate) static USUAL: Settings = Settings { trace: false, impure: false, options: Vec::new() };
+
 /// Proof that there is a Nix that is new enough, and the one way to start its processes.
 #[derive(Debug, Clone, Copy)]
 pub struct Nix {
-    /// Whether errors come with all of their trace.
-    pub(crate) trace: bool,
+    /// There is one for as long as the program runs.
+    pub(crate) settings: &'static Settings,
 }
 
 impl Nix {
-    /// Looks for Nix in PATH. With `trace`, errors of evaluations come with all of their trace.
+    /// Looks for Nix in PATH.
     ///
     /// # Errors
     /// [`Error::Missing`] or [`Error::TooOld`].
-    pub async fn find(trace: bool) -> Result<Self, Error> {
+    pub async fn find(settings: Settings) -> Result<Self, Error> {
         let mut command = Command::new("nix");
         command.arg("--version");
         let answer = run(command, None, &mut |_| {}).await?;
@@ -133,14 +147,16 @@ impl Nix {
         if version < Version::OLDEST {
             return Err(Error::TooOld { found: version });
         }
-        Ok(Self { trace })
+        Ok(Self { settings: Box::leak(Box::new(settings)) })
     }
 
     /// `nix VERB …` in `dir`, with flakes on whatever the user's nix.conf says.
-    #[allow(clippy::unused_self)] // Only who has found Nix can start it.
     pub(crate) fn nix(&self, verb: &str, dir: &Path) -> Command {
         let mut command = Command::new("nix");
         command.args(["--extra-experimental-features", "nix-command flakes", verb]).current_dir(dir);
+        for (name, value) in &self.settings.options {
+            command.args(["--option", name, value]);
+        }
         command
     }
 

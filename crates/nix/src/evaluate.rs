@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bosco_model::{Condition, Declaration, Host, HostName};
+use bosco_model::{Condition, Declaration, Host, HostName, Target};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -63,8 +63,22 @@ pub struct Fleet {
     pub hosts: Vec<HostName>,
     /// Whether `apply` may be called without a selector.
     pub allow_apply_all: bool,
-    /// A file with the machines that are to build, in the format of Nix's `builders`, where the fleet says which.
-    pub machines_file: Option<String>,
+    /// Who builds, where that is not for Nix's own settings to say.
+    pub builders: Option<Builders>,
+}
+
+/// Who builds a fleet's systems.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Builders {
+    /// The machines in this file, in the format of Nix's `builders`, beside this one.
+    File(String),
+    /// This machine and no other, not even this one.
+    Only {
+        /// How it is reached.
+        target: Target,
+        /// Nix's name of its kind of machine.
+        system: String,
+    },
 }
 
 #[derive(Deserialize)]
@@ -139,7 +153,7 @@ impl Nix {
             form,
             hosts,
             allow_apply_all: answer.allow_apply_all,
-            machines_file: answer.machines_file,
+            builders: answer.machines_file.map(Builders::File),
         })
     }
 
@@ -178,11 +192,16 @@ impl Nix {
         question: &HostQuestion<'_>,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<Evaluated<T>, Error> {
-        let question = serde_json::to_string(question)
-            .map_err(|error| Error::Answer { program: "nix eval".into(), why: error.to_string() })?;
-        let expression = format!("({EVALUATE}) (builtins.fromJSON {})", nix_string(&question));
+        let expression = Self::question(EVALUATE, question)?;
         let answer: HostAnswer<T> = self.evaluate(&fleet.source, &expression, listen).await?;
         Ok(answer.selected.map_or(Evaluated::Tagged(answer.tags), Evaluated::Selected))
+    }
+
+    /// A function of ours with what it is asked: what is left is a function of the source.
+    pub(crate) fn question(function: &str, question: &impl Serialize) -> Result<String, Error> {
+        let question = serde_json::to_string(question)
+            .map_err(|error| Error::Answer { program: "nix eval".into(), why: error.to_string() })?;
+        Ok(format!("({function}) (builtins.fromJSON {})", nix_string(&question)))
     }
 
     /// Evaluates an expression with `nodes`, `lib` and `pkgs` of a source in scope, and gives its value in Nix's own
@@ -207,8 +226,24 @@ impl Nix {
         Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
     }
 
+    /// A `nix repl` with `nodes`, `lib` and `pkgs` of a source in scope.
+    ///
+    /// # Errors
+    /// Where Nix can't be told of the place.
+    pub fn repl(&self, source: &Source) -> Result<std::process::Command, Error> {
+        let reference = |text: &str| format!("builtins.getFlake {}", nix_string(text));
+        let (kind, value) = match source.place() {
+            Place::Reference(text) if !source.is_here() => ("flake", reference(text)),
+            Place::Flake | Place::Reference(_) => ("flake", reference(&source.dir.to_string_lossy())),
+            Place::Hive(file) => ("hive", nix_path(file)?),
+        };
+        let mut command = self.nix("repl", source.working_directory());
+        command.args(["--impure", "--expr", &format!("({} ({value})).scope", reader(kind))]);
+        Ok(command.into_std())
+    }
+
     /// Applies a function to what a source declares.
-    async fn evaluate<T: DeserializeOwned>(
+    pub(crate) async fn evaluate<T: DeserializeOwned>(
         &self,
         source: &Source,
         function: &str,
@@ -245,11 +280,14 @@ impl Nix {
                 command.args(["--impure", "--expr", &format!("({function}) ({} ({file}))", reader("hive"))])
             }
         };
-        if self.trace {
+        if self.settings.trace {
             command.arg("--show-trace");
         }
+        if self.settings.impure {
+            command.arg("--impure");
+        }
         run(command, source.copied(), listen).await.map_err(|error| match error {
-            Error::Failed { log, .. } if self.trace => {
+            Error::Failed { log, .. } if self.settings.trace => {
                 let from = log.find("error:").unwrap_or_default();
                 Error::Failed { message: log[from..].trim().to_owned(), log }
             }

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::closure::PathInfo;
-use crate::command::{finish, read_log, spawn};
+use crate::command::{USUAL, finish, read_log, spawn};
 use crate::serve::{self, Message, Verb};
 use crate::{Error, Nix};
 
@@ -41,7 +41,7 @@ impl Nix {
     /// A Nix of whatever version, for what needs no evaluation: all that a host has speaks the serve protocol.
     #[must_use]
     pub fn of_host() -> Self {
-        Self { trace: false }
+        Self { settings: &USUAL }
     }
 
     /// Opens the store here, to take paths.

@@ -96,6 +96,10 @@ pub struct OperatorFile {
     /// Whether they may sign releases.
     #[serde(default = "yes")]
     pub signs: bool,
+    /// By what they read the secrets of these hosts, `age1…` or `ssh-ed25519 …`; nothing where it is empty. Without it, by
+    /// those of their keys that can.
+    #[serde(default)]
+    pub recipients: Option<Vec<String>>,
 }
 
 /// What the hub is called as a signer.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bosco_model::HostName;
 use serde::{Deserialize, Serialize};
 
-use crate::sealed::{Statement, manifest_of, verify_statement};
+use crate::sealed::{Statement, manifest_of, statement_of, verify_statement};
 use crate::{Digest, Manifest, Sealed, Signer, Unsealed, tree};
 
 /// A release that is not signed yet.
@@ -62,6 +62,21 @@ impl Release {
         signers: &[Signer],
     ) -> Result<(Statement, Signer, BTreeMap<HostName, Manifest>), Unsealed> {
         let (statement, signer) = verify_statement(&self.statement, &self.signature, signers)?;
+        let manifests = self.of(&statement)?;
+        Ok((statement, signer, manifests))
+    }
+
+    /// The same, whoever has signed it, if anybody: for who is asked what would become of it.
+    ///
+    /// # Errors
+    /// [`Unsealed`].
+    pub fn look(&self) -> Result<(Statement, BTreeMap<HostName, Manifest>), Unsealed> {
+        let statement = statement_of(&self.statement)?;
+        let manifests = self.of(&statement)?;
+        Ok((statement, manifests))
+    }
+
+    fn of(&self, statement: &Statement) -> Result<BTreeMap<HostName, Manifest>, Unsealed> {
         if tree::root(&leaves(&self.manifests)) != statement.root
             || self.manifests.len() as u64 != statement.hosts
         {
@@ -70,12 +85,12 @@ impl Release {
         let mut manifests = BTreeMap::new();
         for text in &self.manifests {
             // Also that it is no longer than a host reads: else every host would refuse what is published here.
-            let manifest = manifest_of(&statement, text)?;
+            let manifest = manifest_of(statement, text)?;
             if manifests.insert(manifest.host.clone(), manifest).is_some() {
                 return Err(Unsealed::Unknown("a host is in it twice".into()));
             }
         }
-        Ok((statement, signer, manifests))
+        Ok(manifests)
     }
 
     /// Every manifest with its proof, in the order of the manifests.

@@ -146,13 +146,22 @@ pub(crate) fn verify_statement(
     let signer = verify(RELEASE_NAMESPACE, text, signature, |key| {
         signers.iter().find(|signer| signer.key == *key).cloned()
     })?;
+    Ok((statement_of(text)?, signer))
+}
+
+/// Reads a statement.
+///
+/// # Errors
+/// [`Unsealed`].
+pub(crate) fn statement_of(text: &str) -> Result<Statement, Unsealed> {
+    not_too_long(text)?;
     let statement: Statement =
         serde_json::from_str(text).map_err(|error| Unsealed::Unknown(error.to_string()))?;
     // 0 is that of what is not counted, and beyond the highest no other could follow.
     if !(1..=HIGHEST).contains(&statement.number) {
         return Err(Unsealed::Number(statement.number));
     }
-    Ok((statement, signer))
+    Ok(statement)
 }
 
 /// Whose signature it is, of those whom `known` knows by their keys, where it is a good one over that text, for that

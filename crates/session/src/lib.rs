@@ -9,6 +9,7 @@ mod follow;
 mod programs;
 mod session;
 mod survey;
+mod system;
 
 pub use answer::Unreadable;
 pub use follow::{Following, Heard, Stage, Unended};

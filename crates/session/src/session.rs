@@ -1,17 +1,18 @@
 //! An operator's session with one host: one connection, which answers what the host is before anything is asked, and
 //! carries everything after that.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use bosco_activation::{Request, Told};
-use bosco_model::{Digest, Generations, Observed, StorePath, Target};
+use bosco_model::{Digest, Generations, Observed, StorePath, System, Target};
 use bosco_wire::{Ssh, Trouble, Wire, quote};
 use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::answer::{self, Line};
 use crate::follow::{Following, Heard, MAX_LOG, Stage, Unended, why};
+use crate::system;
 
 const PRELUDE: &str = include_str!("prelude.sh");
 const SESSION: &str = include_str!("session.sh");
@@ -28,6 +29,8 @@ const GREETING: &str = "bosco 1";
 const MAX_CHATTER: usize = 1000;
 /// How many lines one answer may have: every path that one question names, with room for a log.
 const MAX_LINES: usize = 50_000;
+/// How many lines a system may have that is described: a large one has 20,000.
+const MAX_DESCRIBED: usize = 500_000;
 /// How many paths go into one question: few enough for a program's arguments, and for an answer that fits into the
 /// connection's buffers while the question is still being sent.
 const PATHS_AT_ONCE: usize = 5_000;
@@ -74,6 +77,9 @@ pub enum Error {
     /// The host could not take the paths.
     #[error("it could not take the paths: {0}")]
     Import(String),
+    /// What it was to build does not build there.
+    #[error("it does not build there: {0}")]
+    Build(String),
     /// A damaged path could not be mended.
     #[error("{0}")]
     Repair(String),
@@ -106,7 +112,7 @@ impl Error {
                 Some("that is what Nix there says; `bosco apply` again once it is mended".into())
             }
             Self::Follow(_) => Some("it goes on there; `bosco status` says how it ended".into()),
-            Self::Repair(_) => None,
+            Self::Repair(_) | Self::Build(_) => None,
             Self::Start(_) => Some("that is what the host says; nothing was activated".into()),
         }
     }
@@ -266,6 +272,42 @@ impl Session {
         };
         self.answer(&Limit::of(ASK), &mut take).await?;
         Ok(Generations::new(all, present))
+    }
+
+    /// Builds a derivation there, which it has with all that it needs.
+    ///
+    /// # Errors
+    /// [`Error::Build`] with what Nix there says.
+    pub async fn build(&mut self, derivation: &StorePath) -> Result<(), Error> {
+        self.wire.send(format!("build {derivation}\n").as_bytes()).await;
+        match self.answer(&RUN, &mut |_, _| {}).await? {
+            (0, _) => Ok(()),
+            (_, log) => Err(Error::Build(log.trim().to_owned())),
+        }
+    }
+
+    /// The units that are active there.
+    ///
+    /// # Errors
+    /// [`Error::Wire`] where it does not say.
+    pub async fn active(&mut self) -> Result<BTreeSet<String>, Error> {
+        self.wire.send(b"active\n").await;
+        let mut units = BTreeSet::new();
+        let mut take = |_: &str, value: &str| units.extend(system::unit(value));
+        self.answer(&Limit::of(ASK), &mut take).await?;
+        Ok(units)
+    }
+
+    /// What runs there, for who does not have it: its closure and its units. `None` where it can't say.
+    ///
+    /// # Errors
+    /// [`Error::Wire`] where it does not answer.
+    pub async fn describe(&mut self, current: &StorePath) -> Result<Option<System>, Error> {
+        self.wire.send(b"describe\n").await;
+        let mut said = system::Said::default();
+        let limit = Limit { lines: MAX_DESCRIBED, ..Limit::of(ASK) };
+        let (code, _) = self.answer(&limit, &mut |key, value| said.take(key, value)).await?;
+        Ok(if code == 0 { said.system(current) } else { None })
     }
 
     /// Begins to hand over paths: what is [passed](Self::pass) then is the input of a `nix-store --serve --write`, with a

@@ -133,6 +133,45 @@ repair() {
 # Keeps a bundle of secrets of $2 bytes, with the digest $1: ciphertext.
 secrets() { head -c "$2" | "$helper/bin/bosco" helper secrets keep "$1"; }
 
+# Builds the derivation $1, which has come with all that it needs. Of what was said where it fails, the end is told.
+build() {
+  said=$({
+    nix-store --realise "$1" 2>&1 >/dev/null
+    echo "$?"
+  } | tail -n 100)
+  status=$(printf '%s\n' "$said" | tail -n 1)
+  [ "$status" = 0 ] || printf '%s\n' "$said" | sed '$d'
+  return "$status"
+}
+
+active() {
+  systemctl list-units --state=active,activating --plain --no-legend --no-pager --full | cut -d' ' -f1
+}
+
+# All that is to be compared of the system that runs, for who does not have it: its closure, first all paths, then the bytes
+# of each; its units' files, line by line; what starts with what; what only a boot brings in.
+describe() {
+  closure=$(nix-store --query --requisites "$current") || return
+  printf '%s\n' "$closure" | sed 's/^/+path /'
+  printf '%s\n' "$closure" | xargs nix-store --query --size | sed 's/^/+size /'
+  for part in kernel initrd kernel-modules; do
+    [ ! -e "$current/$part" ] || echo "+boot $part $(readlink -f "$current/$part")"
+  done
+  for part in kernel-params init-interface-version nixos-version; do
+    [ ! -e "$current/$part" ] || echo "+boot $part $(head -c 4096 "$current/$part" | tr '\n' ' ')"
+  done
+  cd "$current/etc/systemd/system" || return
+  set --
+  # What lies elsewhere belongs to no system.
+  for file in ./*.* ./*.d/*.conf; do
+    [ ! -f "$file" ] || case $(readlink -f "$file") in /nix/store/*) set -- "$@" "$file" ;; esac
+  done
+  [ $# = 0 ] || awk '{ print "+unit " FILENAME " " $0 }' "$@"
+  for file in ./*.wants/* ./*.requires/*; do
+    [ ! -L "$file" ] || echo "+wants $file"
+  done
+}
+
 dry_activate() { timeout -k 10 "$limit" "$toplevel/bin/switch-to-configuration" dry-activate; }
 
 survey
@@ -169,6 +208,10 @@ while read -r verb arguments; do
     printf '%s\n' "$arguments" | "$helper/bin/bosco" helper activate
     finish "$?"
     ;;
+  build) answer 's/^/log /' build "$arguments" ;;
+  active) answer 's/^/active /' active ;;
+  describe) answer 's/^+//;t
+s/^/log /' describe ;;
   dry-activate) answer 's/^/log /' dry_activate ;;
   reboot) answer 's/^/log /' systemctl reboot ;;
   *)

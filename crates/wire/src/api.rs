@@ -7,13 +7,17 @@
 //! | `GET /v1/host/orders?leaf=L&wait=S` | host | → [`Orders`], or 204 where there is nothing new within `S` seconds |
 //! | `POST /v1/host/standing` | host | [`Standing`] → 204 |
 //! | `POST /v1/host/reports` | host | [`SignedReport`] → 204; the same one twice is one |
-//! | `GET /v1/host/closures/D` | host | → [`Contents`], of its own closures only |
+//! | `GET /v1/host/closures/D` | host | → [`Contents`](bosco_release::Contents), of its own closures only |
 //! | `POST /v1/host/paths` | host | digests of archives → a [pack](crate::pack), of its own closures only |
 //! | `POST /v1/join` | any key | [`Join`] → [`Joining`] |
 //! | `GET /v1/status?since=V&wait=S` | operator | → [`FleetStatus`] |
 //! | `GET /v1/next` | operator | → [`Next`] |
 //! | `GET /v1/releases`, `GET /v1/releases/N` | operator | → list of [`ReleaseLine`], [`Release`] |
-//! | `POST /v1/releases` | operator | [`Publish`] → [`ReleaseLine`]; 409 where the number is not the next one |
+//! | `POST /v1/releases/draft` | operator | [`Drafted`] → 204 where they may publish it |
+//! | `POST /v1/releases` | operator | [`Release`] → [`ReleaseLine`]; 409 where the number is not the next one |
+//! | `POST /v1/closures/missing` | operator | digests → those of closures that the hub does not have |
+//! | `POST /v1/closures` | operator | [`Contents`](bosco_release::Contents), whose archives the hub has → its digest |
+//! | `GET /v1/closures/D` | operator | → [`Contents`](bosco_release::Contents) |
 //! | `POST /v1/paths/missing` | operator | digests → those that the hub does not have |
 //! | `POST /v1/paths` | operator | a [pack](crate::pack) → 204 |
 //! | `GET /v1/hosts/H/reports?last=N` | operator | → list of [`ReportLine`], the newest first |
@@ -27,7 +31,7 @@ use std::collections::BTreeMap;
 
 use bosco_activation::Report;
 use bosco_model::{HostName, Observed, State, StorePath};
-use bosco_release::{Contents, Digest, HostReport, Key, Level, Number, Release, Sealed, Trust};
+use bosco_release::{Digest, HostReport, Key, Level, Number, Release, Sealed, Trust};
 use serde::{Deserialize, Serialize};
 
 /// The name that the hub's HTTP has inside its SSH: `ssh -W bosco:80 HUB`.
@@ -42,7 +46,9 @@ pub const LONGEST_WAIT: u64 = 300;
 pub const LONGEST_BODY: usize = 512 * 1024;
 /// The longest that is read of what a host has to hear, in bytes: a manifest and its proof are below it.
 pub const LONGEST_ORDERS: usize = 2 * 1024 * 1024;
-/// The longest closure or release, in bytes.
+/// The longest closure, in bytes: that of a desktop has 8 MB.
+pub const LONGEST_CLOSURE: usize = 64 * 1024 * 1024;
+/// The longest release, in bytes.
 pub const LONGEST_DOCUMENT: usize = 128 * 1024 * 1024;
 
 /// Why something was not done.
@@ -175,14 +181,14 @@ pub struct Next {
     pub hub_signs: bool,
 }
 
-/// A release, with what is in the closures of its manifests.
+/// A release that somebody is about to sign: who is, and what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Publish {
-    /// The release.
+pub struct Drafted {
+    /// Whose signature it is to have.
+    pub signer: Key,
+    /// The release, without one.
     pub release: Release,
-    /// The closures, by their digests; those that the hub has may be left out.
-    pub closures: BTreeMap<Digest, Contents>,
 }
 
 /// A release, in a list.

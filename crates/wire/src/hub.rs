@@ -51,7 +51,7 @@ impl Ssh {
         let (host, port) = HTTP;
         let display = format!("{}:{}", via.host, via.port);
         let (process, stdin, stdout): (_, ChildStdin, ChildStdout) =
-            Process::start(self.into(via, host, port, |path| path.to_owned()), display)?;
+            Process::start("ssh", self.into(via, host, port, |path| path.to_owned()), display)?;
         Ok((Tunnel { process }, join(stdout, stdin)))
     }
 

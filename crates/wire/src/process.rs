@@ -35,10 +35,11 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it.
     pub(crate) fn start(
+        program: &str,
         arguments: Vec<OsString>,
         target: String,
     ) -> Result<(Self, ChildStdin, ChildStdout), Error> {
-        let mut ssh = Command::new("ssh");
+        let mut ssh = Command::new(program);
         ssh.args(arguments)
             .kill_on_drop(true)
             .stdin(Stdio::piped())

@@ -35,6 +35,8 @@ pub struct Ssh {
     batch: bool,
     /// Whether a connection that `ssh` keeps open for the operator must not be used.
     fresh: bool,
+    /// Whether there is no `ssh`: this machine is the host.
+    here: bool,
 }
 
 /// A connection, with a command at its other end: bytes go to its input, lines come from its output.
@@ -57,10 +59,22 @@ impl Ssh {
         match ssh.status().await {
             Ok(_) => {
                 let (config, batch) = (std::env::var_os("SSH_CONFIG_FILE"), !io::stdin().is_terminal());
-                Ok(Self { config, batch, fresh: false })
+                Ok(Self { config, batch, fresh: false, here: false })
             }
             Err(_) => Err(Error::new(Trouble::NoSsh, "", "")),
         }
+    }
+
+    /// In the place of `ssh`, a shell on this machine.
+    #[must_use]
+    pub fn here() -> Self {
+        Self { config: None, batch: false, fresh: false, here: true }
+    }
+
+    /// Whether it is this machine that is reached.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.here
     }
 
     /// The same, but every connection is one of its own, whatever the operator's ssh shares.
@@ -133,7 +147,12 @@ impl Ssh {
     /// # Errors
     /// Where `ssh` can't be started; all other trouble is told by what is read.
     pub fn connect(&self, target: &Target, command: &str) -> Result<Wire, Error> {
-        let (process, stdin, stdout) = Process::start(self.arguments(target, command), target.display())?;
+        let (program, arguments) = if self.here {
+            ("/bin/sh", vec!["-c".into(), command.into()])
+        } else {
+            ("ssh", self.arguments(target, command))
+        };
+        let (process, stdin, stdout) = Process::start(program, arguments, target.display())?;
         Ok(Wire { process, stdin: Some(stdin), stdout: BufReader::new(stdout) })
     }
 }
@@ -246,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_fleets_own_options_come_first_and_no_name_is_read_as_an_option() {
-        let ssh = Ssh { config: Some("/etc/lab".into()), batch: true, fresh: false };
+        let ssh = Ssh { config: Some("/etc/lab".into()), batch: true, fresh: false, here: false };
         let target = Target {
             host: "-oProxyCommand=touch /tmp/x".into(),
             user: Some("root".into()),

@@ -1,108 +1,151 @@
-//! `bosco diff`.
+//! `bosco diff`: what `apply` would change on hosts, or what two releases differ in.
 
-use std::collections::BTreeMap;
+mod of_releases;
 
-use bosco_model::{HostName, StorePath};
-use bosco_nix::Nix;
+use std::collections::BTreeSet;
+
+use bosco_activation::{Plan, plan};
+use bosco_model::{Declaration, Goal, HostName, Selector, StorePath};
+use bosco_nix::Root;
+use bosco_session::Wanted;
 use serde::Serialize;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Diff};
 use crate::commands::{stoppable, watch};
+use crate::differences::{Compared, Pair, Side, compare};
 use crate::error::{Error, Exit};
-use crate::event::Event;
-use crate::hub::Hub;
-use crate::release::compare::{Change, compare, packages};
-use crate::release::{newest, published};
+use crate::event::{Event, Stage};
+use crate::fleet::{Chosen, Context, failed, listen};
+use crate::outcome::{self, Outcome};
+use crate::push::refused;
+use crate::reach::{Reach, troubled};
 use crate::show;
 
-/// What two releases differ in.
+/// What `apply` would change.
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Difference {
-    from: u64,
-    to: u64,
-    hosts: Vec<OfHost>,
+struct Answer {
+    hosts: Vec<Compared>,
+    /// Those that are where the fleet wants them.
+    unchanged: Vec<HostName>,
+    /// Those that can't be told of, and why.
+    failed: Vec<Failed>,
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct OfHost {
+struct Failed {
+    host: HostName,
     #[serde(flatten)]
-    change: Change,
-    /// Of which packages; not known where one of the two systems is not in the store here.
-    packages: Option<Vec<String>>,
+    outcome: Outcome,
 }
 
-pub(crate) async fn run(cli: &Cli, from: u64, to: Option<u64>) -> Result<Exit, Error> {
+/// A host that something changes on.
+struct Seen {
+    declared: Declaration,
+    before: Side,
+    active: Option<BTreeSet<String>>,
+}
+
+/// What asking one host came to: `Ok(None)` where nothing changes.
+struct Asked {
+    host: HostName,
+    came: Result<Option<Seen>, Outcome>,
+}
+
+pub(crate) async fn run(cli: &Cli, args: &Diff) -> Result<Exit, Error> {
+    match args.releases()? {
+        Some((from, to)) => of_releases::run(cli, from, to).await,
+        None => of_hosts(cli, args.selector()?).await,
+    }
+}
+
+async fn of_hosts(cli: &Cli, selector: Option<Selector>) -> Result<Exit, Error> {
     let show = show::for_answer(cli);
-    let events = watch(&show);
-    let warn = |text: String| events(Event::Warning { host: None, text });
-    let difference = stoppable(&show, async {
-        let hub = Hub::of(&cli.place).await?;
-        let signers = hub.rules().all_signers();
-        let mut connection = hub.open().await?;
-        let before = published(&mut connection, from, &signers).await?;
-        let after = match to {
-            Some(to) => published(&mut connection, to, &signers).await?,
-            None => newest(&mut connection, &signers)
-                .await?
-                .ok_or_else(|| Error::new(Exit::Usage, "there is no release yet"))?,
-        };
-        for release in [&before, &after] {
-            if let Some(doubt) = &release.doubt {
-                warn(format!("release {} would not be believed now: {doubt}", release.statement.number));
-            }
-        }
-        let changes = compare(&before.manifests, &after.manifests);
-        let packages = of_packages(cli, &changes).await;
-        let hosts = changes.into_iter().map(|change| {
-            let packages = packages.get(&change.host).cloned();
-            OfHost { change, packages }
-        });
-        Ok(Difference { from, to: after.statement.number, hosts: hosts.collect() })
+    let answer = stoppable(&show, async {
+        let context = Context::find(cli, watch(&show)).await?;
+        let reach = Reach::find(&context).await?;
+        let ask = |context, chosen| ask(context, reach.clone(), chosen);
+        let asked = context.ask(selector.as_ref(), ask).await?;
+        Box::pin(answer(&context, asked)).await
     })
     .await?;
     if cli.json {
-        show::json(&difference);
+        show::json(&answer);
     } else {
-        print(&difference);
-    }
-    Ok(Exit::Done)
-}
-
-fn print(difference: &Difference) {
-    if difference.hosts.is_empty() {
-        show::text(&format!("releases {} and {} differ in nothing", difference.from, difference.to));
-    }
-    for OfHost { change, packages } in &difference.hosts {
-        show::text(&format!("{}: {}", change.host, change.kind));
-        for line in packages.iter().flatten() {
-            show::text(&format!("  {line}"));
+        show::differences(&answer.hosts);
+        show::unchanged(&answer.unchanged.iter().collect::<Vec<_>>());
+        for Failed { host, outcome } in &answer.failed {
+            show::failure(host, outcome);
         }
     }
+    Ok(outcome::exit(answer.failed.iter().map(|one| &one.outcome)))
 }
 
-/// The packages that hosts differ in, where both systems are in the store here.
-async fn of_packages(cli: &Cli, changes: &[Change]) -> BTreeMap<HostName, Vec<String>> {
-    let mut found = BTreeMap::new();
-    // Who has no Nix here gets the rest of the answer.
-    let Ok(nix) = Nix::find(cli.show_trace).await else { return found };
-    for change in changes {
-        let (Some(before), Some(after)) = (&change.before, &change.after) else { continue };
-        if before == after {
-            continue;
-        }
-        if let (Some(before), Some(after)) = (closure(&nix, before).await, closure(&nix, after).await) {
-            found.insert(change.host.clone(), packages(&before, &after));
-        }
-    }
-    found
+/// What a host runs, and what it should. `None` where it is not selected.
+async fn ask(context: Context, reach: Reach, chosen: Chosen) -> Option<Asked> {
+    let came = match context.declaration(&chosen).await {
+        Ok(declared) => look(&context, &reach, declared?).await,
+        Err(outcome) => Err(outcome),
+    };
+    Some(Asked { host: chosen.name, came })
 }
 
-async fn closure(nix: &Nix, toplevel: &StorePath) -> Option<Vec<StorePath>> {
-    if nix.is_there(std::slice::from_ref(toplevel)).await.is_empty() {
-        return None;
+async fn look(context: &Context, reach: &Reach, declared: Declaration) -> Result<Option<Seen>, Outcome> {
+    let host = &declared.host;
+    let target = host.target.as_ref().ok_or(Outcome::LocalOnly)?;
+    let turn = || (context.events)(Event::Stage { host: host.name.clone(), stage: Stage::Connect });
+    let wanted = Wanted { toplevel: Some(&declared.toplevel), helper: None };
+    let (mut session, observed) = reach.open(&host.name, target, wanted, turn).await?;
+    let seen = async {
+        match plan(Goal::Switch, &declared, None, &observed) {
+            Plan::Nothing => return Ok(None),
+            Plan::Refuse(refusal) => return Err(refused(&refusal)),
+            Plan::Deliver => {}
+        }
+        let Some(current) = &observed.current else {
+            return Err(Outcome::failed(Stage::Connect, "it does not say what it runs", None));
+        };
+        let says = |error| troubled(Stage::Connect, &error);
+        let active = session.active().await.map_err(says)?;
+        let before = if is_here(context, current).await {
+            Side::Here(current.clone())
+        } else {
+            let told = session.describe(current).await.map_err(says)?;
+            told.map_or_else(|| Side::Unknown(current.clone()), |system| Side::Told(Box::new(system)))
+        };
+        Ok(Some((before, (!active.is_empty()).then_some(active))))
+    };
+    let seen = seen.await;
+    session.close().await;
+    Ok(seen?.map(|(before, active)| Seen { declared, before, active }))
+}
+
+async fn is_here(context: &Context, path: &StorePath) -> bool {
+    !context.nix.is_there(std::slice::from_ref(path)).await.is_empty()
+}
+
+/// Builds what is to run, and compares it with what runs.
+async fn answer(context: &Context, asked: Vec<Asked>) -> Result<Answer, Error> {
+    let root = Root::new()
+        .map_err(|error| Error::new(Exit::Unable, format!("no temporary directory can be made: {error}")))?;
+    let mut answer = Answer { hosts: Vec::new(), unchanged: Vec::new(), failed: Vec::new() };
+    let mut seen = Vec::new();
+    for Asked { host, came } in asked {
+        match came {
+            Ok(Some(one)) => seen.push(one),
+            Ok(None) => answer.unchanged.push(host),
+            Err(outcome) => answer.failed.push(Failed { host, outcome }),
+        }
     }
-    let (_, infos) = nix.store_here().ok()?.closure(std::slice::from_ref(toplevel)).await.ok()?;
-    Some(infos.into_iter().map(|info| info.path).collect())
+    let declared: Vec<Declaration> = seen.iter().map(|one| one.declared.clone()).collect();
+    let built = context.nix.build(&context.fleet, &declared, &root, &mut listen(&context.events, None)).await;
+    let mut pairs = Vec::new();
+    for (Seen { declared, before, active }, built) in seen.into_iter().zip(built) {
+        let host = declared.host.name;
+        match built {
+            Ok(()) => pairs.push(Pair { host, before, after: Side::Here(declared.toplevel), active }),
+            Err(error) => answer.failed.push(Failed { host, outcome: failed(Stage::Build, &error) }),
+        }
+    }
+    answer.hosts = compare(&context.nix, &pairs).await?;
+    Ok(answer)
 }

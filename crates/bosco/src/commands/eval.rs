@@ -1,6 +1,7 @@
 //! `bosco eval`.
 
 use std::io::Read;
+use std::path::Path;
 
 use bosco_nix::Nix;
 
@@ -14,9 +15,20 @@ use crate::show;
 /// them be longer than 128 KiB.
 const MAX_EXPRESSION: u64 = 32 * 1024;
 
-pub(crate) async fn run(cli: &Cli, expression: &str) -> Result<Exit, Error> {
+pub(crate) async fn run(cli: &Cli, expression: Option<&str>) -> Result<Exit, Error> {
     // Before anything listens to signals: whoever types it must be able to stop.
-    let expression = if expression == "-" { read()? } else { expression.to_owned() };
+    let expression = match expression.unwrap_or_default() {
+        "-" => read(std::io::stdin(), "the standard input")?,
+        // As with Colmena. An expression may be the name of a file only where there is such a file.
+        file if Path::new(file).is_file() => {
+            let opened = std::fs::File::open(file);
+            read(
+                opened.map_err(|error| Error::new(Exit::Usage, format!("{file} can't be read: {error}")))?,
+                file,
+            )?
+        }
+        expression => expression.to_owned(),
+    };
     let show = show::for_answer(cli);
     let source = source(&cli.place)?;
     if expression.len() as u64 > MAX_EXPRESSION {
@@ -24,7 +36,7 @@ pub(crate) async fn run(cli: &Cli, expression: &str) -> Result<Exit, Error> {
             .hint("put it into a file of the fleet"));
     }
     let work = async {
-        let nix = Nix::find(cli.show_trace).await?;
+        let nix = Nix::find(cli.settings()).await?;
         let answer = nix.eval(&source, &expression, cli.json, &mut listen(&watch(&show), None)).await;
         answer.map_err(Error::from)
     };
@@ -32,9 +44,9 @@ pub(crate) async fn run(cli: &Cli, expression: &str) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-fn read() -> Result<String, Error> {
+fn read(input: impl Read, name: &str) -> Result<String, Error> {
     let mut text = String::new();
-    let read = std::io::stdin().take(MAX_EXPRESSION + 1).read_to_string(&mut text);
-    read.map_err(|error| Error::new(Exit::Usage, format!("the standard input can't be read: {error}")))?;
+    let read = input.take(MAX_EXPRESSION + 1).read_to_string(&mut text);
+    read.map_err(|error| Error::new(Exit::Usage, format!("{name} can't be read: {error}")))?;
     Ok(text)
 }

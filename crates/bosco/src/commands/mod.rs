@@ -3,7 +3,9 @@
 #[cfg(target_os = "linux")]
 mod agent;
 mod apply;
+mod apply_local;
 mod approve;
+mod check;
 mod completions;
 mod diff;
 mod enroll;
@@ -20,8 +22,10 @@ mod order;
 mod reboot;
 mod release;
 mod releases;
+mod repl;
 mod resume;
 mod rollback;
+mod secrets;
 mod ssh;
 mod status;
 mod trigger;
@@ -32,7 +36,6 @@ use std::sync::Arc;
 use bosco_model::{Goal, HostName, Selector};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::activate::Ask;
 use crate::cli::{Cli, Command};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Ledger, Sink};
@@ -45,20 +48,23 @@ use crate::show::{self, Show};
 /// Runs the command that was asked for.
 pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
     match &cli.command {
-        Command::Apply(args) => apply::run(cli, args.selection.selector(), &args.wish()).await,
-        Command::Build(selection) => {
-            let wish = Wish { goal: Goal::Build, rule: Rule::Each, ask: Ask::default() };
+        Command::Apply(args) => {
+            let (goal, selector) = args.what()?;
+            apply::run(cli, selector, &args.wish(goal)).await
+        }
+        Command::ApplyLocal(args) => apply_local::run(cli, args).await,
+        Command::Build { selection, keep_result } => {
+            let wish = Wish { keep_result: *keep_result, ..Wish::new(Goal::Build, Rule::Each) };
             apply::run(cli, selection.selector(), &wish).await
         }
         Command::UploadKeys(selection) => {
-            let wish = Wish { goal: Goal::Keys, rule: Rule::AllBuilt, ask: Ask::default() };
-            apply::run(cli, selection.selector(), &wish).await
+            apply::run(cli, selection.selector(), &Wish::new(Goal::Keys, Rule::AllBuilt)).await
         }
         Command::Hosts(selection) => hosts::run(cli, selection.selector()).await,
         Command::Status { selection, watch } => status::run(cli, selection.selector(), *watch).await,
         Command::Release(args) => release::run(cli, args).await,
         Command::Releases => releases::run(cli).await,
-        Command::Diff { from, to } => diff::run(cli, *from, *to).await,
+        Command::Diff(args) => diff::run(cli, args).await,
         Command::Log { host, last } => log::run(cli, host, *last).await,
         Command::Hold { selection, why } => hold::run(cli, selection.selector(), why).await,
         Command::Resume { selection } => resume::run(cli, selection.selector()).await,
@@ -74,10 +80,13 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Agent(_) => Err(Error::new(Exit::Usage, "this machine is no NixOS")),
         Command::Hub(hub) => hub::run(hub).await,
         Command::Local { arguments } => local(arguments),
+        Command::Secrets(secrets) => secrets::run(cli, &secrets.command).await,
+        Command::Check { fix } => check::run(cli, *fix).await,
         Command::Generations(selection) => generations::run(cli, selection.selector()).await,
         Command::Exec { selection, command } => exec::run(cli, selection.selector(), command).await,
         Command::Ssh { host, command } => ssh::run(cli, host, command).await,
-        Command::Eval { expression } => eval::run(cli, expression).await,
+        Command::Eval { expression, of } => eval::run(cli, expression.as_deref().or(of.as_deref())).await,
+        Command::Repl => repl::run(cli).await,
         Command::Completions { shell } => completions::run(*shell),
         Command::Man { directory } => man::run(directory),
     }

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bosco_nix::Root;
 use bosco_release::{Digest, Draft, Statement};
-use bosco_wire::api::{Next, Publish, ReleaseLine};
+use bosco_wire::api::{Drafted, Next, ReleaseLine};
+use hyper::Method;
 use serde::Serialize;
 
 use crate::cli::{Cli, Release};
@@ -15,7 +16,7 @@ use crate::fleet::Context;
 use crate::hub::Hub;
 use crate::outcome;
 use crate::release::compare::{Change, compare};
-use crate::release::{Built, Composed, Pen, Published, build, commit, compose, newest, upload};
+use crate::release::{Composed, Pen, Published, build, commit, compose, newest, upload};
 use crate::show;
 
 /// A day, in seconds.
@@ -32,9 +33,9 @@ struct Came<'a> {
     changes: &'a [Change],
 }
 
-/// A release that is signed, with its archives at the hub.
+/// A release that is signed, with its closures at the hub.
 struct Ready {
-    publish: Publish,
+    release: bosco_release::Release,
     changes: Vec<Change>,
 }
 
@@ -52,7 +53,7 @@ pub(crate) async fn run(cli: &Cli, args: &Release) -> Result<Exit, Error> {
     let events = watch(&show);
     let hub = Hub::of(&cli.place).await?;
     let made = stoppable(&show, make(cli, args, &hub, &events)).await?;
-    let Ready { publish, changes } = match made {
+    let Ready { release, changes } = match made {
         Made::Unbuilt(outcomes) => {
             show.summary(&outcomes);
             return Ok(outcome::exit(outcomes.iter().map(|(_, outcome)| outcome)));
@@ -69,9 +70,9 @@ pub(crate) async fn run(cli: &Cli, args: &Release) -> Result<Exit, Error> {
         Made::Ready(ready) => *ready,
     };
     // From here on it is there, or not, in one step.
-    let size = serde_json::to_vec(&publish).map_or(0, |text| text.len() as u64);
+    let size = serde_json::to_vec(&release).map_or(0, |text| text.len() as u64);
     let limit = Duration::from_secs(size / LEAST_RATE);
-    let line: ReleaseLine = hub.open().await?.post("/v1/releases", &publish, limit).await?;
+    let line: ReleaseLine = hub.open().await?.post("/v1/releases", &release, limit).await?;
     if cli.json {
         show::json_line(&Came { published: Some(&line), changes: &changes });
     } else {
@@ -143,6 +144,9 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
     let unwritable =
         |error: serde_json::Error| Error::new(Exit::Unable, format!("the release can't be written: {error}"));
     let draft = Draft::new(statement, composed.manifests).map_err(unwritable)?;
+    // Before anybody touches a key, and anything is sent: who is granted a part of the fleet may not change the rest.
+    let drafted = Drafted { signer: pen.signer.key.clone(), release: draft.clone().signed(String::new()) };
+    hub.open().await?.send(Method::POST, "/v1/releases/draft", &drafted).await?;
     let signature = pen.sign(&draft.statement).await?;
     let release = draft.signed(signature);
     if !pen.is_hub() {
@@ -151,14 +155,8 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
             .open(&signers)
             .map_err(|why| Error::new(Exit::Unable, format!("the signature is not good: {why}")))?;
     }
-    let Built { paths, closures, .. } = &built;
-    upload(&mut hub.open().await?, context.nix, paths, events).await?;
-    // What is in the release before, the hub has.
-    let known = before.iter().flat_map(|before| before.manifests.values()).map(|manifest| &manifest.closure);
-    let known: Vec<&Digest> = known.collect();
-    let closures = closures.iter().filter(|(digest, _)| !known.contains(digest));
-    let closures = closures.map(|(digest, contents)| (*digest, contents.clone())).collect();
-    Ok(Made::Ready(Box::new(Ready { publish: Publish { release, closures }, changes })))
+    upload(&mut hub.open().await?, context.nix, &built, events).await?;
+    Ok(Made::Ready(Box::new(Ready { release, changes })))
 }
 
 /// What the next release needs, and the newest that there is.

@@ -31,7 +31,7 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, to: Option<u32>) 
         let rollback = Rollback {
             reach: Reach::find(&context).await?,
             helpers: Helpers::new(context.nix),
-            copier: Copier::new(context.nix, context.events.clone()),
+            copier: Copier::new(context.nix, context.events.clone(), true),
             context,
             to,
         };

@@ -106,65 +106,11 @@ fn aspects(old: &Manifest, new: &Manifest) -> Vec<Aspect> {
     .collect()
 }
 
-/// What two closures differ in, package by package, for people: versions, and what has come or gone.
-pub(crate) fn packages<'a>(
-    before: impl IntoIterator<Item = &'a StorePath>,
-    after: impl IntoIterator<Item = &'a StorePath>,
-) -> Vec<String> {
-    let (before, after) = (versions(before), versions(after));
-    let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
-    let list = |versions: &BTreeSet<&str>| {
-        let words = versions.iter().map(|version| if version.is_empty() { "?" } else { version });
-        words.collect::<Vec<_>>().join(", ")
-    };
-    let line = |name: &str| match (before.get(name), after.get(name)) {
-        (Some(old), Some(new)) if old == new => None,
-        (Some(old), Some(new)) => Some(format!("{name} {} → {}", list(old), list(new))),
-        (Some(old), None) => Some(format!("- {name} {}", list(old))),
-        (None, new) => Some(format!("+ {name} {}", new.map(list).unwrap_or_default())),
-    };
-    // Files of the configuration have no versions: they come and go with every change, and say nothing.
-    let is_package = |name: &&str| {
-        [&before, &after]
-            .iter()
-            .any(|all| all.get(name).is_some_and(|all| all.iter().any(|one| !one.is_empty())))
-    };
-    names.into_iter().filter(is_package).filter_map(line).collect()
-}
-
-/// The versions of each package.
-fn versions<'a>(paths: impl IntoIterator<Item = &'a StorePath>) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
-    let mut packages: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for path in paths {
-        // `/nix/store/HASH-NAME`.
-        let Some((_, name)) = path.as_str().rsplit('/').next().and_then(|base| base.split_once('-')) else {
-            continue;
-        };
-        let (name, version) = split(name);
-        packages.entry(name).or_default().insert(version);
-    }
-    packages
-}
-
-/// A name and its version, which begins behind the first dash that no letter follows (Nix's manual,
-/// `builtins.parseDrvName`).
-fn split(name: &str) -> (&str, &str) {
-    let dash = name
-        .char_indices()
-        .find(|(at, c)| *c == '-' && name[at + 1..].starts_with(|next: char| !next.is_ascii_alphabetic()));
-    match dash {
-        Some((at, _)) => (&name[..at], &name[at + 1..]),
-        None => (name, ""),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use bosco_release::{Digest, FleetFile, Key, Policy};
-    use proptest::prelude::*;
-
     use super::super::compose::tests::{ADA, host, path};
     use super::*;
+    use bosco_release::{Digest, FleetFile, Key, Policy};
 
     fn manifest(name: &str) -> Manifest {
         let fleet = FleetFile::parse("fleet = \"home\"").unwrap();
@@ -217,25 +163,5 @@ mod tests {
         );
         let told: Vec<String> = changes.iter().map(|one| format!("{}: {}", one.host, one.kind)).collect();
         assert_eq!(told, ["a: gone from the fleet", "c: new in the fleet"]);
-    }
-
-    #[test]
-    fn packages_are_told_by_version_and_files_not_at_all() {
-        let before = ["openssl-3.0.14", "vim-9.1", "etc-fstab", "glibc-2.39-52", "linux-6.6.1-modules"];
-        let after = ["openssl-3.0.15", "htop-3.3.0", "etc-hosts", "glibc-2.39-52", "linux-6.6.1-modules"];
-        let paths = |names: [&str; 5]| names.map(path);
-        assert_eq!(
-            packages(&paths(before), &paths(after)),
-            ["+ htop 3.3.0", "openssl 3.0.14 → 3.0.15", "- vim 9.1"]
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn a_name_and_its_version_are_all_of_the_text(text in "[a-z0-9.+_-]{0,20}") {
-            let (name, version) = split(&text);
-            let whole = format!("{name}-{version}");
-            prop_assert!(name == text || whole == text);
-        }
     }
 }

@@ -1,9 +1,8 @@
 //! Which commit a release is made from.
 
 use std::path::Path;
-use std::process::Stdio;
 
-use tokio::process::Command;
+use crate::git::git;
 
 /// The commit of a working tree. `Err` says in words why it names none, where that is worth a warning.
 pub(crate) async fn commit(dir: &Path) -> Result<Option<String>, String> {
@@ -14,10 +13,4 @@ pub(crate) async fn commit(dir: &Path) -> Result<Option<String>, String> {
         Some(changes) if changes.trim().is_empty() => Ok(Some(commit)),
         _ => Err("there are changes that are not committed: the release names no commit".into()),
     }
-}
-
-/// What git says; `None` where there is none, or no repository.
-async fn git(dir: &Path, args: &[&str]) -> Option<String> {
-    let said = Command::new("git").args(args).current_dir(dir).stdin(Stdio::null()).output().await.ok()?;
-    said.status.success().then(|| String::from_utf8_lossy(&said.stdout).into_owned())
 }

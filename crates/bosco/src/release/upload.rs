@@ -1,13 +1,14 @@
-//! Sending a hub the archives that it lacks: one stream, each compressed before its head is sent, and compared with its hash.
+//! Sending a hub what it lacks: archives in one stream, each compressed before its head is sent, and compared with its hash; and
+//! what is in each closure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bosco_nix::{Archives, Nix, PathInfo};
-use bosco_release::Digest;
+use bosco_release::{Contents, Digest};
 use bosco_wire::pack::Head;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 use crate::error::{Error, Exit};
 use crate::event::{Event, Sink};
 use crate::hub::Connection;
+use crate::release::Built;
 
 /// How many digests go into one question.
 const DIGESTS_AT_ONCE: usize = 5_000;
@@ -29,24 +31,54 @@ const TELL: Duration = Duration::from_millis(250);
 /// How long the hub may take nothing: it writes to a disk.
 const STALL: Duration = Duration::from_secs(300);
 
-/// Sends what the hub lacks of these paths, and gives how many bytes of archives that were.
+/// How many bytes a second a hub has to take at least of a closure.
+const LEAST_RATE: u64 = 64 * 1024;
+
+/// Sends what the hub lacks of what was built: archives first, then the closures that need them, one by one.
 pub(crate) async fn upload(
+    hub: &mut Connection,
+    nix: Nix,
+    built: &Built,
+    events: &Sink,
+) -> Result<(), Error> {
+    let digests: Vec<&Digest> = built.closures.keys().collect();
+    let lacking = missing(hub, "/v1/closures/missing", &digests).await?;
+    let closures: Vec<&Contents> = lacking.iter().filter_map(|digest| built.closures.get(digest)).collect();
+    // What the hub has a closure of, it has the archives of.
+    let hashes = closures.iter().flat_map(|contents| contents.iter().map(|path| &path.hash));
+    let paths = hashes.filter_map(|hash| Some((*hash, built.paths.get(hash)?.clone()))).collect();
+    archives(hub, nix, &paths, events).await?;
+    for contents in closures {
+        let size = serde_json::to_vec(contents).map_or(0, |text| text.len() as u64);
+        let _: Digest = hub.post("/v1/closures", contents, Duration::from_secs(size / LEAST_RATE)).await?;
+    }
+    Ok(())
+}
+
+/// Which of these the hub lacks.
+async fn missing(hub: &mut Connection, path: &str, digests: &[&Digest]) -> Result<BTreeSet<Digest>, Error> {
+    let mut missing = BTreeSet::new();
+    for some in digests.chunks(DIGESTS_AT_ONCE) {
+        let lacking: Vec<Digest> = hub.post(path, &some, Duration::ZERO).await?;
+        // It gets what it was asked about, whatever else it names.
+        missing.extend(lacking.into_iter().filter(|digest| some.binary_search(&digest).is_ok()));
+    }
+    Ok(missing)
+}
+
+/// Sends what the hub lacks of these paths.
+async fn archives(
     hub: &mut Connection,
     nix: Nix,
     paths: &BTreeMap<Digest, PathInfo>,
     events: &Sink,
-) -> Result<u64, Error> {
+) -> Result<(), Error> {
     let digests: Vec<&Digest> = paths.keys().collect();
-    let mut missing = Vec::new();
-    for some in digests.chunks(DIGESTS_AT_ONCE) {
-        let lacking: Vec<Digest> = hub.post("/v1/paths/missing", &some, Duration::ZERO).await?;
-        // It gets what it was asked about, whatever else it names.
-        missing.extend(lacking.iter().filter_map(|digest| Some((*digest, paths.get(digest)?.clone()))));
-    }
-    missing.sort_by_key(|(digest, _)| *digest);
-    missing.dedup_by_key(|(digest, _)| *digest);
+    let missing = missing(hub, "/v1/paths/missing", &digests).await?;
+    let missing: Vec<(Digest, PathInfo)> =
+        missing.iter().filter_map(|digest| Some((*digest, paths.get(digest)?.clone()))).collect();
     if missing.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let of = missing.iter().map(|(_, info)| info.size).sum();
     let count = missing.len();
@@ -60,8 +92,7 @@ pub(crate) async fn upload(
             events(Event::Uploading { paths: count, bytes, of });
         }
     };
-    hub.upload("/v1/paths", |sender| feed(archives, hashes, sender, tell)).await?;
-    Ok(of)
+    hub.upload("/v1/paths", |sender| feed(archives, hashes, sender, tell)).await
 }
 
 /// Makes the stream.

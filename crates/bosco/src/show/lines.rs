@@ -79,7 +79,8 @@ impl Show for Lines {
                     err!("{host}: {}", effect.doing());
                 }
             }
-            Event::Copied { .. } | Event::Uploading { .. } | Event::Done { .. } => {}
+            // It is asked at a terminal only.
+            Event::Question(_) | Event::Copied { .. } | Event::Uploading { .. } | Event::Done { .. } => {}
             Event::Ended { host, seconds, outcome } => {
                 let style = of_outcome(outcome);
                 let kind = outcome.kind();

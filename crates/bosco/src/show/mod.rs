@@ -19,6 +19,7 @@ macro_rules! err {
     }};
 }
 
+mod difference;
 mod json;
 mod lines;
 mod progress;
@@ -33,12 +34,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bosco_model::HostName;
 use serde::Serialize;
 
+pub(crate) use self::difference::{differences, unchanged};
 pub(crate) use self::style::{block, failure, reported, state};
 pub(crate) use self::table::Table;
 pub(crate) use self::time::{ago, now, span};
 use crate::cli::Cli;
-use crate::error::Error;
+use crate::error::{Error, Exit};
 use crate::event::Event;
+use crate::finding::{self, Finding};
 use crate::outcome::Outcome;
 
 /// Whether a part of the answer could not be written.
@@ -85,9 +88,49 @@ pub(crate) fn for_answer(cli: &Cli) -> Arc<dyn Show> {
     }
 }
 
+/// Asks who sits at the terminal, and gives the line that is typed; nothing where the input has ended.
+fn answer(question: &str) -> String {
+    let mut out = stderr();
+    let _ = out.write_all(question.as_bytes()).and_then(|()| out.flush());
+    let mut line = String::new();
+    let _ = io::stdin().read_line(&mut line);
+    line
+}
+
+/// Whether somebody sits there who can be asked.
+pub(crate) fn can_ask(cli: &Cli) -> bool {
+    !cli.json && stderr().is_terminal() && io::stdin().is_terminal()
+}
+
 /// Prints an answer that has its form already.
 pub(crate) fn text(answer: &str) {
     out!("{answer}");
+}
+
+/// Prints bytes as they are.
+pub(crate) fn bytes(answer: &[u8]) {
+    let mut out = io::stdout();
+    if let Err(error) = out.write_all(answer).and_then(|()| out.flush()) {
+        unwritten(&error);
+    }
+}
+
+/// What a check has come to.
+#[derive(Serialize)]
+struct Checked<'a> {
+    findings: &'a [Finding],
+    /// What was put right before.
+    fixed: &'a [String],
+}
+
+/// Prints what a check has found, and says how it ends.
+pub(crate) fn findings(findings: &[Finding], fixed: &[String], as_json: bool) -> Exit {
+    if as_json {
+        json(&Checked { findings, fixed });
+    } else {
+        style::findings(findings, fixed);
+    }
+    if finding::fails(findings) { Exit::NotBuilt } else { Exit::Done }
 }
 
 /// Prints a line of what a program does that runs without end.

@@ -7,11 +7,13 @@ use std::time::Duration;
 use bosco_model::HostName;
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::consent::{Question, is_yes};
 use crate::event::{Event, Stage};
 use crate::outcome::Outcome;
-use crate::show::Show;
+use crate::show::difference::differences_in_short;
 use crate::show::lines::{at, held_back, many, mended, summary, work};
 use crate::show::style::{DIM, failures, of_outcome, warning};
+use crate::show::{Show, answer};
 
 /// How many hosts have a line of their own while they are at work.
 const SHOWN: usize = 12;
@@ -64,6 +66,15 @@ impl Progress {
             copied: HashMap::new(),
         };
         Self { verbose, bars, state: Mutex::new(state) }
+    }
+
+    /// Asks the operator. Nothing is drawn meanwhile, and nobody who draws is kept waiting.
+    fn ask(&self, question: &Question) {
+        let _ = self.bars.clear();
+        self.bars.set_draw_target(ProgressDrawTarget::hidden());
+        differences_in_short(&question.compared);
+        question.answer(is_yes(&answer("go on? [Y/n] ")));
+        self.bars.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
     }
 
     /// Prints above the bars.
@@ -158,9 +169,12 @@ impl Shown {
 
 impl Show for Progress {
     fn event(&self, event: &Event) {
+        if let Event::Question(question) = event {
+            return self.ask(question);
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Fleet { .. } => {}
+            Event::Fleet { .. } | Event::Question(_) => {}
             Event::Stage { host, stage } => state.enter(&self.bars, host, *stage),
             Event::Warning { host, text } => {
                 if state.warned.insert(text.clone()) {

@@ -4,6 +4,7 @@ use anstyle::{AnsiColor, Style};
 use bosco_model::{HostName, State};
 
 use crate::error::{Error, Exit};
+use crate::finding::{Finding, Level};
 use crate::outcome::Outcome;
 
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
@@ -17,7 +18,7 @@ const LINES: usize = 25;
 
 pub(super) fn of_outcome(outcome: &Outcome) -> Style {
     match (outcome.exit(), outcome) {
-        (_, Outcome::HeldBack | Outcome::LocalOnly) => DIM,
+        (_, Outcome::HeldBack | Outcome::Waits { .. } | Outcome::LocalOnly) => DIM,
         (Exit::Done, _) => GOOD,
         (Exit::Unreachable | Exit::Interrupted, _) => ODD,
         _ => BAD,
@@ -50,6 +51,28 @@ pub(crate) fn state(state: State) -> String {
 pub(super) fn error(error: &Error) {
     err!("{BAD}error:{BAD:#} {}", error.message);
     hint("", error.hint.as_deref());
+}
+
+/// What a check has found, each with what to do, and how much in the end.
+pub(super) fn findings(findings: &[Finding], fixed: &[String]) {
+    for one in fixed {
+        out!("{GOOD}fixed:{GOOD:#} {one}");
+    }
+    for finding in findings {
+        let (style, word) = match finding.level {
+            Level::Error => (BAD, "error"),
+            Level::Warning => (ODD, "warning"),
+        };
+        out!("{style}{word}:{style:#} {}", finding.words());
+        out!("  {DIM}{}{DIM:#}", finding.hint);
+    }
+    let of = |level| findings.iter().filter(|finding| finding.level == level).count();
+    match (of(Level::Error), of(Level::Warning)) {
+        (0, 0) => out!("nothing is wrong"),
+        (0, warnings) => out!("nothing is wrong; {warnings} to be looked at"),
+        (errors, 0) => out!("{errors} to be put right"),
+        (errors, warnings) => out!("{errors} to be put right, {warnings} to be looked at"),
+    }
 }
 
 pub(super) fn warning(host: Option<&HostName>, text: &str) {

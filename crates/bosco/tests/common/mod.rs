@@ -93,6 +93,11 @@ pub fn stands(host: &testbed::Host) -> String {
     .unwrap()
 }
 
+/// The toplevel that a host runs.
+pub fn toplevel_of(host: &testbed::Host) -> String {
+    host.ssh_ok("readlink -f /run/current-system").unwrap().trim().to_owned()
+}
+
 /// Fails unless a host's store is sound: every path that its database names is there, as it was made.
 pub fn is_sound(host: &testbed::Host) {
     let output = host.ssh("nix-store --verify --check-contents").unwrap();

@@ -1,6 +1,7 @@
 //! The hub's HTTP: who asks is known already, by the key of the connection. One group of paths per file; `bosco_wire::api` has
 //! the list.
 
+mod closures;
 mod host;
 mod join;
 mod operator;
@@ -18,14 +19,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use bosco_model::{HostName, Selector};
-use bosco_wire::api::{LONGEST_BODY, LONGEST_DOCUMENT, LONGEST_WAIT, Problem};
+use bosco_wire::api::{LONGEST_BODY, LONGEST_CLOSURE, LONGEST_DOCUMENT, LONGEST_WAIT, Problem};
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::spawn_blocking;
 use tower_service::Service;
 
 use crate::Error;
+use crate::authority::Publisher;
 use crate::hub::{Host, Hub, Who};
 
 /// How much of a request's head is read, in bytes.
@@ -64,7 +69,7 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/v1/host/orders", get(host::orders))
         .route("/v1/host/standing", post(host::standing))
         .route("/v1/host/reports", post(host::report))
-        .route("/v1/host/closures/{digest}", get(paths::closure))
+        .route("/v1/host/closures/{digest}", get(closures::own))
         .route("/v1/host/paths", post(paths::send))
         .route("/v1/join", post(join::join))
         .route("/v1/joins", get(join::list))
@@ -72,8 +77,12 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/v1/status", get(operator::status))
         .route("/v1/next", get(publish::next))
         .route("/v1/releases", get(operator::releases).post(publish::publish).layer(documents))
+        .route("/v1/releases/draft", post(publish::draft).layer(documents))
         .route("/v1/releases/{number}", get(operator::release))
-        .route("/v1/paths/missing", post(paths::missing).layer(documents))
+        .route("/v1/closures/missing", post(closures::missing))
+        .route("/v1/closures", post(closures::keep).layer(DefaultBodyLimit::max(LONGEST_CLOSURE)))
+        .route("/v1/paths/missing", post(paths::missing))
+        .route("/v1/closures/{digest}", get(closures::any))
         .route("/v1/paths", post(paths::take).layer(DefaultBodyLimit::disable()))
         .route("/v1/hosts/{host}", put(operator::enroll).delete(operator::forget))
         .route("/v1/hosts/{host}/reports", get(operator::reports))
@@ -163,12 +172,28 @@ impl FromRequestParts<Arc<Hub>> for AsOperator {
 }
 
 impl AsOperator {
+    /// Who they are to the decision about a release.
+    fn publisher(&self) -> Publisher<'_> {
+        Publisher { name: &self.name, grant: &self.grant }
+    }
+
     /// A host that they are granted and that is let in.
     fn host(&self, hub: &Hub, name: &str) -> Answer<Arc<Host>> {
         let name = HostName::parse(name).map_err(|error| Refused::bad(error.to_string()))?;
         let host = hub.host(&name).filter(|host| host.now().gone.is_none());
         host.filter(|_| hub.grants(&self.grant, &name)).ok_or_else(|| Refused::not_there("host"))
     }
+}
+
+/// Does what takes long, where it holds up nobody.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Answer<T> + Send + 'static) -> Answer<T> {
+    let ends = |_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the hub ends");
+    spawn_blocking(work).await.map_err(ends)?
+}
+
+/// Reads a document that may be long.
+async fn read<T: DeserializeOwned + Send + 'static>(body: Bytes) -> Answer<T> {
+    aside(move || serde_json::from_slice(&body).map_err(|error| Refused::bad(error.to_string()))).await
 }
 
 /// How long somebody wants to wait, as far as they may.

@@ -1,15 +1,14 @@
-//! Closures and their archives, in and out.
+//! Archives, in and out.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, BodyDataStream};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use bosco_release::{Contents, Digest};
+use bosco_release::Digest;
 use bosco_wire::pack::{HEAD, Head};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{StreamExt, poll_fn};
@@ -19,11 +18,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::{Answer, AsHost, AsOperator, Refused};
-use crate::hub::{Host, Hub, now};
+use crate::hub::{Host, Hub, RELEASES, now};
 use crate::objects::Unkept;
 
-/// How many of a host's newest releases it may fetch the closures of.
-const RELEASES: u32 = 2;
 /// How much is read from the disk at once.
 const PIECE: usize = 256 * 1024;
 /// How long a piece may wait to be taken: an agent gives up on less than this.
@@ -33,36 +30,16 @@ const RESERVE: u64 = 512 * 1024 * 1024;
 /// How much longer than an archive its compressed form may be: zstd's own bound is less.
 const OVERHEAD: u64 = 64 * 1024;
 
-/// `GET /v1/host/closures/D`
-pub(super) async fn closure(
-    State(hub): State<Arc<Hub>>,
-    AsHost(host): AsHost,
-    Path(digest): Path<String>,
-) -> Answer<Json<Contents>> {
-    let digest = Digest::parse(&digest).map_err(|error| Refused::bad(error.to_string()))?;
-    if !hub.store.is_closure_of(&host.name, &digest, RELEASES).await? {
-        return Err(Refused::not_there("closure"));
-    }
-    hub.store.closure(&digest).await?.map(Json).ok_or_else(|| Refused::not_there("closure"))
-}
-
 /// `POST /v1/host/paths`
 pub(super) async fn send(
     State(hub): State<Arc<Hub>>,
     AsHost(host): AsHost,
     Json(asked): Json<Vec<Digest>>,
 ) -> Answer<Response> {
-    let mut own = BTreeSet::new();
-    for closure in hub.store.closures_of(&host.name, RELEASES).await? {
-        own.extend(closure.iter().map(|path| path.hash));
-    }
-    if !asked.iter().all(|hash| own.contains(hash)) {
-        return Err(Refused::not_there("path"));
-    }
-    let there = hub.store.objects(&asked).await?;
+    let own = hub.store.objects_of(&host.name, &asked, RELEASES).await?;
     let mut queue = Vec::with_capacity(asked.len());
     for hash in asked {
-        let (size, stored) = *there.get(&hash).ok_or_else(|| Refused::not_there("path"))?;
+        let (size, stored) = *own.get(&hash).ok_or_else(|| Refused::not_there("path"))?;
         queue.push(Head { hash, size, stored });
     }
     let (sender, mut pieces) = mpsc::channel(1);
@@ -123,10 +100,9 @@ pub(super) async fn missing(
     _operator: AsOperator,
     Json(asked): Json<Vec<Digest>>,
 ) -> Answer<Json<Vec<Digest>>> {
-    let there = hub.store.objects(&asked).await?;
     // Whoever asks is about to publish what needs them.
-    hub.store.wanted(&there.keys().copied().collect::<Vec<_>>(), now()).await?;
-    Ok(Json(asked.into_iter().filter(|hash| !there.contains_key(hash)).collect()))
+    let there = hub.store.want_objects(&asked, now()).await?;
+    Ok(Json(asked.into_iter().filter(|hash| !there.contains(hash)).collect()))
 }
 
 /// How much room there is on the hub's disk, in bytes.
@@ -164,10 +140,10 @@ pub(super) async fn take(
             Err(Unkept::Disk(error)) => return Err(disk(error).into()),
         };
         let _storing = hub.storing.lock().await;
-        if hub.store.objects(&[head.hash]).await?.is_empty() {
+        if hub.store.want_objects(&[head.hash], now()).await?.is_empty() {
             spawn_blocking(move || incoming.keep()).await.map_err(|_| ends())?.map_err(disk)?;
+            hub.store.object(&head.hash, (head.size, head.stored), now()).await?;
         }
-        hub.store.object(&head.hash, head.size, head.stored, now()).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,20 +1,23 @@
 //! Releases come in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use bosco_model::HostName;
-use bosco_release::{Contents, Digest, Level, Manifest, RELEASE_NAMESPACE, Release, Statement};
-use bosco_wire::api::{Next, Publish, ReleaseLine};
+use bosco_release::{
+    Digest, Level, Manifest, RELEASE_NAMESPACE, Release, Signer, SignerKind, Statement, Unsealed,
+};
+use bosco_wire::api::{Drafted, Next, ReleaseLine};
+use bytes::Bytes;
 use russh::keys::HashAlg;
 use russh::keys::ssh_key::LineEnding;
 
-use super::{Answer, AsOperator, Refused};
+use super::{Answer, AsOperator, Refused, aside, read};
 use crate::authority::{self, No, Publisher};
-use crate::hub::{Hub, now};
+use crate::hub::{Current, Hub, now};
 use crate::store::StoreError;
 
 /// `GET /v1/next`
@@ -37,39 +40,60 @@ pub(super) async fn next(State(hub): State<Arc<Hub>>, operator: AsOperator) -> A
     Ok(Json(next))
 }
 
+/// What a release says.
+struct Said {
+    statement: Statement,
+    signer: Signer,
+    manifests: BTreeMap<HostName, Manifest>,
+}
+
+/// `POST /v1/releases/draft`
+pub(super) async fn draft(
+    State(hub): State<Arc<Hub>>,
+    operator: AsOperator,
+    body: Bytes,
+) -> Answer<StatusCode> {
+    let fleet = hub.fleet();
+    let publisher = operator.publisher();
+    let Drafted { signer, release } = read(body).await?;
+    let signer = fleet.all_signers().into_iter().find(|one| one.key == signer);
+    let signer = signer.ok_or_else(|| Refused::new(StatusCode::FORBIDDEN, "this key may not sign"))?;
+    if signer.kind == SignerKind::Hub {
+        authority::may_have_signed(&fleet, publisher).map_err(Refused::bad)?;
+    }
+    let said = aside(move || {
+        let (statement, manifests) = release.look().map_err(|error| wrong(&error))?;
+        Ok(Said { statement, signer, manifests })
+    });
+    may(&hub, publisher, &said.await?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// `POST /v1/releases`
 pub(super) async fn publish(
     State(hub): State<Arc<Hub>>,
     operator: AsOperator,
-    Json(Publish { mut release, closures }): Json<Publish>,
+    body: Bytes,
 ) -> Answer<Json<ReleaseLine>> {
+    let mut release: Release = read(body).await?;
     let _deciding = hub.deciding.lock().await;
+    let publisher = operator.publisher();
     let fleet = hub.fleet();
-    let publisher = Publisher { name: &operator.name, grant: &operator.grant };
     if release.signature.is_empty() {
         authority::may_have_signed(&fleet, publisher).map_err(Refused::bad)?;
         release.signature = sign(&hub, &release)?;
     }
     let signers = fleet.all_signers();
-    let opened = release.open(&signers);
-    let (statement, signer, manifests) =
-        opened.map_err(|error| Refused::bad(format!("the release: {error}")))?;
-    let current = hub.current().borrow().clone();
-    let before = current.iter().flat_map(|current| &current.parts);
-    let before = before.map(|(host, part)| (host, &part.manifest)).collect();
-    authority::check(&fleet, publisher, &statement, &signer, &before, &manifests).map_err(|no| match no {
-        No::NotTheirs(why) => Refused::new(StatusCode::FORBIDDEN, why),
-        No::Wrong(why) => Refused::bad(why),
-    })?;
-    let next = hub.next().await?;
-    if statement.number != next {
-        let why =
-            format!("release {} is not the next one, {next} is: somebody else was faster", statement.number);
-        return Err(Refused::new(StatusCode::CONFLICT, why));
-    }
+    let (release, said) = aside(move || {
+        let (statement, signer, manifests) = release.open(&signers).map_err(|error| wrong(&error))?;
+        Ok((release, Said { statement, signer, manifests }))
+    })
+    .await?;
+    may(&hub, publisher, &said).await?;
+    complete(&hub, &said.manifests).await?;
+    let Said { statement, signer, manifests } = said;
     let of_hosts: BTreeMap<HostName, Digest> =
         manifests.values().map(|manifest| (manifest.host.clone(), manifest.closure)).collect();
-    complete(&hub, &closures, &manifests).await?;
     let line = ReleaseLine {
         number: statement.number,
         commit: statement.commit.clone(),
@@ -79,15 +103,44 @@ pub(super) async fn publish(
         expires: statement.expires,
         level: level(&statement, &manifests),
     };
-    match hub.store.publish(&line, &release, &closures, &of_hosts, now()).await {
+    match hub.store.publish(&line, &release, &of_hosts, now()).await {
         Ok(()) => {}
         Err(taken @ StoreError::NumberTaken(_)) => {
             return Err(Refused::new(StatusCode::CONFLICT, taken.to_string()));
         }
         Err(error) => return Err(error.into()),
     }
-    hub.announce(line.clone(), &release);
+    let current = aside({
+        let line = line.clone();
+        move || Ok(Current::new(line, &release))
+    });
+    hub.announce(current.await?);
     Ok(Json(line))
+}
+
+fn wrong(why: &Unsealed) -> Refused {
+    Refused::bad(format!("the release: {why}"))
+}
+
+/// Whether somebody may publish what a release says, next.
+async fn may(hub: &Hub, publisher: Publisher<'_>, said: &Said) -> Answer<()> {
+    let current = hub.current().borrow().clone();
+    let before = current.iter().flat_map(|current| &current.parts);
+    let before = before.map(|(host, part)| (host, &part.manifest)).collect();
+    let Said { statement, signer, manifests } = said;
+    authority::check(&hub.fleet(), publisher, statement, signer, &before, manifests).map_err(
+        |no| match no {
+            No::NotTheirs(why) => Refused::new(StatusCode::FORBIDDEN, why),
+            No::Wrong(why) => Refused::bad(why),
+        },
+    )?;
+    let next = hub.next().await?;
+    if statement.number == next {
+        return Ok(());
+    }
+    let why =
+        format!("release {} is not the next one, {next} is: somebody else was faster", statement.number);
+    Err(Refused::new(StatusCode::CONFLICT, why))
 }
 
 /// What a stolen hub could do with this release's hosts: the worst of them.
@@ -103,37 +156,13 @@ fn sign(hub: &Hub, release: &Release) -> Answer<String> {
     text.map_err(|error| crate::Error::Key(error.to_string()).into())
 }
 
-/// Every closure has to be here, with all its archives.
-async fn complete(
-    hub: &Hub,
-    closures: &BTreeMap<Digest, Contents>,
-    manifests: &BTreeMap<HostName, Manifest>,
-) -> Answer<()> {
-    let mut hashes = BTreeSet::new();
-    for (digest, contents) in closures {
-        if contents.digest() != *digest {
-            return Err(Refused::bad(format!("the closure {digest} is another one")));
-        }
-        hashes.extend(contents.iter().map(|path| path.hash));
-    }
+/// Every closure has to be here: all its archives are then.
+async fn complete(hub: &Hub, manifests: &BTreeMap<HostName, Manifest>) -> Answer<()> {
     for manifest in manifests.values() {
-        let here = match closures.get(&manifest.closure) {
-            Some(contents) => contents.get(&manifest.toplevel).is_some(),
-            None => hub
-                .store
-                .closure(&manifest.closure)
-                .await?
-                .is_some_and(|known| known.get(&manifest.toplevel).is_some()),
-        };
-        if !here {
+        if !hub.store.closure_has(&manifest.closure, &manifest.toplevel).await? {
             let why = format!("the closure of {} is missing, or is not that of its toplevel", manifest.host);
             return Err(Refused::bad(why));
         }
     }
-    let hashes: Vec<Digest> = hashes.into_iter().collect();
-    let there = hub.store.objects(&hashes).await?;
-    match hashes.iter().filter(|hash| !there.contains_key(hash)).count() {
-        0 => Ok(()),
-        missing => Err(Refused::bad(format!("{missing} archives of the closures are missing here"))),
-    }
+    Ok(())
 }

@@ -13,15 +13,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use bosco_hub::{Running, Settings, start};
 use bosco_release::{Digest, FleetFile};
-use bosco_wire::api::{Enroll, Next, Publish, ReleaseLine};
+use bosco_wire::api::{Enroll, Next, ReleaseLine};
 use bosco_wire::http::{Http, HttpError};
 use bosco_wire::link::{Hub, Link, LinkError, Width};
 use hyper::Method;
-use simulated::{draft, identity, key, upload};
+use simulated::{draft, identity, key, publish, upload};
 
 /// A hub of a test. Its folder goes with it.
 pub struct Fleet {
@@ -111,7 +110,7 @@ impl Fleet {
         let archives: BTreeMap<Digest, &[u8]> =
             hosts.iter().flat_map(|(_, all)| all.iter()).map(|all| (Digest::of(&[all]), *all)).collect();
         upload(&mut ada, archives.into_values()).await.unwrap();
-        ada.post("/v1/releases", &Publish { release, closures }, Duration::ZERO).await.unwrap()
+        publish(&mut ada, &release, &closures).await.unwrap()
     }
 }
 

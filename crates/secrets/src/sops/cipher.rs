@@ -57,6 +57,11 @@ pub(super) fn is_encrypted(text: &str) -> bool {
     text.starts_with("ENC[AES256_GCM,")
 }
 
+/// Whether a text is an encrypted comment: sops makes an item of a comment that stands in a list.
+pub(super) fn is_encrypted_comment(text: &str) -> bool {
+    is_encrypted(text) && text.ends_with(",type:comment]")
+}
+
 struct Encrypted<'a> {
     data_and_tag: Vec<u8>,
     iv: Vec<u8>,

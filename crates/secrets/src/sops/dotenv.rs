@@ -23,7 +23,7 @@ pub(super) fn read(text: &str) -> Result<Map, Error> {
 }
 
 pub(super) fn write(map: &Map) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(map.room());
     for item in &map.0 {
         match item {
             Item::Comment(comment) => {

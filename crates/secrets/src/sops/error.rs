@@ -51,12 +51,12 @@ pub enum Error {
     WrongMac,
     /// Others could open it.
     #[error(
-        "it is encrypted to {recipients}, and the keys here are {ours}; add one with `sops --rotate --add-age`"
+        "it is encrypted to {recipients}, and {ours}; add a key with `sops rotate --in-place --add-age RECIPIENT FILE`"
     )]
     NotForUs {
         /// To whom it is encrypted.
         recipients: String,
-        /// What was tried.
+        /// What was tried, as half a sentence.
         ours: String,
     },
     /// Only several together could.

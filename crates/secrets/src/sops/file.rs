@@ -7,7 +7,7 @@ use age::armor::ArmoredReader;
 use sha2::{Digest as _, Sha512};
 use zeroize::Zeroizing;
 
-use super::cipher::{DataKey, is_encrypted};
+use super::cipher::{DataKey, is_encrypted, is_encrypted_comment};
 use super::metadata::{self, Metadata};
 use super::tree::{Item, MAX_DEPTH, MAX_VALUES, Map, Value};
 use super::{Error, Format, dotenv, ini, json, yaml};
@@ -119,8 +119,7 @@ impl File {
     }
 
     fn data_key(&self, identities: &[Identity]) -> Result<DataKey, Error> {
-        let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        let recipients = || list(self.recipients().iter().map(ToString::to_string).collect());
+        let recipients = || self.recipients().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         if self.metadata.groups.len() > 1 {
             let groups = u64::try_from(self.metadata.groups.len()).unwrap_or(u64::MAX);
             return Err(Error::KeyGroups(self.metadata.threshold.unwrap_or(groups), recipients()));
@@ -143,7 +142,13 @@ impl File {
                 Err(why) => damaged = Some(Error::DataKey(why.to_string())),
             }
         }
-        let ours = || list(identities.iter().map(|identity| identity.recipient().to_string()).collect());
+        let ours = || match identities {
+            [] => "there is no key here".to_owned(),
+            _ => {
+                let ours: Vec<_> = identities.iter().map(|identity| identity.recipient().as_str()).collect();
+                format!("the keys here are those of {}", ours.join(", "))
+            }
+        };
         Err(damaged.unwrap_or_else(|| Error::NotForUs { recipients: recipients(), ours: ours() }))
     }
 
@@ -202,7 +207,8 @@ fn names_of(value: &Value, path: &str, names: &mut Vec<String>) {
     match value {
         Value::Map(map) => names_of_map(map, &format!("{path}/"), names),
         Value::List(list) => {
-            for (index, item) in list.iter().enumerate() {
+            let comment = |item: &&Value| item.as_str().is_some_and(is_encrypted_comment);
+            for (index, item) in list.iter().filter(|item| !comment(item)).enumerate() {
                 names_of(item, &format!("{path}/{index}"), names);
             }
         }
@@ -232,7 +238,10 @@ impl Walk<'_> {
                     path.pop();
                     Item::Entry(key.clone(), value)
                 }
-                Item::Comment(comment) => Item::Comment(self.comment(comment, path)?),
+                Item::Comment(comment) => {
+                    let comment = std::str::from_utf8(comment).unwrap_or_default();
+                    Item::Comment(self.comment(comment, path)?)
+                }
             });
         }
         Ok(opened)
@@ -242,9 +251,16 @@ impl Walk<'_> {
         self.left = self.left.checked_sub(1).ok_or(Error::TooManyValues)?;
         match value {
             Value::Map(map) => self.map(map, path).map(Value::Map),
-            // The indexes of a list are no part of the place.
             Value::List(list) => {
-                list.iter().map(|item| self.value(item, path)).collect::<Result<_, _>>().map(Value::List)
+                let mut opened = Vec::with_capacity(list.len());
+                for item in list {
+                    // The indexes of a list are no part of the place.
+                    match item.as_str().filter(|text| is_encrypted_comment(text)) {
+                        Some(comment) => drop(self.comment(comment, path)?),
+                        None => opened.push(self.value(item, path)?),
+                    }
+                }
+                Ok(Value::List(opened))
             }
             Value::Null => Ok(Value::Null),
             leaf => self.leaf(leaf, path),
@@ -267,12 +283,12 @@ impl Walk<'_> {
     }
 
     /// A comment may be encrypted or not: sops takes both, and so the MAC does not hold for it.
-    fn comment(&self, comment: &Zeroizing<Vec<u8>>, path: &[&str]) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let Some(text) = std::str::from_utf8(comment).ok().filter(|text| is_encrypted(text)) else {
-            return Ok(comment.clone());
-        };
+    fn comment(&self, comment: &str, path: &[&str]) -> Result<Zeroizing<Vec<u8>>, Error> {
+        if !is_encrypted(comment) {
+            return Ok(Zeroizing::new(comment.as_bytes().to_vec()));
+        }
         let wrong = |why: &str| Error::Value { path: "a comment".into(), why: why.to_owned() };
-        Ok(self.key.open(text, &place(path)).map_err(wrong)?.bytes().unwrap_or_default())
+        Ok(self.key.open(comment, &place(path)).map_err(wrong)?.bytes().unwrap_or_default())
     }
 }
 

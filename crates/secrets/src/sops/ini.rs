@@ -99,7 +99,7 @@ fn value_of(value: &str, lines: &mut Split<'_, char>) -> Result<String, Error> {
 
 /// Writes sections. Sops lets no value be anything but text.
 pub(super) fn write(map: &Map) -> Result<Vec<u8>, Error> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(map.room());
     for (name, value) in map.entries() {
         let Value::Map(section) = value else { return Err(Error::NotAMap(Format::Ini)) };
         if !out.is_empty() {
@@ -134,11 +134,12 @@ pub(super) fn write(map: &Map) -> Result<Vec<u8>, Error> {
 
 fn write_value(value: &[u8], out: &mut Vec<u8>) {
     let has = |bytes: &[u8]| value.iter().any(|byte| bytes.contains(byte));
+    let blanks = std::str::from_utf8(value).is_ok_and(|text| text.trim().len() != text.len());
     let quote: &[u8] = if has(b"\n`") {
         b"\"\"\""
     } else if has(b"#;") {
         b"`"
-    } else if value.trim_ascii().len() != value.len() {
+    } else if blanks {
         b"\""
     } else {
         b""

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 
-use super::tree::{Item, MAX_VALUES, Map, Value};
+use super::tree::{Item, MAX_VALUES, Map, Value, whole};
 use super::{Error, Format};
 
 /// Reads an object. `serde_json` has a bound on how deep it is nested.
@@ -22,7 +22,7 @@ pub(super) fn read(text: &str) -> Result<Map, Error> {
 
 /// Writes it as sops does: indented by tabs.
 pub(super) fn write(map: &Map) -> Result<Vec<u8>, Error> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(map.room());
     let indented = serde_json::ser::PrettyFormatter::with_indent(b"\t");
     map.serialize(&mut serde_json::Serializer::with_formatter(&mut out, indented))
         .map_err(|_| Error::NotUtf8(Format::Json))?;
@@ -94,7 +94,10 @@ impl Serialize for Value {
             Self::Null => to.serialize_unit(),
             Self::Bool(bool) => to.serialize_bool(*bool),
             Self::Int(int) => to.serialize_i64(*int),
-            Self::Float(float) => to.serialize_f64(*float),
+            Self::Float(float) => match whole(*float) {
+                Some(int) => to.serialize_i64(int),
+                None => to.serialize_f64(*float),
+            },
             Self::Text(_) | Self::Time(_) => match self.as_str() {
                 Some(text) => to.serialize_str(text),
                 None => Err(S::Error::custom("not UTF-8")),

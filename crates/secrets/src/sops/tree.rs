@@ -71,6 +71,40 @@ impl Value {
     }
 }
 
+/// What is around a value, and the longest whole number.
+const AROUND: usize = 40;
+/// The longest float, in digits.
+const FLOAT: usize = 400;
+/// How long one byte can get: `\u0000`.
+const ESCAPED: usize = 6;
+
+fn room_of_map(map: &Map, depth: usize) -> usize {
+    let item = |item: &Item| match item {
+        Item::Entry(key, value) => ESCAPED * key.len() + room_of(value, depth),
+        Item::Comment(comment) => comment.len() + AROUND,
+    };
+    AROUND + map.0.iter().map(item).sum::<usize>()
+}
+
+fn room_of(value: &Value, depth: usize) -> usize {
+    let around = AROUND + 4 * depth;
+    match value {
+        Value::Text(bytes) => around + ESCAPED * bytes.len(),
+        Value::Time(text) => around + text.len(),
+        Value::List(list) => around + list.iter().map(|item| room_of(item, depth + 1)).sum::<usize>(),
+        Value::Map(map) => around + room_of_map(map, depth + 1),
+        Value::Float(_) => around + FLOAT,
+        Value::Null | Value::Bool(_) | Value::Int(_) => around,
+    }
+}
+
+/// The whole number that a float is: sops writes it as one, and has every number of JSON as a float.
+pub(super) fn whole(float: f64) -> Option<i64> {
+    // Below this each whole number is a float.
+    #[expect(clippy::cast_possible_truncation)]
+    (float.fract() == 0.0 && float.abs() < 9e15).then_some(float as i64)
+}
+
 impl Map {
     /// The keys with their values, without comments.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
@@ -82,6 +116,12 @@ impl Map {
 
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
         self.entries().find(|(found, _)| *found == key).map(|(_, value)| value)
+    }
+
+    /// At most so many bytes it has once it is written, in any form: so what writes it need not grow, and no copy of a
+    /// secret is left behind where it does.
+    pub(super) fn room(&self) -> usize {
+        room_of_map(self, 1)
     }
 
     /// Takes a key out.

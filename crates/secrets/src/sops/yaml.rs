@@ -2,7 +2,7 @@
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
-use super::tree::{Item, MAX_DEPTH, MAX_VALUES, Map, Value};
+use super::tree::{Item, MAX_DEPTH, MAX_VALUES, Map, Value, whole};
 use super::{Error, Format};
 
 /// What is open while events come in.
@@ -153,7 +153,7 @@ fn time(text: &str) -> Option<String> {
 
 /// Writes a map: text is quoted wherever somebody could read something else.
 pub(super) fn write(map: &Map) -> Result<Vec<u8>, Error> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(map.room());
     if map.entries().next().is_none() {
         out.extend(b"{}\n");
     }
@@ -197,8 +197,12 @@ fn write_below(value: &Value, depth: usize, out: &mut Vec<u8>) -> Result<(), Err
         Value::Float(float) if float.is_infinite() => {
             out.extend(if *float > 0.0 { b".inf".as_slice() } else { b"-.inf" });
         }
-        // With a point or an exponent, so that it stays a float.
-        Value::Float(float) => out.extend(format!("{float:?}").as_bytes()),
+        Value::Float(float) => {
+            let text = whole(*float).map_or_else(|| format!("{float:?}"), |int| int.to_string());
+            // The sign is what older readers ask for.
+            let signed = text.contains('e') && !text.contains("e-");
+            out.extend(if signed { text.replace('e', "e+") } else { text }.as_bytes());
+        }
         Value::Int(int) => out.extend(int.to_string().as_bytes()),
         Value::Time(text) => out.extend(text.as_bytes()),
         Value::Text(_) => match value.as_str() {
@@ -243,6 +247,7 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::json;
     use super::*;
 
     #[test]
@@ -276,7 +281,9 @@ mod tests {
             Just(Value::Null),
             any::<bool>().prop_map(Value::Bool),
             any::<i64>().prop_map(Value::Int),
-            any::<f64>().prop_filter("equal to itself", |f| !f.is_nan()).prop_map(Value::Float),
+            any::<f64>()
+                .prop_filter("a float and no whole number", |f| !f.is_nan() && whole(*f).is_none())
+                .prop_map(Value::Float),
             any::<String>().prop_map(|text| Value::text(&text)),
             "[a-z0-9 :#\n'\"-]{0,12}".prop_map(|text| Value::text(&text)),
         ];
@@ -299,6 +306,7 @@ mod tests {
         #[test]
         fn what_is_written_reads_back_exactly(map in maps(values())) {
             let written = String::from_utf8(write(&map).unwrap()).unwrap();
+            prop_assert!(written.len().max(json::write(&map).unwrap().len()) <= map.room(), "{}", written);
             let back = read(&written).map_err(|e| e.to_string());
             prop_assert!(back == Ok(map), "{}", written);
         }

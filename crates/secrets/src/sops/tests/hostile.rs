@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::tree::{Item, MAX_VALUES, Value};
+use super::super::tree::MAX_VALUES;
 use super::super::{MAX_FILE, shown};
 use super::*;
 

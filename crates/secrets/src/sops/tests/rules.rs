@@ -1,6 +1,5 @@
 //! What sops can be told to encrypt, and what it can encrypt, in files made here.
 
-use super::super::tree::{Item, Value};
 use super::encryptor::encrypt;
 use super::*;
 

@@ -1,0 +1,50 @@
+//! `bosco secrets edit`.
+
+use std::path::Path;
+
+use super::rekey::{home, written};
+use crate::cli::Cli;
+use crate::commands::{stoppable, watch};
+use crate::error::{Error, Exit};
+use crate::secrets::rekey::plan;
+use crate::secrets::{Secrets, sops, survey};
+use crate::show;
+
+pub(crate) async fn run(cli: &Cli, file: &Path) -> Result<Exit, Error> {
+    let show = show::for_answer(cli);
+    let Secrets { tree, book } = stoppable(&show, survey(cli, watch(&show))).await?;
+    let file = place(&tree.root, file)?;
+    let plan = plan(&book);
+    if let Some((_, host)) = plan.undecided.iter().find(|(undecided, _)| *undecided == file) {
+        let message = format!("{file}: {host} asks for it, and its key is not known");
+        return Err(Error::new(Exit::NotBuilt, message).hint(crate::secrets::audit::no_key(host)));
+    }
+    if plan.rules.contains_key(&file) {
+        if let Some(rules) = written(&tree, &plan)?.keys().next() {
+            let message = format!("{rules} does not say who is to read {file}");
+            return Err(Error::new(Exit::NotBuilt, message).hint("`bosco secrets rekey` writes it"));
+        }
+    }
+    let (dir, below) = home(&tree, &file);
+    match sops::edit(&tree.root.join(dir), &below).await? {
+        // sops has 200 for a file that was left as it is.
+        0 | 200 => Ok(Exit::Done),
+        code => Err(Error::new(Exit::NotDeployed, format!("sops ended with exit code {code}"))),
+    }
+}
+
+/// A file by its path from the root. It need not be there yet.
+fn place(root: &Path, file: &Path) -> Result<String, Error> {
+    let outside = || {
+        Error::new(Exit::Usage, format!("{} is not below {}", file.display(), root.display()))
+            .hint("name a file of the fleet")
+    };
+    let full = std::path::absolute(file).map_err(|_| outside())?;
+    let (dir, name) = full.parent().zip(full.file_name()).ok_or_else(outside)?;
+    let dir = dir.canonicalize().map_err(|_| {
+        Error::new(Exit::Usage, format!("there is no directory {}", dir.display())).hint("make it first")
+    })?;
+    let root = root.canonicalize().map_err(|_| outside())?;
+    let full = dir.join(name);
+    full.strip_prefix(&root).ok().and_then(Path::to_str).map(str::to_owned).ok_or_else(outside)
+}

@@ -1,0 +1,126 @@
+//! `bosco secrets rekey`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bosco_secrets::sops::MAX_FILE;
+use serde::Serialize;
+
+use crate::cli::Cli;
+use crate::commands::{stoppable, watch};
+use crate::error::{Error, Exit};
+use crate::secrets::audit::no_key;
+use crate::secrets::rekey::{Change, Plan, plan};
+use crate::secrets::rules::{self, Rule};
+use crate::secrets::tree::Tree;
+use crate::secrets::{Secrets, sops, survey};
+use crate::show;
+
+/// What was done.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Done {
+    /// Which `.sops.yaml` were written.
+    pub(crate) written: Vec<String>,
+    /// Which files were encrypted anew.
+    pub(crate) rekeyed: Vec<Rekeyed>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Rekeyed {
+    pub(crate) file: String,
+    added: Vec<String>,
+    removed: Vec<String>,
+}
+
+pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
+    let show = show::for_answer(cli);
+    let done = stoppable(&show, async {
+        let Secrets { tree, book } = survey(cli, watch(&show)).await?;
+        let plan = plan(&book);
+        let done = apply(&tree, &plan).await?;
+        match plan.undecided.first() {
+            None => Ok(done),
+            Some((file, host)) => {
+                let message = format!("{file} is left as it is: the key of {host} is not known");
+                Err(Error::new(Exit::NotBuilt, message).hint(no_key(host)))
+            }
+        }
+    })
+    .await?;
+    if cli.json {
+        show::json(&done);
+    } else {
+        show::text(&words(&done));
+    }
+    Ok(Exit::Done)
+}
+
+fn words(done: &Done) -> String {
+    let mut lines: Vec<String> = done.written.iter().map(|file| format!("{file}: written")).collect();
+    lines.extend(done.rekeyed.iter().map(|one| {
+        let added = one.added.iter().map(|name| format!(" +{name}"));
+        let removed = one.removed.iter().map(|name| format!(" -{name}"));
+        format!("{}:{}", one.file, added.chain(removed).collect::<String>())
+    }));
+    if done.rekeyed.iter().any(|one| !one.removed.is_empty()) {
+        lines.push(
+            "what was taken out has read these files: change what is in them where that matters".into(),
+        );
+    }
+    if lines.is_empty() { "every file is encrypted to whom it should be".into() } else { lines.join("\n") }
+}
+
+/// Does what is planned: first the rules, then the files.
+pub(crate) async fn apply(tree: &Tree, plan: &Plan) -> Result<Done, Error> {
+    let mut done = Done::default();
+    for (file, text) in written(tree, plan)? {
+        let path = tree.root.join(&file);
+        std::fs::write(&path, text).map_err(|error| {
+            Error::new(Exit::Unable, format!("{} can't be written: {error}", path.display()))
+        })?;
+        done.written.push(file);
+    }
+    for Change { file, added, removed } in &plan.changes {
+        let (dir, below) = home(tree, file);
+        sops::update_keys(&tree.root.join(&dir), &below).await?;
+        done.rekeyed.push(Rekeyed { file: file.clone(), added: added.clone(), removed: removed.clone() });
+    }
+    Ok(done)
+}
+
+/// Each `.sops.yaml` that has to be another one, with its text.
+pub(crate) fn written(tree: &Tree, plan: &Plan) -> Result<BTreeMap<String, String>, Error> {
+    let mut by_file: BTreeMap<String, Vec<Rule>> = BTreeMap::new();
+    for (file, rule) in &plan.rules {
+        let (dir, below) = home(tree, file);
+        let place = Path::new(&dir).join(rules::FILE).to_string_lossy().into_owned();
+        by_file.entry(place).or_default().push(Rule { file: below, ..rule.clone() });
+    }
+    let mut written = BTreeMap::new();
+    for (file, rules) in by_file {
+        let unusable = |why: &dyn std::fmt::Display| {
+            Error::new(Exit::Usage, format!("{file}: {why}"))
+                .hint("put it right, or write below `creation_rules:` one rule behind each `-`")
+        };
+        let present = if tree.root.join(&file).exists() {
+            tree.text(&file, MAX_FILE).ok_or_else(|| unusable(&"it can't be read"))?
+        } else {
+            String::new()
+        };
+        let text = rules::with_rules(&present, &rules).map_err(|why| unusable(&why))?;
+        // What can't be read back is not written either.
+        rules::read(&text).map_err(|why| unusable(&why))?;
+        if text != present {
+            written.insert(file, text);
+        }
+    }
+    Ok(written)
+}
+
+/// Where the `.sops.yaml` of a file lies, from the root, and the file from there.
+pub(crate) fn home(tree: &Tree, file: &str) -> (String, String) {
+    let config = tree.nearest(file, rules::FILE).unwrap_or_default();
+    let dir = config.strip_suffix(rules::FILE).unwrap_or_default();
+    (dir.to_owned(), file.strip_prefix(dir).unwrap_or(file).to_owned())
+}

@@ -1,0 +1,198 @@
+//! The fleet's secrets, as an operator sees them: who can read which, and who should.
+//!
+//! `readers` and `audit` decide, `rules` writes `.sops.yaml`; what is read, asked and run for that is in `tree`, `sops` and
+//! `identities`. Files are never written here but by `sops` itself.
+
+pub(crate) mod audit;
+pub(crate) mod identities;
+pub(crate) mod readers;
+pub(crate) mod rekey;
+pub(crate) mod rules;
+pub(crate) mod sops;
+pub(crate) mod tree;
+
+use std::collections::BTreeMap;
+
+use bosco_model::HostName;
+use bosco_nix::Inspected;
+use bosco_release::{FleetFile, Key};
+use bosco_secrets::Recipient;
+use bosco_secrets::sops::{Error as SopsError, File, Format, MAX_FILE};
+use bosco_wire::api::Next;
+
+use self::readers::{Asked, Book, HostKeys, Kept, Operator, Reader};
+use self::tree::Tree;
+use crate::cli::Cli;
+use crate::error::{Error, Exit};
+use crate::event::{Event, Sink};
+use crate::fleet::{Chosen, Context};
+use crate::hub::{Hub, Rules};
+use crate::outcome::Outcome;
+
+/// What a fleet says of its hosts: of each what was found, or why it does not evaluate.
+pub(crate) type Answers = Vec<(HostName, Result<Inspected, Outcome>)>;
+
+/// A fleet, with all that is known of its secrets.
+pub(crate) struct Secrets {
+    pub(crate) tree: Tree,
+    pub(crate) book: Book,
+}
+
+/// Evaluates all hosts, and with `system` what makes their toplevels.
+pub(crate) async fn inspect(context: &Context, system: bool) -> Result<Answers, Error> {
+    let ask = move |context: Context, chosen: Chosen| async move {
+        let answer = context.inspect(&chosen, system).await;
+        Some((chosen.name, answer))
+    };
+    context.ask(None, ask).await
+}
+
+/// All that is known of the secrets of the fleet here, without opening any. A host that does not evaluate is an error:
+/// without it nobody could say who is a stranger.
+pub(crate) async fn survey(cli: &Cli, events: Sink) -> Result<Secrets, Error> {
+    let context = Context::find(cli, events.clone()).await?;
+    here(&context)?;
+    let tree = Tree::of(&context.fleet.source.dir).await?;
+    let answers = inspect(&context, false).await?;
+    if let Some((host, Err(outcome))) = answers.iter().find(|(_, answer)| answer.is_err()) {
+        return Err(Error::of(host, outcome));
+    }
+    let book = book(context.rules.as_ref(), &tree, &answers, &events).await?;
+    Ok(Secrets { tree, book })
+}
+
+/// That the fleet's files lie here.
+pub(crate) fn here(context: &Context) -> Result<(), Error> {
+    if context.fleet.source.is_here() {
+        return Ok(());
+    }
+    Err(Error::new(Exit::Usage, format!("{} is not a directory here", context.fleet.source))
+        .hint("this command looks at the fleet's files; run it in a checkout"))
+}
+
+/// Puts together what the fleet's files, its hosts and its hub say.
+pub(crate) async fn book(
+    rules: Option<&Rules>,
+    tree: &Tree,
+    answers: &Answers,
+    events: &Sink,
+) -> Result<Book, Error> {
+    let mut book = Book::default();
+    if let Some(text) = tree.text(rules::FILE, MAX_FILE) {
+        // What is wrong with it is told where it is used.
+        book.named = rules::read(&text).map(|rules| rules.named).unwrap_or_default();
+    }
+    if let Some(rules) = rules {
+        book.operators = operators(&rules.file)
+            .map_err(|why| Error::new(Exit::Usage, format!("{}: {why}", rules.path.display())))?;
+    }
+    for (host, answer) in answers {
+        let Ok(inspected) = answer else { continue };
+        let readers = readers_of(&inspected.public_keys);
+        book.hosts.insert(host.clone(), HostKeys { tags: inspected.tags.clone(), readers });
+        book.asked.extend(inspected.secrets.iter().map(|secret| Asked {
+            host: host.clone(),
+            name: secret.name.clone(),
+            file: tree.place(&secret.file),
+            key: secret.key.clone(),
+            format: secret.format.clone(),
+        }));
+    }
+    book.files = files(tree, &book.asked);
+    if book.hosts.values().any(|keys| keys.readers.is_empty()) {
+        for (host, keys) in enrolled(rules, events).await {
+            let entry = book.hosts.get_mut(&host).filter(|entry| entry.readers.is_empty());
+            if let Some(entry) = entry {
+                entry.readers = readers_of(keys.iter().map(Key::as_str));
+            }
+        }
+    }
+    Ok(book)
+}
+
+/// Those of some keys that something can be encrypted to.
+pub(crate) fn readers_of<T: AsRef<str>>(keys: impl IntoIterator<Item = T>) -> Vec<Reader> {
+    let keys = keys.into_iter().filter_map(|key| Recipient::parse(key.as_ref()).ok());
+    keys.map(|recipient| Reader::from(&recipient)).collect()
+}
+
+/// The operators, with what they read by. `Err` says what of it can't be one.
+fn operators(file: &FleetFile) -> Result<BTreeMap<String, Operator>, String> {
+    let operator = |(name, one): (&String, &bosco_release::OperatorFile)| {
+        let readers = match &one.recipients {
+            None => readers_of(one.keys.iter().map(Key::as_str)),
+            Some(texts) => {
+                let parse = |text: &String| Recipient::parse(text).map(|recipient| Reader::from(&recipient));
+                let readers: Result<Vec<Reader>, _> = texts.iter().map(parse).collect();
+                readers.map_err(|why| format!("`operators.{name}.recipients`: {why}"))?
+            }
+        };
+        Ok((name.clone(), Operator { hosts: one.hosts.clone(), readers }))
+    };
+    file.operators.iter().map(operator).collect()
+}
+
+/// The keys by which the hub knows hosts, where there is one.
+async fn enrolled(rules: Option<&Rules>, events: &Sink) -> BTreeMap<HostName, Vec<Key>> {
+    let ask = async {
+        let Some(rules) = rules else { return Ok(None) };
+        let Some(hub) = Hub::from(rules.clone()).await? else { return Ok(None) };
+        hub.open().await?.get::<Next>("/v1/next").await.map(Some)
+    };
+    match ask.await {
+        Ok(next) => next.map(|next| next.keys).unwrap_or_default(),
+        Err(error) => {
+            let text =
+                format!("not all hosts declare their key, and the hub can't be asked: {}", error.message);
+            events(Event::Warning { host: None, text });
+            BTreeMap::new()
+        }
+    }
+}
+
+/// The sops files among the fleet's files. Their form is the one that they are asked for in, or else that of their name.
+pub(crate) fn files(tree: &Tree, asked: &[Asked]) -> BTreeMap<String, Result<Kept, String>> {
+    let asked: BTreeMap<&str, Format> = asked
+        .iter()
+        .filter_map(|asked| Some((asked.file.as_deref().ok()?, format(&asked.format)?)))
+        .collect();
+    let read = |file: &String| {
+        let bytes = tree.read(file, MAX_FILE)?;
+        let format = asked.get(file.as_str()).copied().unwrap_or_else(|| Format::of_name(file));
+        Some((file.clone(), kept(&bytes, format)?))
+    };
+    tree.files.iter().filter_map(read).collect()
+}
+
+/// The form that a configuration names.
+pub(crate) fn format(name: &str) -> Option<Format> {
+    let all = [Format::Yaml, Format::Json, Format::Dotenv, Format::Ini, Format::Binary];
+    all.into_iter().find(|format| format.as_str() == name)
+}
+
+/// What is known of a file; nothing where it is none of sops'.
+fn kept(bytes: &[u8], format: Format) -> Option<Result<Kept, String>> {
+    // Most files are not, and each would be read as JSON.
+    let has = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);
+    if !has(b"sops") || !has(b"ENC[") {
+        return None;
+    }
+    let file = match File::parse(bytes, format) {
+        Ok(file) => file,
+        Err(SopsError::NotSops | SopsError::Syntax { .. } | SopsError::NotAMap(_))
+            if format == Format::Binary =>
+        {
+            return None;
+        }
+        Err(SopsError::NotSops) => return None,
+        Err(why) => return Some(Err(why.to_string())),
+    };
+    let (age, others): (Vec<_>, Vec<_>) = file.recipients().into_iter().partition(|key| key.kind == "age");
+    Some(Ok(Kept {
+        format,
+        readers: age.iter().map(|key| Reader::of(&key.name)).collect(),
+        others: others.iter().map(ToString::to_string).collect(),
+        groups: has(b"key_groups"),
+        names: file.names(),
+    }))
+}

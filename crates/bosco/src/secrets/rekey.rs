@@ -1,0 +1,62 @@
+//! What has to change for each file to be encrypted to whom it should be. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bosco_model::HostName;
+
+use super::audit::wanted;
+use super::readers::{Book, Reader};
+use super::rules::Rule;
+
+/// Who reads a file from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) file: String,
+    /// In words, who is added and who is taken out.
+    pub(crate) added: Vec<String>,
+    pub(crate) removed: Vec<String>,
+}
+
+/// What is to be done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// Whom `.sops.yaml` should say, for each file that is bosco's to say, by the file's path.
+    pub(crate) rules: BTreeMap<String, Rule>,
+    /// The files that are there and are encrypted to others.
+    pub(crate) changes: Vec<Change>,
+    /// The files that can't be decided, as the key of this host is not known.
+    pub(crate) undecided: Vec<(String, HostName)>,
+}
+
+/// Decides it for all files, those that are only asked for included.
+pub(crate) fn plan(book: &Book) -> Plan {
+    let mut plan = Plan::default();
+    let asked = book.asked.iter().filter_map(|asked| asked.file.clone().ok());
+    let files: BTreeSet<String> = book.files.keys().cloned().chain(asked).collect();
+    for file in files {
+        let readers = match wanted(book, &file) {
+            Ok(Some(readers)) => readers,
+            Ok(None) => continue,
+            Err(host) => {
+                plan.undecided.push((file, host));
+                continue;
+            }
+        };
+        if let Some(Ok(kept)) = book.files.get(&file) {
+            if kept.readers != readers {
+                let names = |these: &BTreeSet<Reader>, those: &BTreeSet<Reader>| {
+                    these.difference(those).map(|reader| book.name(reader)).collect()
+                };
+                plan.changes.push(Change {
+                    file: file.clone(),
+                    added: names(&readers, &kept.readers),
+                    removed: names(&kept.readers, &readers),
+                });
+            }
+        }
+        let who: BTreeSet<String> = readers.iter().map(|reader| book.name(reader)).collect();
+        let who = who.into_iter().collect::<Vec<_>>().join(", ");
+        plan.rules.insert(file.clone(), Rule { file, readers, who });
+    }
+    plan
+}

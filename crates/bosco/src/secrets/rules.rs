@@ -1,0 +1,254 @@
+//! `.sops.yaml`: whom `sops` encrypts a file to. bosco's rules stand in a marked block before those of the fleet's own
+//! hand, of which no byte is changed. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regex_lite::Regex;
+use saphyr_parser::{Event, Parser};
+use thiserror::Error;
+
+use super::readers::Reader;
+
+/// What the file is called.
+pub(crate) const FILE: &str = ".sops.yaml";
+/// The key with the rules in it.
+const KEY: &str = "creation_rules:";
+/// The block's first line, and its last one.
+const BEGIN: &str =
+    "# bosco: what follows is written by `bosco secrets rekey`; the rules behind its end are yours";
+const END: &str = "# bosco: end";
+/// The most parts that are read of it.
+const MAX_EVENTS: usize = 100_000;
+
+/// Why a `.sops.yaml` can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum Unusable {
+    /// It is not YAML.
+    #[error("line {line}: {why}")]
+    Syntax { line: usize, why: String },
+    /// A rule's regular expression is none.
+    #[error("line {line}: `{regex}` is no regular expression")]
+    Regex { line: usize, regex: String },
+    /// There is no line to write behind.
+    #[error("line {line}: `creation_rules` is not written as a list with one rule behind each `-`")]
+    NoList { line: usize },
+}
+
+/// What the rules of a `.sops.yaml` say.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    /// Which files should be encrypted: the rules that name some.
+    pub(crate) paths: Vec<Regex>,
+    /// Who is named outside of bosco's block, by the name of the anchor, or else of nothing.
+    pub(crate) named: BTreeMap<Reader, String>,
+}
+
+/// Reads a `.sops.yaml`.
+pub(crate) fn read(text: &str) -> Result<Rules, Unusable> {
+    let mut rules = Rules { paths: Vec::new(), named: named(&without_block(text)) };
+    let mut after_key = false;
+    for event in Parser::new_from_str(text).take(MAX_EVENTS) {
+        let (event, span) = event.map_err(|error| Unusable::Syntax {
+            line: error.marker().line(),
+            why: error.info().to_owned(),
+        })?;
+        let Event::Scalar(value, ..) = event else {
+            after_key = false;
+            continue;
+        };
+        if std::mem::replace(&mut after_key, value == "path_regex") {
+            let unreadable = |_| Unusable::Regex { line: span.start.line(), regex: value.to_string() };
+            rules.paths.push(Regex::new(&value).map_err(unreadable)?);
+        }
+    }
+    Ok(rules)
+}
+
+/// The recipients in a text, with the name of the anchor that stands before them.
+fn named(text: &str) -> BTreeMap<Reader, String> {
+    let mut named: BTreeMap<Reader, String> = BTreeMap::new();
+    let Ok(key) = Regex::new(
+        r#"(?:&([A-Za-z0-9_.-]+)\s+)?["']?(age1[a-z0-9]{20,}|ssh-(?:ed25519|rsa) [A-Za-z0-9+/=]+)"#,
+    ) else {
+        return named;
+    };
+    for found in text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .flat_map(|line| key.captures_iter(line))
+    {
+        let name = found.get(1).map_or("named in .sops.yaml", |name| name.as_str());
+        if let Some(reader) = found.get(2) {
+            let entry = named.entry(Reader::of(reader.as_str()));
+            entry
+                .and_modify(|known| {
+                    if found.get(1).is_some() {
+                        name.clone_into(known);
+                    }
+                })
+                .or_insert_with(|| name.to_owned());
+        }
+    }
+    named
+}
+
+/// Who is to read a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rule {
+    /// The file, from where the `.sops.yaml` lies.
+    pub(crate) file: String,
+    pub(crate) readers: BTreeSet<Reader>,
+    /// Who they are, in words.
+    pub(crate) who: String,
+}
+
+/// The text without bosco's block.
+fn without_block(text: &str) -> String {
+    let mut inside = false;
+    let mut kept = String::new();
+    for line in text.split_inclusive('\n') {
+        match line.trim() {
+            BEGIN => inside = true,
+            END if inside => inside = false,
+            _ if inside => {}
+            _ => kept.push_str(line),
+        }
+    }
+    kept
+}
+
+/// The text with these rules before all others. The same rules give the same text.
+pub(crate) fn with_rules(text: &str, rules: &[Rule]) -> Result<String, Unusable> {
+    let mut text = without_block(text);
+    if rules.is_empty() {
+        return Ok(text);
+    }
+    let at = text.split_inclusive('\n').position(|line| line.starts_with(KEY));
+    let Some(at) = at else {
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        return Ok(format!("{text}{KEY}\n{}", block(rules, "  ")));
+    };
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let behind = lines[at][KEY.len()..].trim();
+    if !(behind.is_empty() || behind.starts_with('#') || behind == "[]") {
+        return Err(Unusable::NoList { line: at + 1 });
+    }
+    let first = lines[at + 1..].iter().find(|line| {
+        let line = line.trim_start();
+        !line.is_empty() && !line.starts_with('#')
+    });
+    let indent = match first {
+        Some(line) if line.trim_start().starts_with('-') => &line[..line.len() - line.trim_start().len()],
+        Some(line) if line.starts_with([' ', '\t']) => return Err(Unusable::NoList { line: at + 1 }),
+        _ => "  ",
+    };
+    let key =
+        if behind == "[]" { format!("{KEY}\n") } else { format!("{}\n", lines[at].trim_end_matches('\n')) };
+    Ok(format!("{}{key}{}{}", lines[..at].concat(), block(rules, indent), lines[at + 1..].concat()))
+}
+
+fn block(rules: &[Rule], indent: &str) -> String {
+    let mut block = format!("{indent}{BEGIN}\n");
+    for Rule { file, readers, who } in rules {
+        let readers: Vec<String> = readers.iter().map(|reader| format!("{indent}    {reader}")).collect();
+        let regex = literal(file);
+        block.push_str(&format!("{indent}# {who}\n{indent}- path_regex: '{regex}'\n{indent}  age: >-\n"));
+        block.push_str(&readers.join(",\n"));
+        block.push('\n');
+    }
+    block.push_str(&format!("{indent}{END}\n"));
+    block
+}
+
+/// The regular expression of one file, for a text of YAML in single quotes.
+fn literal(file: &str) -> String {
+    let mut regex = String::from("^");
+    for character in file.chars() {
+        if r"\.+*?()|[]{}^$".contains(character) {
+            regex.push('\\');
+        }
+        regex.push(character);
+        if character == '\'' {
+            regex.push('\'');
+        }
+    }
+    regex.push('$');
+    regex
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ADA: &str = "age1a8pk4akrdamj7nvqy3zywgtny8dxz7t5xzu7u8v9mhrayp9freqsqatyrs";
+
+    fn rule(file: &str) -> Rule {
+        Rule {
+            file: file.into(),
+            readers: [Reader::of(ADA), Reader::of("age1zzz")].into(),
+            who: "web, ada".into(),
+        }
+    }
+
+    const OWN: &str = "# whose keys\nkeys:\n  - &admin_ada age1a8pk4akrdamj7nvqy3zywgtny8dxz7t5xzu7u8v9mhrayp9freqsqatyrs # laptop\n\
+                       creation_rules: # first match\n\n  # everything else\n  - path_regex: secrets/[^/]+\\.yaml$\n    key_groups:\n    - age:\n      - *admin_ada\n";
+
+    #[test]
+    fn the_fleets_own_rules_and_comments_stay_as_they_are_behind_boscos() {
+        let written = with_rules(OWN, &[rule("secrets/web.yaml")]).unwrap();
+        assert_eq!(without_block(&written), OWN);
+        let lines: Vec<&str> = written.lines().collect();
+        let at = lines.iter().position(|line| line.trim() == BEGIN).unwrap();
+        assert_eq!(lines[at - 1], "creation_rules: # first match");
+        assert_eq!(lines[at + 2], "  - path_regex: '^secrets/web\\.yaml$'");
+        assert_eq!(with_rules(&written, &[rule("secrets/web.yaml")]).unwrap(), written);
+        let rules = read(&written).unwrap();
+        assert!(rules.paths[0].is_match("secrets/web.yaml") && !rules.paths[0].is_match("secrets/web_yaml"));
+        assert_eq!(rules.paths.len(), 2);
+        assert_eq!(rules.named.get(&Reader::of(ADA)).unwrap(), "admin_ada");
+        assert_eq!(rules.named.len(), 1, "what bosco wrote names nobody");
+    }
+
+    #[test]
+    fn a_file_without_rules_gets_some_and_other_indents_are_kept() {
+        let fresh = with_rules("", &[rule("a.env")]).unwrap();
+        assert!(fresh.starts_with("creation_rules:\n  # bosco"), "{fresh}");
+        assert_eq!(with_rules(&fresh, &[]).unwrap(), "creation_rules:\n");
+        let flat = "creation_rules:\n- path_regex: x\n  pgp: y";
+        let written = with_rules(flat, &[rule("a.env")]).unwrap();
+        assert!(written.contains("\n- path_regex: '^a\\.env$'\n  age: >-\n"), "{written}");
+        assert_eq!(read(&written).unwrap().paths.len(), 2);
+        assert!(with_rules("creation_rules: []\n", &[rule("a")]).is_ok());
+    }
+
+    #[test]
+    fn what_bosco_can_not_write_into_is_refused_with_its_line() {
+        let refused = with_rules("keys: []\ncreation_rules: [ { age: x } ]\n", &[rule("a")]).unwrap_err();
+        assert_eq!(refused, Unusable::NoList { line: 2 });
+        assert!(matches!(read("a: [\n"), Err(Unusable::Syntax { .. })));
+        assert!(matches!(read("creation_rules:\n- path_regex: '('\n"), Err(Unusable::Regex { line: 2, .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn a_rule_is_of_its_file_alone(file in "[a-z0-9./'+$ (){}-]{1,30}", other in "[a-z0-9./'+$-]{1,30}") {
+            let file = file.trim();
+            prop_assume!(!file.is_empty());
+            let rules = read(&with_rules(OWN, &[rule(file)]).unwrap()).unwrap();
+            prop_assert!(rules.paths[0].is_match(file));
+            prop_assert_eq!(rules.paths[0].is_match(&other), other == file);
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(text in "([a-z#:&* \\-\n\\[\\]']|creation_rules:|\n|age1a8pk4akrdamj7nvqy3zywgtny8dxz7t5xzu7u8v9mhrayp9freqsqatyrs){0,60}") {
+            let _ = read(&text);
+            if let Ok(written) = with_rules(&text, &[rule("a")]) {
+                prop_assert_eq!(with_rules(&written, &[rule("a")]).unwrap(), written);
+            }
+        }
+    }
+}
