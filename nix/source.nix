@@ -1,9 +1,13 @@
 # What a source declares, the same whichever form it comes in. Nothing is forced before it is asked for.
 #
-# `kind` is "flake" or "hive", `value` the flake's outputs or what is in the file. In a flake `colmenaHive` wins over
-# `colmena`, which it is mostly made of, and that over `nixosConfigurations`: who has both has the deployment options in
-# the hive.
-{ kind, hive }:
+# `kind` is "flake", "hive" or "tree", `value` the flake's outputs, what is in the file, or the hosts' directories. In a
+# flake `colmenaHive` wins over `colmena`, which it is mostly made of, and that over `nixosConfigurations`: who has both has
+# the deployment options in the hive.
+{
+  kind,
+  hive,
+  tree,
+}:
 value:
 let
   ofHive = form: hive: {
@@ -13,18 +17,9 @@ let
     allowApplyAll = hive.metaConfig.allowApplyAll or true;
     machinesFile = hive.metaConfig.machinesFile or null;
   };
-in
-if kind == "hive" then
-  ofHive "hive.nix" (hive { pure = false; } value)
-else if value ? colmenaHive then
-  ofHive "colmenaHive" value.colmenaHive // { schema = value.colmenaHive.__schema or null; }
-else if value ? colmena then
-  ofHive "colmena" (hive { pure = true; } value.colmena)
-else if value ? nixosConfigurations then
-  rec {
-    form = "nixosConfigurations";
-    nodes = value.nixosConfigurations;
-    # Each system may come from another nixpkgs; the first stands for all.
+  # Each system may come from another nixpkgs; the first stands for all.
+  ofSystems = form: nodes: {
+    inherit form nodes;
     scope =
       let
         first = builtins.head (
@@ -37,7 +32,18 @@ else if value ? nixosConfigurations then
       };
     allowApplyAll = true;
     machinesFile = null;
-  }
+  };
+in
+if kind == "hive" then
+  ofHive "hive.nix" (hive { pure = false; } value)
+else if kind == "tree" then
+  ofSystems "tree" (builtins.mapAttrs tree value)
+else if value ? colmenaHive then
+  ofHive "colmenaHive" value.colmenaHive // { schema = value.colmenaHive.__schema or null; }
+else if value ? colmena then
+  ofHive "colmena" (hive { pure = true; } value.colmena)
+else if value ? nixosConfigurations then
+  ofSystems "nixosConfigurations" value.nixosConfigurations
 else
   {
     form = null;

@@ -139,6 +139,12 @@ in
             HOME = "/root";
             # The store is written to by Nix's daemon: so the agent needs no rights there.
             NIX_REMOTE = "daemon";
+            # What Nix remembers of what it has fetched, where the host builds itself.
+            XDG_CACHE_HOME = "/var/cache/bosco";
+          }
+          // lib.optionalAttrs (config.nix.nixPath != [ ]) {
+            # As whoever logs in has it: a configuration without a flake finds its nixpkgs by it.
+            NIX_PATH = lib.concatStringsSep ":" config.nix.nixPath;
           };
           serviceConfig = {
             # With a timer it is no `oneshot`: a switch waits until what it starts has started, and this waits for the switch.
@@ -151,6 +157,7 @@ in
             # It is root, and may start units, so whoever has it has the machine. What follows keeps mistakes small, and
             # what is read from the network away from most of the kernel.
             UMask = "0077";
+            CacheDirectory = "bosco";
             ProtectSystem = "strict";
             # The journal and the queue of reports; roots; what is of this boot only.
             ReadWritePaths = [

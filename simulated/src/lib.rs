@@ -14,7 +14,7 @@ use std::time::Duration;
 use bosco_model::{HostName, StorePath};
 use bosco_release::{
     Contents, Digest, Draft, FleetFile, Key, Manifest, Number, PathContents, Policy, RELEASE_NAMESPACE,
-    Release, Statement,
+    Release, Runs, Statement,
 };
 use bosco_wire::api::{Hello, ReleaseLine, Standing, Welcome};
 use bosco_wire::http::{Http, HttpError};
@@ -49,19 +49,37 @@ pub fn draft(
     number: Number,
     hosts: &[(&str, &[&[u8]])],
 ) -> (Release, BTreeMap<Digest, Contents>) {
+    draft_of(file, number, hosts, &[])
+}
+
+/// The same, where some hosts build themselves from theirs.
+#[must_use]
+pub fn draft_of(
+    file: &FleetFile,
+    number: Number,
+    hosts: &[(&str, &[&[u8]])],
+    trees: &[&str],
+) -> (Release, BTreeMap<Digest, Contents>) {
     let mut closures = BTreeMap::new();
+    // Many hosts may have one archive: hashing it takes its time.
+    let all: BTreeSet<&[u8]> = hosts.iter().flat_map(|(_, archives)| archives.iter().copied()).collect();
+    let hashes: BTreeMap<&[u8], Digest> = all.into_iter().map(|one| (one, Digest::of(&[one]))).collect();
     let manifests = hosts.iter().map(|(name, archives)| {
-        let contents = contents(name, archives);
+        let contents = closure(name, archives.iter().map(|one| (hashes[one], one.len() as u64)));
         let digest = contents.digest();
         let toplevel = contents.iter().next().unwrap().path.clone();
         closures.insert(digest, contents);
+        let runs = if trees.contains(name) {
+            Runs::Tree { tree: toplevel, closure: digest, self_update: false, reboot: false }
+        } else {
+            Runs::System { toplevel, closure: digest }
+        };
         Manifest {
             fleet: file.fleet.clone(),
             host: host(name),
             keys: vec![key(name)],
             number,
-            toplevel,
-            closure: digest,
+            runs,
             tags: BTreeSet::new(),
             policy: Policy::default(),
             trust: file.trust_of(&host(name), &BTreeSet::new()),
@@ -87,16 +105,21 @@ pub fn draft(
 /// A closure of these archives.
 #[must_use]
 pub fn contents(name: &str, archives: &[&[u8]]) -> Contents {
-    let path = |number: usize, archive: &[u8]| {
-        let hash = Digest::of(&[name.as_bytes(), archive]).to_string();
+    closure(name, archives.iter().map(|one| (Digest::of(&[one]), one.len() as u64)))
+}
+
+/// A closure of archives with these hashes and sizes.
+fn closure(name: &str, archives: impl Iterator<Item = (Digest, u64)>) -> Contents {
+    let path = |number: usize, hash: Digest| {
+        let hash = Digest::of(&[name.as_bytes(), hash.as_bytes()]).to_string();
         let hash: String = hash.chars().map(|c| if c == 'e' { 'x' } else { c }).take(31).collect();
         // The first in the order of names is the toplevel.
         StorePath::parse(&format!("/nix/store/{number}{hash}-{name}")).unwrap()
     };
-    let paths = archives.iter().enumerate().map(|(number, archive)| PathContents {
-        path: path(number, archive),
-        hash: Digest::of(&[archive]),
-        size: archive.len() as u64,
+    let paths = archives.enumerate().map(|(number, (hash, size))| PathContents {
+        path: path(number, hash),
+        hash,
+        size,
         references: BTreeSet::new(),
         signatures: Vec::new(),
         address: String::new(),

@@ -46,6 +46,12 @@ pub enum Refused {
         /// What was asked for.
         toplevel: StorePath,
     },
+    /// A host that builds itself could not.
+    #[error("it could not be built: {why}")]
+    Unbuilt {
+        /// Nix's own words.
+        why: String,
+    },
     /// The generation to go back to is gone, or is another system's by now.
     #[error("generation {number} is not there any more, or is another system's")]
     OtherGeneration {

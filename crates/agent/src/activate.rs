@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bosco_activation::{Ending, Report, Request, Told};
 use bosco_host::{durable, local};
-use bosco_model::Goal;
-use bosco_release::{HostReport, Number, Opened, REPORT_NAMESPACE, SignedReport};
+use bosco_model::{Goal, StorePath};
+use bosco_release::{HostReport, Number, Opened, REPORT_NAMESPACE, Runs, SignedReport};
 use bosco_session::{Following, Heard, Stage, Unended};
 use ssh_key::{HashAlg, LineEnding};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -52,21 +52,26 @@ enum Question<'a> {
     Confirm(&'a str, Option<&'a str>),
 }
 
-/// Brings the host to a manifest, whose closure is there.
+/// Brings the host to the system of a manifest, which is there.
 ///
 /// # Errors
 /// In words, where it did not begin, or its end is not known.
-pub(crate) async fn run(agent: &Agent, opened: &Opened, again: bool) -> Result<Ended, String> {
+pub(crate) async fn run(
+    agent: &Agent,
+    opened: &Opened,
+    toplevel: &StorePath,
+    again: bool,
+) -> Result<Ended, String> {
     let manifest = &opened.manifest;
     let is_first = agent.core().is_first(opened.leaf);
     let request = Request {
         id: format!("pull-{:x}-{:016x}", machine::now(), machine::random()),
         goal: Goal::Switch,
-        toplevel: manifest.toplevel.clone(),
+        toplevel: toplevel.clone(),
         secrets: None,
         generation: None,
         by: BY.into(),
-        reboot: false,
+        reboot: matches!(manifest.runs, Runs::Tree { reboot: true, .. }),
         again,
         connection: true,
         number: manifest.number,
@@ -255,27 +260,33 @@ async fn converse(
 
 /// Writes a report and puts it into the queue. Nothing waits for it, and nothing fails by it.
 pub(crate) fn report(agent: &Agent, began: u64, report: &Report, log: &str) {
-    let (number, fleet) = {
-        let core = agent.core();
-        (number_of(&machine::journal(&agent.config.places), &report.id), core.trust.fleet.clone())
-    };
+    let number = number_of(&machine::journal(&agent.config.places), &report.id);
+    let automatic = agent.core().is_update(&report.toplevel);
+    queue(agent, number, automatic, began, report.clone(), log);
+    let mut core = agent.core();
+    core.pull.reported = Some(report.id.clone());
+    core.save();
+}
+
+/// The same of anything that has come of a release.
+pub(crate) fn queue(agent: &Agent, number: Number, automatic: bool, began: u64, report: Report, log: &str) {
     let said = HostReport {
-        fleet,
+        fleet: agent.core().trust.fleet.clone(),
         host: agent.config.host.clone(),
         id: report.id.clone(),
         number,
+        automatic,
         began,
         ended: machine::now(),
-        report: report.clone(),
+        report,
         log: HostReport::<Report>::log(log),
     };
     let queued = agent.queue.put(&said);
     let mut core = agent.core();
     match queued {
         Ok(dropped) => core.pull.dropped += dropped,
-        Err(why) => core.say(&format!("what came of the activation can't be reported: {why}")),
+        Err(why) => core.say(&format!("what came of it can't be reported: {why}")),
     }
-    core.pull.reported = Some(report.id.clone());
     core.save();
     drop(core);
     agent.news.notify_one();

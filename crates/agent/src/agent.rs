@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::activate;
 use crate::backoff::jitter;
+use crate::build;
 use crate::config::AgentConfig;
 use crate::control;
 use crate::core::Core;
@@ -21,7 +22,7 @@ use crate::fetch::{self, FetchError};
 use crate::keep::{self, Pull};
 use crate::machine;
 use crate::queue::Queue;
-use crate::schedule::{At, Decision};
+use crate::schedule::{At, Decision, Moment};
 use crate::watch::Watch;
 
 /// How old what is known of the machine may be when something is decided.
@@ -162,8 +163,7 @@ impl Agent {
     /// Decides, and does what is due.
     pub(crate) async fn turn(&self) -> Done {
         self.look(FRESH).await;
-        let minds_line = self.core().minds_line();
-        let moment = machine::moment(&self.config.places, minds_line).await;
+        let moment = self.moment().await;
         let decision = self.core().decide(&moment);
         self.news.notify_one();
         match decision {
@@ -174,13 +174,62 @@ impl Agent {
                 self.look(Duration::ZERO).await;
                 done
             }
+            Decision::Update => {
+                let Some(opened) = self.core().wanted() else { return Done::Nothing(None) };
+                let done = self.update(&opened).await;
+                self.look(Duration::ZERO).await;
+                self.news.notify_one();
+                done
+            }
         }
+    }
+
+    /// This moment.
+    async fn moment(&self) -> Moment {
+        let minds_line = self.core().minds_line();
+        machine::moment(&self.config.places, minds_line).await
+    }
+
+    /// Brings the host to newer inputs than its manifest has. Whatever becomes of that, it stays where that wants it.
+    async fn update(&self, opened: &Opened) -> Done {
+        let built = tokio::select! {
+            built = build::update(self, opened) => built,
+            () = self.superseded(opened) => return Done::Nothing(Some(Duration::ZERO)),
+        };
+        let toplevel = match built {
+            Ok(Some(toplevel)) => toplevel,
+            Ok(None) => {
+                self.core().at(Phase::Idle, None);
+                return Done::Nothing(None);
+            }
+            Err(why) => {
+                self.core().not_updated(&why);
+                return Done::Nothing(None);
+            }
+        };
+        let moment = self.moment().await;
+        if !self.core().may_update(opened, &moment) {
+            return Done::Nothing(Some(Duration::ZERO));
+        }
+        self.core().at(Phase::Activating, None);
+        self.news.notify_one();
+        let why = match activate::run(self, opened, &toplevel, false).await {
+            Ok(activate::Ended { committed: true, words }) => {
+                self.say(&words);
+                self.core().at(Phase::Idle, None);
+                return Done::Arrived;
+            }
+            Ok(activate::Ended { words, .. }) => words,
+            Err(why) => why,
+        };
+        self.core().not_updated(&why);
+        Done::Failed
     }
 
     /// Brings the host to a manifest.
     async fn bring(&self, opened: &Opened, again: bool) -> Done {
         let manifest = &opened.manifest;
-        self.say(&format!("fetches release {}, {}", manifest.number, manifest.toplevel));
+        self.say(&format!("fetches release {}, {}", manifest.number, manifest.runs.path()));
         let fetched = tokio::select! {
             fetched = fetch::closure(self, manifest) => fetched,
             () = self.superseded(opened) => return Done::Nothing(Some(Duration::ZERO)),
@@ -196,17 +245,25 @@ impl Agent {
             core.failed(opened.leaf, At::Fetching, error.to_string());
             return Done::Failed;
         }
-        let minds_line = self.core().minds_line();
-        let moment = machine::moment(&self.config.places, minds_line).await;
+        let built = tokio::select! {
+            built = build::itself(self, opened) => built,
+            () = self.superseded(opened) => return Done::Nothing(Some(Duration::ZERO)),
+        };
+        if let Err(why) = built {
+            self.core().failed(opened.leaf, At::Building, why);
+            return Done::Failed;
+        }
+        let moment = self.moment().await;
         let decision = self.core().decide_again(&moment);
         if let Decision::Stay { until, .. } = decision {
             self.news.notify_one();
             return Done::Nothing(until);
         }
+        let Some(toplevel) = self.core().should().cloned() else { return Done::Nothing(None) };
         self.say(&format!("activates release {}", manifest.number));
         self.core().at(Phase::Activating, None);
         self.news.notify_one();
-        let came = activate::run(self, opened, again).await;
+        let came = activate::run(self, opened, &toplevel, again).await;
         self.conclude(Some(opened.leaf), came)
     }
 

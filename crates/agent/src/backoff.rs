@@ -21,6 +21,10 @@ pub const FETCH: Backoff = Backoff { first: Duration::from_secs(30), longest: Du
 pub const ACTIVATE: Backoff =
     Backoff { first: Duration::from_secs(120), longest: Duration::from_secs(6 * 3600) };
 
+/// For a host that could not build itself: what is wrong may be with a cache or an input, and is more often with its files.
+pub const BUILD: Backoff =
+    Backoff { first: Duration::from_secs(300), longest: Duration::from_secs(6 * 3600) };
+
 impl Backoff {
     /// How long to wait after so many failures in a row, at least one: with a quarter more or less, as `random` has it, so that
     /// those that failed together do not come back together.
@@ -54,7 +58,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
         #[test]
         fn waits_grow_to_a_longest_one_and_no_further(failures: u32, random: u64) {
-            for backoff in [CONNECT, FETCH, ACTIVATE] {
+            for backoff in [CONNECT, FETCH, BUILD, ACTIVATE] {
                 let wait = backoff.wait(failures, random);
                 prop_assert!(wait >= backoff.first * 3 / 4 && wait <= backoff.longest * 5 / 4 );
                 let next = backoff.wait(failures.saturating_add(1), random);

@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use bosco_activation::{Attempt, Journal};
 use bosco_model::{Observed, State, StorePath};
-use bosco_release::{Digest, Judged, Known, Opened, Refusal, Sealed, Trust, judge, tree};
+use bosco_release::{Digest, Judged, Known, Opened, Refusal, Runs, Sealed, Trust, judge, tree};
 use bosco_wire::api::{Brought, Orders, Phase, Standing};
 
+use crate::build::Built;
 use crate::config::AgentConfig;
 use crate::keep::{self, Pull};
 use crate::machine;
-use crate::schedule::{self, Came, Decision, Last, Moment, Nudge, View};
+use crate::schedule::{self, Came, Decision, Last, Moment, Nudge, Timer, View};
 
 /// How much is shown of what comes from the hub in words, in characters.
 const WORDS: usize = 300;
@@ -48,6 +49,8 @@ pub(crate) struct Core {
     pub(crate) alarm: Option<String>,
     /// What the host itself has, and that no manifest says.
     pub(crate) tampered: Option<String>,
+    /// Why it could not update itself.
+    stale: Option<String>,
     phase: Phase,
     why: Option<String>,
 }
@@ -79,6 +82,7 @@ impl Core {
             away: None,
             alarm: None,
             tampered: None,
+            stale: None,
             phase: Phase::Idle,
             why: None,
         };
@@ -113,7 +117,7 @@ impl Core {
         self.judge_again();
         self.held = held.as_deref().map(words);
         // While it is at it, it need not be told to try.
-        if trigger && (is_new || !matches!(self.phase, Phase::Fetching | Phase::Activating)) {
+        if trigger && (is_new || !is_at_it(self.phase)) {
             self.nudge = Some(Nudge::Operator);
         }
         Asked { lift, visits }
@@ -153,7 +157,7 @@ impl Core {
         }
         self.heard = Some(leaf);
         if is_new {
-            self.tampered = None;
+            (self.tampered, self.stale) = (None, None);
         }
         self.say(&format!("release {} is there", opened.manifest.number));
         is_new
@@ -181,9 +185,30 @@ impl Core {
         self.pull.sealed.as_ref().map(|sealed| tree::leaf(sealed.manifest.as_bytes()))
     }
 
-    /// What the host should run.
+    /// What the host should run; not known of what it has not built yet.
     pub(crate) fn should(&self) -> Option<&StorePath> {
-        self.opened().map(|opened| &opened.manifest.toplevel)
+        match &self.opened()?.manifest.runs {
+            Runs::System { toplevel, .. } => Some(toplevel),
+            Runs::Tree { tree, .. } => {
+                let built = self.pull.built.as_ref().filter(|built| built.tree == *tree)?;
+                Some(built.should(self.observed.as_ref().map(|(observed, _)| observed)))
+            }
+        }
+    }
+
+    /// What it has built of a tree.
+    pub(crate) fn built(&self, tree: &StorePath) -> Option<Built> {
+        self.pull.built.clone().filter(|built| built.tree == *tree)
+    }
+
+    /// Whether that is a system with newer inputs than its manifest has.
+    pub(crate) fn is_update(&self, toplevel: &StorePath) -> bool {
+        self.pull.built.as_ref().is_some_and(|built| built.update.as_ref() == Some(toplevel))
+    }
+
+    /// What the host runs.
+    pub(crate) fn runs(&self) -> Option<StorePath> {
+        self.observed.as_ref().and_then(|(observed, _)| observed.current.clone())
     }
 
     /// Whether somebody minds the line's being paid by volume.
@@ -226,7 +251,10 @@ impl Core {
 
     fn state(&self) -> Option<State> {
         let (observed, _) = self.observed.as_ref()?;
-        Some(State::of(self.should()?, observed))
+        match self.should() {
+            Some(should) => Some(State::of(should, observed)),
+            None => self.opened().map(|_| State::unbuilt(observed)),
+        }
     }
 
     /// Decides what to do now. What is given to do is begun with: nobody needs to say it again.
@@ -240,6 +268,7 @@ impl Core {
             held: self.held.as_deref(),
             nudge: self.nudge,
             last: self.pull.last.as_ref(),
+            updated: self.pull.updated,
             connected: self.connected,
         };
         let decision = schedule::decide(&view, moment);
@@ -248,9 +277,16 @@ impl Core {
                 self.going = self.nudge.take();
                 self.at(Phase::Fetching, None);
             }
+            Decision::Update => {
+                self.nudge = None;
+                self.stale = None;
+                self.pull.updated = moment.now;
+                self.save();
+                self.at(Phase::Building, Some("it looks for newer inputs".into()));
+            }
             Decision::Stay { phase, why, .. } => {
                 // Who was told to try and could not is not to do so at some other time.
-                if self.connected && view_is_final(*phase) {
+                if self.connected && !is_at_it(*phase) {
                     self.nudge = None;
                 }
                 // What it does not take is newer than what it goes by.
@@ -266,6 +302,20 @@ impl Core {
     pub(crate) fn decide_again(&mut self, moment: &Moment) -> Decision {
         self.nudge = self.nudge.max(self.going);
         self.decide(moment)
+    }
+
+    /// Whether newer inputs may be taken, once they are built.
+    pub(crate) fn may_update(&mut self, opened: &Opened, moment: &Moment) -> bool {
+        self.judge_again();
+        let is_same = self.wanted().is_some_and(|wanted| wanted.leaf == opened.leaf);
+        is_same && self.held.is_none() && schedule::not_now(&opened.manifest.policy, moment).is_none()
+    }
+
+    /// It could not update itself; it is up to date all the same.
+    pub(crate) fn not_updated(&mut self, why: &str) {
+        self.say(&format!("it could not update itself: {why}"));
+        self.stale = Some(format!("it could not update itself: {}", words(why)));
+        self.at(Phase::Idle, None);
     }
 
     /// What is to be taken, if it still is.
@@ -329,15 +379,23 @@ impl Core {
         self.pull.save(&self.config.state).inspect_err(|_| self.pull.ratchet = before)
     }
 
+    /// The agent runs by a timer, once more; or always.
+    pub(crate) fn ticks(&mut self, by_timer: bool) {
+        self.pull.timer = by_timer.then(|| Timer::ticked(self.pull.timer, machine::now()));
+    }
+
     /// The host has come to a manifest.
     pub(crate) fn arrived(&mut self, leaf: Digest) {
         let last = Some(Last { leaf, came: Came::Arrived });
-        if self.pull.last == last {
+        let here = self.opened().filter(|opened| opened.leaf == leaf).map(|opened| opened.manifest.number);
+        let here = here.zip(self.should().cloned());
+        let is_known =
+            |brought: &Brought| here.as_ref().is_none_or(|(_, should)| brought.toplevel == *should);
+        if self.pull.last == last && self.pull.brought.as_ref().is_some_and(is_known) {
             return;
         }
         self.pull.last = last;
-        if let Some(Opened { manifest, .. }) = self.opened().filter(|opened| opened.leaf == leaf) {
-            let (number, toplevel) = (manifest.number, manifest.toplevel.clone());
+        if let Some((number, toplevel)) = here {
             // What it runs already it has run since then.
             let before = self.pull.brought.as_ref().filter(|brought| brought.toplevel == toplevel);
             let since = before.map_or_else(machine::now, |brought| brought.since);
@@ -363,6 +421,12 @@ impl Core {
     pub(crate) fn is_first(&self, leaf: Digest) -> bool {
         let last = self.pull.last.as_ref().filter(|last| last.leaf == leaf);
         !last.is_some_and(|last| matches!(last.came, Came::Failed { .. }))
+    }
+
+    /// Whether it has not failed at this manifest before for that reason.
+    pub(crate) fn is_news(&self, leaf: Digest, because: &str) -> bool {
+        let last = self.pull.last.as_ref().filter(|last| last.leaf == leaf);
+        !last.is_some_and(|last| matches!(&last.came, Came::Failed { why, .. } if why == because))
     }
 
     /// A try has failed.
@@ -407,17 +471,22 @@ impl Core {
     /// How the host stands.
     pub(crate) fn standing(&self) -> Standing {
         let known = self.known();
+        let refused = || self.refused.as_ref().map(ToString::to_string);
+        let updated = || self.should().is_some_and(|should| self.is_update(should));
+        let own = || self.stale.clone().or_else(|| updated().then(|| "it has updated itself".into()));
+        let why = || self.why.clone().or_else(refused).or_else(own);
         Standing {
             observed: self.observed.as_ref().map(|(observed, _)| observed.clone()).unwrap_or_default(),
             highest: known.highest,
             leaf: self.leaf(),
+            built: self.opened().filter(|one| one.manifest.runs.is_tree()).and(self.should()).cloned(),
             phase: self.phase,
-            why: self.why.clone().or_else(|| self.refused.as_ref().map(ToString::to_string)),
+            why: why(),
             hold: known.hold,
             brought: self.pull.brought.clone(),
             trust: self.trust.version,
             alarms: self.alarms(),
-            clock: known.now,
+            rhythm: self.pull.timer.map(|timer| timer.every),
             version: self.config.version.clone(),
         }
     }
@@ -432,7 +501,7 @@ pub(crate) fn words(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(WORDS).collect()
 }
 
-/// Whether a word to try now has been heard in vain.
-fn view_is_final(phase: Phase) -> bool {
-    !matches!(phase, Phase::Activating | Phase::Fetching)
+/// Whether it is at work on what it should run.
+fn is_at_it(phase: Phase) -> bool {
+    matches!(phase, Phase::Fetching | Phase::Building | Phase::Activating)
 }

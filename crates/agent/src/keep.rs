@@ -11,7 +11,8 @@ use bosco_wire::api::Brought;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::schedule::Last;
+use crate::build::Built;
+use crate::schedule::{Last, Timer};
 
 /// Whom the host trusts.
 const TRUST: &str = "trust.json";
@@ -32,12 +33,18 @@ pub(crate) struct Pull {
     pub(crate) ratchet: Option<String>,
     /// What came of the last try.
     pub(crate) last: Option<Last>,
+    /// What it has built itself.
+    pub(crate) built: Option<Built>,
+    /// When it has looked for newer inputs last, in seconds since 1970.
+    pub(crate) updated: u64,
     /// The release that it has come to last.
     pub(crate) brought: Option<Brought>,
     /// The attempt that was reported last.
     pub(crate) reported: Option<String>,
     /// How many reports were given up for want of room.
     pub(crate) dropped: u64,
+    /// When it has run by a timer, where it does.
+    pub(crate) timer: Option<Timer>,
 }
 
 /// What became of a file that was to be read.

@@ -118,6 +118,7 @@ mod tests {
             host: HostName::parse("web").unwrap(),
             id: id.into(),
             number: 1,
+            automatic: false,
             began: 0,
             ended: 0,
             report,

@@ -4,15 +4,17 @@
 use std::time::Duration;
 
 use bosco_model::State;
-use bosco_release::{Digest, Hold, Judged};
+use bosco_release::{Digest, Hold, Judged, Policy, Runs};
 use bosco_wire::api::Phase;
 use serde::{Deserialize, Serialize};
 
-use crate::backoff::{ACTIVATE, Backoff, FETCH};
+use crate::backoff::{ACTIVATE, BUILD, Backoff, FETCH};
 use crate::window::{self, Local};
 
 /// The most failures that are counted: more make no difference.
 const MOST_FAILURES: u32 = 64;
+/// How long it is at least between two looks for newer inputs, in seconds: who has them counts who asks.
+const UPDATE: u64 = 3600;
 
 /// What is known when it is decided.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +31,8 @@ pub struct View<'a> {
     pub nudge: Option<Nudge>,
     /// What came of the last try.
     pub last: Option<&'a Last>,
+    /// When it has looked for newer inputs last, in seconds since 1970.
+    pub updated: u64,
     /// Whether the hub is there: nothing could be fetched or proven without.
     pub connected: bool,
 }
@@ -89,6 +93,8 @@ pub enum Came {
 pub enum At {
     /// Getting the closure.
     Fetching,
+    /// Building itself.
+    Building,
     /// The activation.
     Activating,
 }
@@ -101,6 +107,8 @@ pub enum Decision {
         /// What is in quarantine as well.
         again: bool,
     },
+    /// Look for newer inputs of the flake that the host builds itself from, and take them.
+    Update,
     /// Leave the host as it is.
     Stay {
         /// What that is called.
@@ -110,6 +118,27 @@ pub enum Decision {
         /// When to decide anew at the latest, where that is known.
         until: Option<Duration>,
     },
+}
+
+/// How an agent runs that a timer starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// When it ran last, in seconds since 1970.
+    pub came: u64,
+    /// About how many seconds lie between two runs.
+    pub every: u64,
+}
+
+impl Timer {
+    /// What is known of it with one more run. Somebody may have started that by hand: what lay between the runs before is
+    /// forgotten by halves only.
+    #[must_use]
+    pub fn ticked(before: Option<Self>, now: u64) -> Self {
+        const DAY: u64 = 24 * 3600;
+        // A clock that goes backwards says nothing, and one that jumps ahead not much.
+        let since = |before: Self| now.saturating_sub(before.came).max(before.every / 2).min(7 * DAY);
+        Self { came: now, every: before.map_or(DAY, since) }
+    }
 }
 
 impl Last {
@@ -123,6 +152,7 @@ impl Last {
         let failures = failures.saturating_add(1).min(MOST_FAILURES);
         let backoff: Backoff = match at {
             At::Fetching => FETCH,
+            At::Building => BUILD,
             At::Activating => ACTIVATE,
         };
         let wait = backoff.wait(failures, random).as_secs();
@@ -156,7 +186,7 @@ pub fn decide(view: &View<'_>, moment: &Moment) -> Decision {
     };
     match view.state {
         None => return stay(Phase::Waiting, "the host could not be asked what it runs"),
-        Some(State::UpToDate) => return Decision::Stay { phase: Phase::Idle, why: None, until: None },
+        Some(State::UpToDate) => return settled(view, moment),
         Some(State::RebootNeeded | State::BootPending) => return stay(Phase::Idle, "a reboot brings it in"),
         Some(State::Updating) => return stay(Phase::Activating, "an activation is under way"),
         Some(State::Unfit) => return stay(Phase::Waiting, "this machine is no NixOS, or has no Nix"),
@@ -190,25 +220,55 @@ pub fn decide(view: &View<'_>, moment: &Moment) -> Decision {
     if !view.connected {
         return stay(Phase::Waiting, "the hub can't be reached");
     }
-    let policy = &opened.manifest.policy;
-    if view.nudge.is_none() {
-        match window::opens(&policy.windows, moment.local) {
-            Some(0) => {}
-            Some(minutes) => {
-                let until = Some(Duration::from_secs(u64::from(minutes) * 60));
-                let why = Some("it is not the time of its windows".into());
-                return Decision::Stay { phase: Phase::Waiting, why, until };
-            }
-            None => return stay(Phase::Waiting, "none of its windows ever opens"),
-        }
-        if moment.on_battery && !policy.on_battery {
-            return stay(Phase::Waiting, "it runs on battery");
-        }
-        if moment.on_metered && !policy.on_metered {
-            return stay(Phase::Waiting, "its line is paid by volume");
-        }
+    if view.nudge.is_none()
+        && let Some(stay) = not_now(&opened.manifest.policy, moment)
+    {
+        return stay;
     }
     Decision::Go { again: view.nudge == Some(Nudge::Operator) }
+}
+
+/// Why it is not the time for a change.
+pub(crate) fn not_now(policy: &Policy, moment: &Moment) -> Option<Decision> {
+    match window::opens(&policy.windows, moment.local) {
+        Some(0) => {}
+        Some(minutes) => {
+            let until = Some(Duration::from_secs(u64::from(minutes) * 60));
+            let why = Some("it is not the time of its windows".into());
+            return Some(Decision::Stay { phase: Phase::Waiting, why, until });
+        }
+        None => return Some(stay(Phase::Waiting, "none of its windows ever opens")),
+    }
+    if moment.on_battery && !policy.on_battery {
+        return Some(stay(Phase::Waiting, "it runs on battery"));
+    }
+    if moment.on_metered && !policy.on_metered {
+        return Some(stay(Phase::Waiting, "its line is paid by volume"));
+    }
+    None
+}
+
+/// What a host does that is where its manifest wants it: it may update the inputs of its own flake, where nothing else is to do.
+fn settled(view: &View<'_>, moment: &Moment) -> Decision {
+    let idle = |until| Decision::Stay { phase: Phase::Idle, why: None, until };
+    let Some(Judged::Take(opened)) = view.judged else { return idle(None) };
+    let Runs::Tree { self_update: true, .. } = opened.manifest.runs else { return idle(None) };
+    if view.held.is_some() || !view.connected {
+        return idle(None);
+    }
+    let policy = &opened.manifest.policy;
+    if view.nudge.is_none() {
+        if not_now(policy, moment).is_some() {
+            return idle(None);
+        }
+        // A clock that was set back makes it due.
+        let passed = moment.now.checked_sub(view.updated);
+        let left = passed.and_then(|passed| policy.interval.max(UPDATE).checked_sub(passed));
+        if let Some(left @ 1..) = left {
+            return idle(Some(Duration::from_secs(left)));
+        }
+    }
+    Decision::Update
 }
 
 /// What somebody should look into at once, of a manifest.

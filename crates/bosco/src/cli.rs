@@ -26,9 +26,9 @@ Exit codes:
 
 /// Keeps a fleet of NixOS machines at what one git repository says.
 ///
-/// The fleet is the `flake.nix` or `hive.nix` in this directory, or else the nearest one above it; a flake declares
-/// `colmenaHive`, `colmena` or `nixosConfigurations`. Hosts are reached with your own `ssh`; nothing but Nix and sshd has
-/// to be on them.
+/// The fleet is the `flake.nix`, `hive.nix` or tree of `hosts/NAME` in this directory, or else the nearest one above it; a
+/// flake declares `colmenaHive`, `colmena` or `nixosConfigurations`. Hosts are reached with your own `ssh`; nothing but Nix
+/// and sshd has to be on them.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -121,7 +121,7 @@ pub(crate) enum Command {
     /// Publish at the hub what every host should run
     ///
     /// Evaluates and builds all hosts here, signs once, sends the hub what it lacks. Hosts that pull fetch it from there. If
-    /// one host fails, or nothing has changed, there is no release.
+    /// one host fails, or nothing has changed, there is no release. The hosts of a tree are evaluated here, and build themselves.
     #[command(after_help = EXIT_CODES)]
     Release(Release),
     /// List the releases that the hub has

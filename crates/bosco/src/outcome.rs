@@ -298,6 +298,7 @@ fn remedy(why: &Refused) -> &'static str {
         }
         Refused::Held { .. } => "it takes a release that contains what was pushed to it",
         Refused::NeedsReboot => "`--goal boot` makes it the next boot's, `--reboot` boots it",
+        Refused::Unbuilt { .. } => "nothing was changed; mend its directory and release again",
         Refused::Failed { .. } => "nothing was changed; mend the host and apply again",
     }
 }

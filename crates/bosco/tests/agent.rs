@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use bosco_model::{FleetName, HostName, StorePath};
 use bosco_release::{
-    Contents, Digest, Draft, Key, Manifest, PathContents, Policy, RELEASE_NAMESPACE, Signer, SignerKind,
-    Statement, Trust,
+    Contents, Digest, Draft, Key, Manifest, PathContents, Policy, RELEASE_NAMESPACE, Runs, Signer,
+    SignerKind, Statement, Trust,
 };
 use bosco_wire::api::{Next, ReleaseLine};
 use bosco_wire::http::Http;
@@ -136,8 +136,7 @@ impl<'a> Publisher<'a> {
                 fleet: fleet.clone(),
                 keys: next.keys[&host].clone(),
                 number: next.number,
-                toplevel: toplevel.clone(),
-                closure,
+                runs: Runs::System { toplevel: toplevel.clone(), closure },
                 tags: BTreeSet::new(),
                 policy: Policy::default(),
                 trust: Trust {

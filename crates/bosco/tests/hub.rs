@@ -53,6 +53,7 @@ impl<'a> Scene<'a> {
         let fleet = sample(operator, "plain").unwrap();
         let (ada, identity) = new_key(operator.dir(), "ada");
         new_key(operator.dir(), "eve");
+        let (bob, _) = new_key(operator.dir(), "bob");
         let state = operator.dir().join("hub");
         let key = operator
             .command(env!("CARGO_BIN_EXE_bosco"))
@@ -68,7 +69,8 @@ impl<'a> Scene<'a> {
                 "bosco.toml",
                 &format!(
                     "fleet = \"home\"\n[hub]\naddress = \"{address}\"\nkeys = [\"{hub_key}\"]\n\
-                     [operators.ada]\nkeys = [\"{ada}\"]\n"
+                     [operators.ada]\nkeys = [\"{ada}\"]\n\
+                     [operators.bob]\nkeys = [\"{bob}\"]\nhosts = \"host2\"\nsigns = false\n"
                 ),
             )
             .unwrap();
@@ -182,7 +184,7 @@ async fn a_release_reaches_a_host_and_its_status_and_log_come_back() {
     .trust_of(&HostName::parse("host1").unwrap(), &Default::default());
     let opened = sealed.open(&trust).unwrap();
     assert_eq!(opened.manifest.number, 2);
-    let toplevel = opened.manifest.toplevel.as_str();
+    let toplevel = opened.manifest.runs.path().as_str();
     // From now on it waits for orders, as agents do.
     let (waiting, mut orders) = scene.link(&identity).await;
     let path = format!("/v1/host/orders?leaf={}&wait=60", opened.leaf);
@@ -218,6 +220,13 @@ async fn a_release_reaches_a_host_and_its_status_and_log_come_back() {
 
     // What changes is told by name.
     scene.fleet.write("host1.nix", "{ environment.etc.motd.text = \"new\"; }").unwrap();
+    // Who is not granted all that changes hears it before the hub has got anything of it.
+    ssh_config(&operator, &operator.dir().join("bob"));
+    let objects = || std::fs::read_dir(operator.dir().join("hub/objects")).unwrap().count();
+    let before = objects();
+    scene.release(&[]).exits(4).says("host1 is not yours to change");
+    assert_eq!(objects(), before, "something was sent");
+    ssh_config(&operator, &operator.dir().join("ada"));
     scene.release(&[]).exits(0).says("not committed").says("release 3 by ada: 1 of 2").says("host1: system");
     scene.bosco(&["diff", "2"]).exits(0).says("host1: system").does_not_say("host2");
     scene.bosco(&["diff", "1", "2"]).exits(0).says("host1: its keys");

@@ -103,7 +103,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use bosco_model::{StorePath, Tag};
-    use bosco_release::{Digest, Key, Policy};
+    use bosco_release::{Digest, Key, Policy, Runs};
 
     use super::*;
 
@@ -129,8 +129,10 @@ mod tests {
             fleet: fleet.fleet.clone(),
             keys: Vec::new(),
             number: 1,
-            toplevel: StorePath::parse(&toplevel).unwrap(),
-            closure: Digest::of(&[b"x"]),
+            runs: Runs::System {
+                toplevel: StorePath::parse(&toplevel).unwrap(),
+                closure: Digest::of(&[b"x"]),
+            },
             policy: Policy::default(),
             trust: fleet.trust_of(&host, &tags),
             lifts: 0,

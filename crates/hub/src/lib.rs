@@ -2,6 +2,8 @@
 
 mod api;
 mod authority;
+mod builds;
+mod configs;
 mod hub;
 mod joins;
 mod keep;
@@ -170,6 +172,7 @@ pub async fn start(settings: &Settings) -> Result<Running, Error> {
     let door = tokio::spawn(server::serve(Arc::clone(&hub), listener));
     tokio::spawn(Arc::clone(&hub).remember());
     tokio::spawn(keep::keep(Arc::clone(&hub)));
+    tokio::spawn(configs::lay_out_all(Arc::clone(&hub)));
     Ok(Running { address, key: hub.public.clone(), hub, door, _lock: lock })
 }
 

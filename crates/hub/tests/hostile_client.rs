@@ -318,6 +318,7 @@ fn report(id: &str, log: &str) -> SignedReport {
         host: host("bad"),
         id: id.into(),
         number: 1,
+        automatic: false,
         began: 0,
         ended: u64::MAX,
         report,
@@ -404,7 +405,7 @@ fn poison() -> Standing {
         why: Some(long.clone()),
         alarms: vec![long[..100].into(); 500],
         trust: u64::MAX,
-        clock: u64::MAX,
+        rhythm: Some(u64::MAX),
         version: long,
         ..Standing::default()
     }

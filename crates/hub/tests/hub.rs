@@ -16,6 +16,7 @@ use bosco_release::{Contents, Digest, Judged, Known, Release, judge};
 use bosco_wire::api::{
     Approve, Drafted, FleetStatus, Join, JoinLine, Joining, Next, Orders, ReleaseLine, join_code,
 };
+use bosco_wire::http::HttpError;
 use fleet::{Fleet, status};
 use hyper::Method;
 use simulated::{hello, host, key, upload};
@@ -49,9 +50,9 @@ async fn a_release_reaches_a_host_that_waits_and_it_believes_it() {
     };
     let Judged::Take(opened) = judge(&known, &sealed) else { panic!("{:?}", judge(&known, &sealed)) };
     assert!(orders(&mut web, Some(opened.leaf), 0).await.is_none(), "it has that one");
-    let path = format!("/v1/host/closures/{}", opened.manifest.closure);
+    let path = format!("/v1/host/closures/{}", opened.manifest.runs.closure());
     let contents: Contents = web.get(&path).await.unwrap();
-    assert_eq!(contents.digest(), opened.manifest.closure);
+    assert_eq!(contents.digest(), opened.manifest.runs.closure());
 }
 
 #[tokio::test]
@@ -438,6 +439,45 @@ async fn what_is_published_while_others_go_is_whole() {
 }
 
 #[tokio::test]
+async fn where_many_fetch_another_one_is_told_when_to_come_back_and_gets_its_turn() {
+    let fleet = Fleet::start().await;
+    let names: Vec<String> = (0..33).map(|number| format!("web{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    fleet.enroll(&names).await;
+    // More than is under way to who does not read, and not to be packed.
+    let archive: Vec<u8> =
+        (0..100_000_u32).flat_map(|at| *Digest::of(&[&at.to_le_bytes()]).as_bytes()).collect();
+    let archives = [archive.as_slice()];
+    let hosts: Vec<(&str, &[&[u8]])> = names.iter().map(|name| (*name, archives.as_slice())).collect();
+    fleet.release(&hosts).await;
+    let asked = [Digest::of(&[&archive])];
+    let mut fetching = Vec::new();
+    for name in &names[1..] {
+        // What is not read over a connection holds up all of it.
+        for _ in 0..2 {
+            let (link, mut http) = fleet.http(name).await;
+            let body = http.stream("/v1/host/paths", &asked).await.unwrap();
+            fetching.push((link, http, body));
+        }
+    }
+    let (_link, mut late) = fleet.http(names[0]).await;
+    let refused = late.stream("/v1/host/paths", &asked).await;
+    assert!(matches!(refused, Err(HttpError::Busy(wait)) if !wait.is_zero()), "{refused:?}");
+    fetching.pop();
+    let turn = async {
+        loop {
+            match late.stream("/v1/host/paths", &asked).await {
+                Err(HttpError::Busy(_)) => {}
+                answer => break answer.unwrap(),
+            }
+        }
+    };
+    let body = tokio::time::timeout(2 * WAIT, turn).await.expect("it never gets its turn");
+    let bytes = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
+    assert!(bytes.len() > archive.len());
+}
+
+#[tokio::test]
 async fn an_order_whose_answer_was_lost_is_given_again_and_one_that_came_is_not() {
     let fleet = Fleet::start().await;
     fleet.enroll(&["web"]).await;
@@ -462,4 +502,67 @@ async fn an_order_whose_answer_was_lost_is_given_again_and_one_that_came_is_not(
     ada.send(Method::POST, "/v1/hosts/web/resume", &none).await.unwrap();
     let heard = orders(&mut web, None, 10).await.unwrap();
     assert!(heard.held.is_none() && heard.trigger, "{heard:?}");
+}
+
+/// What is in the `/config` of a host on the hub's disk: names and contents.
+fn laid(fleet: &Fleet, host: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let root = fleet.settings.state.join("hosts").join(host).join("config");
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+                found.push((name, std::fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A release of trees, each with one file of that text in a folder, and of systems where there is none.
+async fn release_trees(fleet: &Fleet, hosts: &[(&str, Option<&str>)]) {
+    let folder = fleet.dir.join("archives");
+    let _ = std::fs::remove_dir_all(&folder);
+    let archive = |(name, text): &(&str, Option<&str>)| {
+        let Some(text) = text else { return format!("system of {name}").into_bytes() };
+        let tree = folder.join(name);
+        std::fs::create_dir_all(tree.join("utils")).unwrap();
+        std::fs::write(tree.join("utils/motd"), text).unwrap();
+        let mut archive = Vec::new();
+        nix_archive::nar::encode_path(&mut archive, &tree, nix_archive::nar::CaseHack::Disabled).unwrap();
+        archive
+    };
+    let archives: Vec<Vec<u8>> = hosts.iter().map(archive).collect();
+    let parts: Vec<[&[u8]; 1]> = archives.iter().map(|archive| [archive.as_slice()]).collect();
+    let drafted: Vec<(&str, &[&[u8]])> =
+        hosts.iter().zip(&parts).map(|((name, _), part)| (*name, part.as_slice())).collect();
+    let trees: Vec<&str> = hosts.iter().filter(|(_, text)| text.is_some()).map(|(name, _)| *name).collect();
+    fleet.release_of(&drafted, &trees).await;
+}
+
+#[tokio::test]
+async fn a_host_that_builds_itself_finds_its_files_and_no_other_hosts() {
+    let fleet = Fleet::start().await;
+    fleet.enroll(&["web", "db"]).await;
+    let is = |host: &str, text: &str| assert_eq!(laid(&fleet, host), [("utils/motd".into(), text.into())]);
+    release_trees(&fleet, &[("web", Some("of web")), ("db", Some("of db")), ("later", Some("of later"))])
+        .await;
+    is("web", "of web");
+    is("db", "of db");
+    assert_eq!(laid(&fleet, "later"), [], "nobody has let it in");
+    fleet.enroll(&["later"]).await;
+    is("later", "of later");
+
+    // The next one replaces all of it; what is no tree any more leaves nothing.
+    let own = fleet.settings.state.join("hosts/web/config/mine");
+    std::fs::write(&own, "x").unwrap();
+    release_trees(&fleet, &[("web", Some("newer")), ("db", None), ("later", Some("of later"))]).await;
+    is("web", "newer");
+    is("later", "of later");
+    assert_eq!(laid(&fleet, "db"), []);
 }

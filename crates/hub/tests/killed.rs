@@ -166,7 +166,7 @@ async fn be_host(world: Arc<World>, name: &'static str, runs: Arc<AtomicU64>) {
                         let number = opened.manifest.number;
                         seen = Some((number, opened.leaf));
                         let id = format!("{name}-{number}");
-                        queue.push((id.clone(), report(name, &id, number, &opened.manifest.toplevel)));
+                        queue.push((id.clone(), report(name, &id, number, opened.manifest.runs.path())));
                         runs.store(number, Ordering::Relaxed);
                     }
                     other => world.alarms.lock().unwrap().push(format!("{name}: {other:?}")),
@@ -192,6 +192,7 @@ fn report(name: &str, id: &str, number: Number, toplevel: &StorePath) -> SignedR
         host: host(name),
         id: id.into(),
         number,
+        automatic: false,
         began: 0,
         ended: 0,
         report,

@@ -75,6 +75,18 @@ impl State {
         }
     }
 
+    /// The state of a host that answered, and has not built yet what it should run.
+    #[must_use]
+    pub fn unbuilt(observed: &Observed) -> Self {
+        if observed.unfit().is_some() {
+            Self::Unfit
+        } else if observed.activating {
+            Self::Updating
+        } else {
+            Self::Pending
+        }
+    }
+
     /// The state of a host that answered.
     #[must_use]
     pub fn of(should: &StorePath, observed: &Observed) -> Self {

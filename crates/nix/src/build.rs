@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bosco_model::{Declaration, StorePath, Target};
+use bosco_model::{Declaration, DerivationPath, StorePath, Target};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
@@ -114,6 +114,23 @@ impl Nix {
             });
         }
         results
+    }
+
+    /// Builds what a derivation makes, or fetches it where it can be had, with a root at `link`.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with Nix's own words.
+    pub async fn realise(
+        &self,
+        derivation: &DerivationPath,
+        link: &Path,
+        listen: &mut (dyn FnMut(LogLine) + Send),
+    ) -> Result<(), Error> {
+        let dir = link.parent().unwrap_or(link);
+        let mut command = self.nix("build", dir);
+        command.args(["--print-build-logs", "--out-link"]).arg(link);
+        command.arg(format!("{}^out", derivation.as_str()));
+        run(command, None, listen).await.map(drop)
     }
 
     /// Which of these paths are in the store here.

@@ -9,12 +9,15 @@ use serde::{Deserialize, Serialize};
 use crate::command::run;
 use crate::message;
 use crate::source::Place;
+use crate::trees::{self, Trees};
 use crate::{Error, LogLine, Nix, Source};
 
 /// What makes the same of each form that a fleet comes in.
 const SOURCE: &str = include_str!("../../../nix/source.nix");
 /// What evaluates a hive that is as its author wrote it.
 const HIVE: &str = include_str!("../../../nix/hive.nix");
+/// What makes a host of its directory of a tree.
+pub(crate) const TREE: &str = include_str!("../../../nix/tree.nix");
 /// The modules that it needs, by the names that it knows them by.
 const MODULES: [(&str, &str); 8] = [
     ("deployment", include_str!("../../../nix/modules/deployment.nix")),
@@ -50,6 +53,9 @@ pub enum Form {
     /// Plain NixOS systems.
     #[serde(rename = "nixosConfigurations")]
     NixosConfigurations,
+    /// A directory for each host, from which it can build itself.
+    #[serde(rename = "tree")]
+    Tree,
 }
 
 /// Which hosts there are, before any of them is evaluated.
@@ -63,6 +69,8 @@ pub struct Fleet {
     pub hosts: Vec<HostName>,
     /// Whether `apply` may be called without a selector.
     pub allow_apply_all: bool,
+    /// What the hosts of a tree build themselves from.
+    pub trees: Trees,
     /// Who builds, where that is not for Nix's own settings to say.
     pub builders: Option<Builders>,
 }
@@ -128,7 +136,8 @@ impl Nix {
         source: &Source,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<Fleet, Error> {
-        let answer: FleetAnswer = self.evaluate(source, FLEET, listen).await?;
+        let trees = self.trees(source).await?;
+        let answer: FleetAnswer = self.evaluate(source, &trees, FLEET, listen).await?;
         let Some(form) = answer.form else {
             return Err(no_hosts(&answer.outputs, source.hive_beside().as_deref()));
         };
@@ -154,6 +163,7 @@ impl Nix {
             hosts,
             allow_apply_all: answer.allow_apply_all,
             builders: answer.machines_file.map(Builders::File),
+            trees,
         })
     }
 
@@ -192,8 +202,9 @@ impl Nix {
         question: &HostQuestion<'_>,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<Evaluated<T>, Error> {
+        fleet.tree(question.host).transpose()?;
         let expression = Self::question(EVALUATE, question)?;
-        let answer: HostAnswer<T> = self.evaluate(&fleet.source, &expression, listen).await?;
+        let answer: HostAnswer<T> = self.evaluate(&fleet.source, &fleet.trees, &expression, listen).await?;
         Ok(answer.selected.map_or(Evaluated::Tagged(answer.tags), Evaluated::Selected))
     }
 
@@ -217,12 +228,14 @@ impl Nix {
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<String, Error> {
         let question = format!("({EVAL}) {}", nix_string(expression));
-        let answer = self.ask(source, &question, as_json, listen).await.map_err(|error| match error {
-            Error::Failed { message, log } => {
-                Error::Failed { message: message::with_place_in_expression(&message), log }
-            }
-            other => other,
-        })?;
+        let trees = self.trees(source).await?;
+        let answer =
+            self.ask(source, &trees, &question, as_json, listen).await.map_err(|error| match error {
+                Error::Failed { message, log } => {
+                    Error::Failed { message: message::with_place_in_expression(&message), log }
+                }
+                other => other,
+            })?;
         Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
     }
 
@@ -230,12 +243,13 @@ impl Nix {
     ///
     /// # Errors
     /// Where Nix can't be told of the place.
-    pub fn repl(&self, source: &Source) -> Result<std::process::Command, Error> {
+    pub async fn repl(&self, source: &Source) -> Result<std::process::Command, Error> {
         let reference = |text: &str| format!("builtins.getFlake {}", nix_string(text));
         let (kind, value) = match source.place() {
             Place::Reference(text) if !source.is_here() => ("flake", reference(text)),
             Place::Flake | Place::Reference(_) => ("flake", reference(&source.dir.to_string_lossy())),
             Place::Hive(file) => ("hive", nix_path(file)?),
+            Place::Tree => ("tree", trees::value(&self.trees(source).await?)),
         };
         let mut command = self.nix("repl", source.working_directory());
         command.args(["--impure", "--expr", &format!("({} ({value})).scope", reader(kind))]);
@@ -246,10 +260,11 @@ impl Nix {
     pub(crate) async fn evaluate<T: DeserializeOwned>(
         &self,
         source: &Source,
+        trees: &Trees,
         function: &str,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<T, Error> {
-        let answer = self.ask(source, function, true, listen).await?;
+        let answer = self.ask(source, trees, function, true, listen).await?;
         serde_json::from_slice(&answer)
             .map_err(|error| Error::Answer { program: "nix eval".into(), why: error.to_string() })
     }
@@ -257,6 +272,7 @@ impl Nix {
     async fn ask(
         &self,
         source: &Source,
+        trees: &Trees,
         function: &str,
         as_json: bool,
         listen: &mut (dyn FnMut(LogLine) + Send),
@@ -279,6 +295,10 @@ impl Nix {
                 let file = nix_path(file)?;
                 command.args(["--impure", "--expr", &format!("({function}) ({} ({file}))", reader("hive"))])
             }
+            Place::Tree => {
+                let hosts = trees::value(trees);
+                command.args(["--impure", "--expr", &format!("({function}) ({} {hosts})", reader("tree"))])
+            }
         };
         if self.settings.trace {
             command.arg("--show-trace");
@@ -291,6 +311,7 @@ impl Nix {
                 let from = log.find("error:").unwrap_or_default();
                 Error::Failed { message: log[from..].trim().to_owned(), log }
             }
+            Error::Failed { message, log } => Error::Failed { message: trees::named(message, trees), log },
             other => other,
         })
     }
@@ -300,7 +321,7 @@ impl Nix {
 fn reader(kind: &str) -> String {
     let modules: String = MODULES.iter().map(|(name, module)| format!("{name} = ({module});\n")).collect();
     let hive = format!("args: ({HIVE}) (args // {{ modules = {{ {modules} }}; }})");
-    format!("({SOURCE}) {{ kind = \"{kind}\"; hive = {hive}; }}")
+    format!("({SOURCE}) {{ kind = \"{kind}\"; hive = {hive}; tree = ({TREE}); }}")
 }
 
 /// What imports a file.
@@ -325,7 +346,7 @@ fn no_hosts(outputs: &[String], hive: Option<&Path>) -> Error {
 }
 
 /// A text as a Nix string literal.
-fn nix_string(text: &str) -> String {
+pub(crate) fn nix_string(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for character in text.chars() {

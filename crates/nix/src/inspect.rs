@@ -65,6 +65,6 @@ impl Nix {
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<Inspected, Error> {
         let expression = Self::question(INSPECT, &Question { host, system })?;
-        self.evaluate(&fleet.source, &expression, listen).await
+        self.evaluate(&fleet.source, &fleet.trees, &expression, listen).await
     }
 }

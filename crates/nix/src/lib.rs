@@ -6,6 +6,7 @@
 mod build;
 mod closure;
 mod command;
+mod contents;
 mod evaluate;
 mod inspect;
 mod message;
@@ -13,13 +14,17 @@ mod serve;
 mod source;
 mod systems;
 mod take;
+mod tree;
+mod trees;
 mod version;
 
 pub use build::Root;
 pub use closure::{Archives, Delivery, PathInfo, Store, references_first};
 pub use command::{Error, LogLine, Nix, Settings};
+pub use contents::{Infos, contents};
 pub use evaluate::{Builders, Evaluated, Fleet, Form};
 pub use inspect::{AskedSecret, Inspected};
 pub use source::{NoSource, Source};
 pub use take::Taking;
+pub use trees::{Tree, Trees};
 pub use version::Version;

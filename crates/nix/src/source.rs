@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::tree;
+
 /// What a fleet in a flake is called.
 const FLAKE: &str = "flake.nix";
 /// What a fleet without flakes is called.
@@ -30,13 +32,15 @@ pub(crate) enum Place {
     Reference(String),
     /// A file with a hive in it.
     Hive(PathBuf),
+    /// A directory with a directory for each host in it.
+    Tree,
 }
 
 /// There is no fleet to be found.
 #[derive(Debug, Error)]
 pub enum NoSource {
     /// No directory declares one.
-    #[error("there is no {FLAKE} or {HIVE} in {} or any directory above it", from.display())]
+    #[error("there is no {FLAKE} or {HIVE} in {} or any directory above it, and no {}", from.display(), tree::HINT)]
     Nowhere {
         /// Where the search began.
         from: PathBuf,
@@ -70,7 +74,7 @@ impl NoSource {
         match self {
             Self::Nowhere { .. } => "change to the directory of the fleet, or say where it is: `--flake REF` for one that \
                                      declares `nixosConfigurations`, `colmenaHive` or `colmena`, `--hive FILE` for a hive \
-                                     without flakes"
+                                     without flakes; a tree is found from inside of it"
                 .into(),
             Self::Part { reference } => {
                 let (flake, part) = reference.split_once('#').unwrap_or((reference, ""));
@@ -91,26 +95,35 @@ impl Source {
     #[must_use]
     pub fn is_here(&self) -> bool {
         match &self.place {
-            Place::Flake | Place::Hive(_) => true,
+            Place::Flake | Place::Hive(_) | Place::Tree => true,
             Place::Reference(reference) => local(reference).is_some(),
         }
     }
 
-    /// Looks for a fleet in `from` and then in each directory above it; in each a flake wins over a hive.
+    /// Looks for a fleet in `from` and then in each directory above it; in each a flake wins over a hive, and that over a tree.
     ///
     /// # Errors
     /// [`NoSource::Nowhere`] where none declares one.
     pub fn find(from: &Path) -> Result<Self, NoSource> {
-        let here = |dir: &Path| {
+        let place = |dir: &Path| {
             let hive = dir.join(HIVE);
-            let place = if dir.join(FLAKE).is_file() {
-                Place::Flake
+            if dir.join(FLAKE).is_file() {
+                Some(Place::Flake)
             } else if hive.is_file() {
-                Place::Hive(hive)
+                Some(Place::Hive(hive))
             } else {
-                return None;
-            };
-            Some(Self { dir: dir.to_owned(), from: from.to_owned(), place })
+                (!tree::hosts(dir).is_empty()).then_some(Place::Tree)
+            }
+        };
+        // A flake that is one host of a tree is no fleet of its own.
+        let of_tree = |dir: &Path| {
+            let above = dir.parent().filter(|hosts| hosts.ends_with(tree::HOSTS)).and_then(Path::parent);
+            above.is_some_and(|above| place(above) == Some(Place::Tree))
+        };
+        let here = |dir: &Path| {
+            let place = place(dir).filter(|_| !of_tree(dir))?;
+            let dir = if place == Place::Tree { dir.canonicalize().ok()? } else { dir.to_owned() };
+            Some(Self { dir, from: from.to_owned(), place })
         };
         from.ancestors().find_map(here).ok_or_else(|| NoSource::Nowhere { from: from.to_owned() })
     }
@@ -156,7 +169,7 @@ impl Source {
     /// Where Nix is to work for a reference, or a file, to mean what the operator means.
     pub(crate) fn working_directory(&self) -> &Path {
         match self.place {
-            Place::Flake | Place::Hive(_) => &self.dir,
+            Place::Flake | Place::Hive(_) | Place::Tree => &self.dir,
             Place::Reference(_) => &self.from,
         }
     }
@@ -166,7 +179,7 @@ impl Source {
         match &self.place {
             Place::Flake => Some(&self.dir),
             Place::Reference(reference) => local(reference).map(|_| self.dir.as_path()),
-            Place::Hive(_) => None,
+            Place::Hive(_) | Place::Tree => None,
         }
     }
 
@@ -180,7 +193,7 @@ impl Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::Flake => self.dir.display().fmt(f),
+            Place::Flake | Place::Tree => self.dir.display().fmt(f),
             Place::Reference(reference) => f.write_str(reference),
             Place::Hive(file) => file.display().fmt(f),
         }
@@ -210,6 +223,28 @@ mod tests {
         for elsewhere in ["nixpkgs", "github:a/b", "git+ssh://host/x", "git+https://host/x", "x/y"] {
             assert_eq!(local(elsewhere), None, "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn a_tree_is_found_from_inside_and_its_hosts_are_no_fleets() {
+        let dir = std::env::temp_dir().join(format!("bosco-source-{}", std::process::id()));
+        for host in ["hosts/web", "hosts/db"] {
+            std::fs::create_dir_all(dir.join(host)).unwrap();
+        }
+        let found = |from: &str| Source::find(&dir.join(from)).map(|source| (source.dir, source.place));
+        assert!(found("hosts").is_err(), "nothing says yet what a host is");
+        std::fs::write(dir.join("hosts/web/flake.nix"), "").unwrap();
+        for from in ["", "hosts", "hosts/web", "hosts/db"] {
+            assert_eq!(found(from).unwrap(), (dir.clone(), Place::Tree), "from `{from}`");
+        }
+        std::fs::write(dir.join("flake.nix"), "").unwrap();
+        assert_eq!(found("").unwrap().1, Place::Flake);
+        assert_eq!(
+            found("hosts/web").unwrap().0,
+            dir.join("hosts/web"),
+            "of a flake nobody hands over directories"
+        );
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod key;
 mod manifest;
 mod release;
 mod report;
+mod runs;
 mod sealed;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use key::{InvalidKey, Key};
 pub use manifest::Manifest;
 pub use release::{Draft, Release};
 pub use report::{HostReport, SignedReport};
+pub use runs::Runs;
 pub use sealed::{Opened, Sealed, Statement, Unsealed};
 pub use trust::{Level, Signer, SignerKind, Trust};
 

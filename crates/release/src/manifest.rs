@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use bosco_model::{FleetName, HostName, StorePath, Tag};
+use bosco_model::{FleetName, HostName, Tag};
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Key, Number, Policy, Trust};
+use crate::{Key, Number, Policy, Runs, Trust};
 
 /// What one host should run, and all that it has to know of it. A field that a host does not know makes it refuse the whole:
 /// what it can't do it must not pass over.
@@ -20,10 +20,8 @@ pub struct Manifest {
     pub keys: Vec<Key>,
     /// The number of the release.
     pub number: Number,
-    /// The system to run.
-    pub toplevel: StorePath,
-    /// What is in the system's closure: [`crate::Contents::digest`].
-    pub closure: Digest,
+    /// What to run.
+    pub runs: Runs,
     /// What selectors know the host by.
     pub tags: BTreeSet<Tag>,
     /// When it updates by itself.

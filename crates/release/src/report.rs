@@ -21,6 +21,9 @@ pub struct HostReport<R> {
     pub id: String,
     /// The release that it was for; 0: none, but a push.
     pub number: Number,
+    /// Whether nobody has asked for it: the host has updated the inputs of its flake by itself.
+    #[serde(default)]
+    pub automatic: bool,
     /// When it began and ended, in seconds since 1970 by the host's clock.
     pub began: u64,
     /// The same of its end.

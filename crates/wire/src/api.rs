@@ -8,7 +8,7 @@
 //! | `POST /v1/host/standing` | host | [`Standing`] → 204 |
 //! | `POST /v1/host/reports` | host | [`SignedReport`] → 204; the same one twice is one |
 //! | `GET /v1/host/closures/D` | host | → [`Contents`](bosco_release::Contents), of its own closures only |
-//! | `POST /v1/host/paths` | host | digests of archives → a [pack](crate::pack), of its own closures only |
+//! | `POST /v1/host/paths` | host | digests of archives → a [pack](crate::pack), of its own closures only; 503 with `Retry-After` where too many fetch |
 //! | `POST /v1/join` | any key | [`Join`] → [`Joining`] |
 //! | `GET /v1/status?since=V&wait=S` | operator | → [`FleetStatus`] |
 //! | `GET /v1/next` | operator | → [`Next`] |
@@ -20,6 +20,7 @@
 //! | `GET /v1/closures/D` | operator | → [`Contents`](bosco_release::Contents) |
 //! | `POST /v1/paths/missing` | operator | digests → those that the hub does not have |
 //! | `POST /v1/paths` | operator | a [pack](crate::pack) → 204 |
+//! | `POST /v1/builds` | operator | [`Build`] → [`Building`], once it is not what was seen, or after `wait` seconds |
 //! | `GET /v1/hosts/H/reports?last=N` | operator | → list of [`ReportLine`], the newest first |
 //! | `POST /v1/hosts/H/{trigger,hold,resume}` | operator | [`Why`] → 204 |
 //! | `PUT /v1/hosts/H`, `DELETE /v1/hosts/H` | operator | [`Enroll`] → 204 |
@@ -30,7 +31,7 @@
 use std::collections::BTreeMap;
 
 use bosco_activation::Report;
-use bosco_model::{HostName, Observed, State, StorePath};
+use bosco_model::{DerivationPath, HostName, Observed, State, StorePath};
 use bosco_release::{Digest, HostReport, Key, Level, Number, Release, Sealed, Trust};
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +89,8 @@ pub struct Standing {
     pub highest: Number,
     /// The manifest that it goes by.
     pub leaf: Option<Digest>,
+    /// What it has built of that, where it builds itself.
+    pub built: Option<StorePath>,
     /// What it is at.
     pub phase: Phase,
     /// Why it is not, or not yet, at what its manifest says; in words.
@@ -100,8 +103,8 @@ pub struct Standing {
     pub trust: u64,
     /// What somebody should look into at once, in words.
     pub alarms: Vec<String>,
-    /// Its clock, in seconds since 1970.
-    pub clock: u64,
+    /// Where it comes by a timer: about how many seconds apart.
+    pub rhythm: Option<u64>,
     /// The version of its bosco.
     pub version: String,
 }
@@ -129,6 +132,8 @@ pub enum Phase {
     Waiting,
     /// It fetches a closure.
     Fetching,
+    /// It builds itself.
+    Building,
     /// It activates.
     Activating,
     /// The last try did not succeed, and the next one is due later.
@@ -189,6 +194,50 @@ pub struct Drafted {
     pub signer: Key,
     /// The release, without one.
     pub release: Release,
+}
+
+/// Something is to be built on the hub. The same question again is about the same build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Build {
+    /// What is to be built.
+    pub derivation: DerivationPath,
+    /// What that makes, by the operator's own evaluation.
+    pub toplevel: StorePath,
+    /// The closure of the derivation, which the hub has: all that it is built from.
+    pub inputs: Digest,
+    /// What was answered last: only something else is news.
+    #[serde(default)]
+    pub seen: Option<Building>,
+    /// How long to wait for news, in seconds.
+    #[serde(default)]
+    pub wait: u64,
+}
+
+/// How a build on the hub stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Building {
+    /// Others are built before it.
+    #[default]
+    Waiting,
+    /// It is under way.
+    Building {
+        /// The derivation that is being built.
+        building: Option<String>,
+        /// The path that is being fetched.
+        fetching: Option<String>,
+    },
+    /// It is there.
+    Built {
+        /// What is in its closure: [`Contents::digest`].
+        closure: Digest,
+    },
+    /// It can't be built.
+    Failed {
+        /// In Nix's own words.
+        why: String,
+    },
 }
 
 /// A release, in a list.

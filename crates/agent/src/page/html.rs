@@ -48,6 +48,7 @@ fn words(phase: Phase) -> &'static str {
         Phase::Idle => "waiting for something new",
         Phase::Waiting => "staying as it is",
         Phase::Fetching => "fetching what it should run",
+        Phase::Building => "building what it should run",
         Phase::Activating => "activating what it should run",
         Phase::Backoff => "trying again later",
     }

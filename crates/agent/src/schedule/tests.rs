@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use bosco_model::{FleetName, HostName, StorePath};
 use bosco_release::{
-    Key, Late, Manifest, Opened, Policy, Refusal, Signer, SignerKind, Statement, Trust, Window,
+    Key, Late, Manifest, Opened, Policy, Refusal, Runs, Signer, SignerKind, Statement, Trust, Window,
 };
 use proptest::prelude::*;
 
@@ -43,8 +43,7 @@ fn opened(policy: Policy) -> Box<Opened> {
         host: HostName::try_from("web".to_owned()).unwrap(),
         keys: Vec::new(),
         number: 7,
-        toplevel: toplevel(),
-        closure: digest(2),
+        runs: Runs::System { toplevel: toplevel(), closure: digest(2) },
         tags: BTreeSet::new(),
         policy,
         trust,
@@ -129,6 +128,7 @@ proptest! {
             held: is_held.then_some("ada: wait"),
             nudge,
             last: last.as_ref(),
+            updated: 0,
             connected,
         };
         let decision = decide(&view, &moment);
@@ -158,12 +158,45 @@ proptest! {
                 prop_assert!(goes);
                 prop_assert_eq!(again, operator);
             }
+            Decision::Update => prop_assert!(false, "there is no flake of its own"),
             Decision::Stay { phase, why, until } => {
                 prop_assert!(!goes);
                 let settled = matches!(phase, Phase::Idle);
                 prop_assert!(settled || why.is_some(), "who waits says why");
                 prop_assert!(until.is_none_or(|until| until <= Duration::from_secs(8 * 24 * 3600)));
             }
+        }
+    }
+
+    #[test]
+    fn newer_inputs_are_looked_for_only_where_the_manifest_allows_it_and_nothing_else_is_to_do(
+        state in states(), moment in moments(), nudge in nudges(), policy in policies(), updated in 0_u64..8000,
+        now in 0_u64..8000, self_update: bool, is_held in prop::bool::weighted(0.2), connected in prop::bool::weighted(0.8),
+    ) {
+        let moment = Moment { now, ..moment };
+        let mut opened = opened(policy);
+        let (tree, closure) = (toplevel(), digest(2));
+        opened.manifest.runs = Runs::Tree { tree, closure, self_update, reboot: false };
+        let policy = opened.manifest.policy.clone();
+        let judged = Judged::Take(opened);
+        let view = View {
+            judged: Some(&judged),
+            state,
+            quarantined: None,
+            held: is_held.then_some("ada: wait"),
+            nudge,
+            last: None,
+            updated,
+            connected,
+        };
+        let decision = decide(&view, &moment);
+        let its_time = not_now(&policy, &moment).is_none();
+        let due = now < updated || now - updated >= policy.interval.max(UPDATE);
+        let looks = state == Some(State::UpToDate) && self_update && !is_held && connected
+            && (nudge.is_some() || (its_time && due));
+        prop_assert_eq!(decision == Decision::Update, looks, "{:?}", decision);
+        if let Decision::Stay { phase: Phase::Idle, until: Some(until), .. } = decision {
+            prop_assert_eq!(until.as_secs(), policy.interval.max(UPDATE) - (now - updated));
         }
     }
 
@@ -195,4 +228,16 @@ fn only_what_does_not_happen_by_accident_is_an_alarm() {
     assert!(alarm(&Judged::Refused(Refusal::Forked(3))).is_some());
     assert_eq!(alarm(&Judged::Refused(Refusal::Unsealed(Unsealed::Stranger("x".into())))), None);
     assert_eq!(alarm(&Judged::Take(opened(policy()))), None);
+}
+
+#[test]
+fn what_lies_between_two_runs_is_learned_and_outlives_one_by_hand() {
+    let ticked = |before: Timer, later: u64| Timer::ticked(Some(before), before.came + later);
+    let first = Timer::ticked(None, 1_000_000);
+    assert_eq!(first.every, 86400, "nothing is known");
+    let hourly = (0..10).fold(first, |timer, _| ticked(timer, 3600));
+    assert_eq!(hourly.every, 3600);
+    assert_eq!(ticked(ticked(hourly, 5), 3595).every, 3595);
+    assert_eq!(ticked(hourly, 3600 * 24 * 365).every, 7 * 86400);
+    assert!(Timer::ticked(Some(hourly), 0).every >= 1800, "a clock that was set back");
 }

@@ -30,7 +30,11 @@ pub(crate) async fn run(cli: &Cli, host: &HostName, last: u32) -> Result<Exit, E
     }
     let now = show::now();
     for ReportLine { report, received } in &lines {
-        let release = if report.number == 0 { "a push".into() } else { format!("release {}", report.number) };
+        let release = match (report.number, report.automatic) {
+            (0, _) => "a push".into(),
+            (number, false) => format!("release {number}"),
+            (number, true) => format!("release {number}, with newer inputs by itself"),
+        };
         // By the hub's clock: the host's own may be wrong.
         let when = show::ago(*received, now);
         let outcome = Outcome::of(Goal::Switch, &report.report, report.log.clone());

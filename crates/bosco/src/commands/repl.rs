@@ -12,6 +12,6 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
     let source = source(&cli.place)?;
     let nix = Nix::find(cli.settings()).await?;
     // It is at the terminal itself from here on.
-    let why = nix.repl(&source)?.exec();
+    let why = nix.repl(&source).await?.exec();
     Err(Error::new(Exit::Unable, format!("`nix repl` can't be run: {why}")))
 }

@@ -14,7 +14,7 @@ pub(crate) struct Change {
     pub(crate) host: HostName,
     #[serde(flatten)]
     pub(crate) kind: Kind,
-    /// What it should run before and after.
+    /// What it should run, or builds itself from, before and after.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<StorePath>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,6 +38,8 @@ pub(crate) enum Aspect {
     System,
     /// What is in that: the same recipe gave something else.
     Contents,
+    /// What it builds itself from.
+    Tree,
     Tags,
     Policy,
     Keys,
@@ -64,6 +66,7 @@ impl Aspect {
         match self {
             Self::System => "system",
             Self::Contents => "contents of the same system",
+            Self::Tree => "what it builds itself from",
             Self::Tags => "tags",
             Self::Policy => "update policy",
             Self::Keys => "its keys",
@@ -85,16 +88,18 @@ pub(crate) fn compare(before: &Manifests, after: &Manifests) -> Vec<Change> {
             (Some(_), None) => Kind::Disappears,
             (None, _) => Kind::Appears,
         };
-        let toplevel = |manifest: Option<&Manifest>| manifest.map(|manifest| manifest.toplevel.clone());
-        Some(Change { host: (*host).clone(), kind, before: toplevel(old), after: toplevel(new) })
+        let path = |manifest: Option<&Manifest>| manifest.map(|manifest| manifest.runs.path().clone());
+        Some(Change { host: (*host).clone(), kind, before: path(old), after: path(new) })
     };
     hosts.iter().filter_map(change).collect()
 }
 
 fn aspects(old: &Manifest, new: &Manifest) -> Vec<Aspect> {
+    let is_tree = old.runs.is_tree() && new.runs.is_tree();
     [
-        (old.toplevel != new.toplevel, Aspect::System),
-        (old.toplevel == new.toplevel && old.closure != new.closure, Aspect::Contents),
+        (old.runs.path() != new.runs.path() && !is_tree, Aspect::System),
+        (old.runs != new.runs && is_tree, Aspect::Tree),
+        (old.runs != new.runs && old.runs.path() == new.runs.path() && !is_tree, Aspect::Contents),
         (old.tags != new.tags, Aspect::Tags),
         (old.policy != new.policy, Aspect::Policy),
         (old.keys != new.keys, Aspect::Keys),
@@ -110,7 +115,7 @@ fn aspects(old: &Manifest, new: &Manifest) -> Vec<Aspect> {
 mod tests {
     use super::super::compose::tests::{ADA, host, path};
     use super::*;
-    use bosco_release::{Digest, FleetFile, Key, Policy};
+    use bosco_release::{Digest, FleetFile, Key, Policy, Runs};
 
     fn manifest(name: &str) -> Manifest {
         let fleet = FleetFile::parse("fleet = \"home\"").unwrap();
@@ -119,13 +124,16 @@ mod tests {
             host: host(name),
             keys: Vec::new(),
             number: 1,
-            toplevel: path("a"),
-            closure: Digest::of(&[]),
+            runs: runs("a", b""),
             tags: BTreeSet::new(),
             policy: Policy::default(),
             trust: fleet.trust_of(&host(name), &BTreeSet::new()),
             lifts: 0,
         }
+    }
+
+    fn runs(name: &str, contents: &[u8]) -> Runs {
+        Runs::System { toplevel: path(name), closure: Digest::of(&[contents]) }
     }
 
     fn release(manifests: Vec<Manifest>) -> Manifests {
@@ -138,8 +146,8 @@ mod tests {
         assert_eq!(compare(&release(vec![manifest("web")]), &release(vec![same])), []);
         let trust = bosco_release::Trust { version: 2, ..manifest("web").trust };
         for (other, words) in [
-            (Manifest { toplevel: path("b"), ..manifest("web") }, "system"),
-            (Manifest { closure: Digest::of(&[b"x"]), ..manifest("web") }, "contents of the same system"),
+            (Manifest { runs: runs("b", b""), ..manifest("web") }, "system"),
+            (Manifest { runs: runs("a", b"x"), ..manifest("web") }, "contents of the same system"),
             (Manifest { tags: [bosco_model::Tag::parse("x").unwrap()].into(), ..manifest("web") }, "tags"),
             (
                 Manifest { policy: Policy { interval: 1, ..Policy::default() }, ..manifest("web") },
@@ -153,6 +161,22 @@ mod tests {
             assert_eq!(changes.len(), 1, "{words}");
             assert_eq!(changes[0].kind.to_string(), words);
         }
+    }
+
+    #[test]
+    fn what_a_host_builds_itself_from_is_told_from_a_system() {
+        let tree = |name: &str| Manifest {
+            runs: Runs::Tree {
+                tree: path(name),
+                closure: Digest::of(&[]),
+                self_update: false,
+                reboot: false,
+            },
+            ..manifest("web")
+        };
+        let told = |before, after| compare(&release(vec![before]), &release(vec![after]))[0].kind.to_string();
+        assert_eq!(told(tree("a"), tree("b")), "what it builds itself from");
+        assert_eq!(told(manifest("web"), tree("b")), "system");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bosco_model::{HostName, StorePath, Tag};
-use bosco_release::{Digest, FleetFile, Hold, Key, Manifest, Policy, Signer};
+use bosco_release::{FleetFile, Hold, Key, Manifest, Policy, Runs, Signer};
 use bosco_wire::api::Next;
 
 /// What is known of a host from its evaluation and its build.
@@ -11,9 +11,9 @@ use bosco_wire::api::Next;
 pub(crate) struct Part {
     pub(crate) host: HostName,
     pub(crate) tags: BTreeSet<Tag>,
+    /// What was evaluated here.
     pub(crate) toplevel: StorePath,
-    /// The digest of what is in its closure.
-    pub(crate) closure: Digest,
+    pub(crate) runs: Runs,
     pub(crate) policy: Policy,
     /// Whether it is to fetch its part by itself.
     pub(crate) pulls: bool,
@@ -60,8 +60,7 @@ pub(crate) fn compose(parts: &[Part], next: &Next, fleet: &FleetFile) -> Compose
             fleet: fleet.fleet.clone(),
             keys,
             number: next.number,
-            toplevel: part.toplevel.clone(),
-            closure: part.closure,
+            runs: part.runs.clone(),
             tags: part.tags.clone(),
             policy: part.policy.clone(),
             trust: fleet.trust_of(&host, &part.tags),
@@ -86,7 +85,7 @@ impl Composed {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use bosco_release::SignerKind;
+    use bosco_release::{Digest, SignerKind};
 
     use super::*;
 
@@ -107,7 +106,7 @@ pub(super) mod tests {
             host: host(name),
             tags: BTreeSet::new(),
             toplevel: path(toplevel),
-            closure: Digest::of(&[toplevel.as_bytes()]),
+            runs: Runs::System { toplevel: path(toplevel), closure: Digest::of(&[toplevel.as_bytes()]) },
             policy: Policy::default(),
             pulls: name != "pushed",
             keys: Vec::new(),

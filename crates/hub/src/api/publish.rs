@@ -17,6 +17,7 @@ use russh::keys::ssh_key::LineEnding;
 
 use super::{Answer, AsOperator, Refused, aside, read};
 use crate::authority::{self, No, Publisher};
+use crate::configs;
 use crate::hub::{Current, Hub, now};
 use crate::store::StoreError;
 
@@ -93,7 +94,7 @@ pub(super) async fn publish(
     complete(&hub, &said.manifests).await?;
     let Said { statement, signer, manifests } = said;
     let of_hosts: BTreeMap<HostName, Digest> =
-        manifests.values().map(|manifest| (manifest.host.clone(), manifest.closure)).collect();
+        manifests.values().map(|manifest| (manifest.host.clone(), manifest.runs.closure())).collect();
     let line = ReleaseLine {
         number: statement.number,
         commit: statement.commit.clone(),
@@ -103,18 +104,24 @@ pub(super) async fn publish(
         expires: statement.expires,
         level: level(&statement, &manifests),
     };
-    match hub.store.publish(&line, &release, &of_hosts, now()).await {
+    let (current, document) = aside({
+        let line = line.clone();
+        move || {
+            let text = serde_json::to_string(&release).map_err(|error| Refused::bad(error.to_string()))?;
+            Ok((Current::new(line, &release), text))
+        }
+    })
+    .await?;
+    match hub.store.publish(&line, &document, &of_hosts, now()).await {
         Ok(()) => {}
         Err(taken @ StoreError::NumberTaken(_)) => {
             return Err(Refused::new(StatusCode::CONFLICT, taken.to_string()));
         }
         Err(error) => return Err(error.into()),
     }
-    let current = aside({
-        let line = line.clone();
-        move || Ok(Current::new(line, &release))
-    });
-    hub.announce(current.await?);
+    // Before any host hears of it.
+    configs::lay_out(&hub, &manifests.values().collect::<Vec<_>>()).await;
+    hub.announce(current);
     Ok(Json(line))
 }
 
@@ -159,8 +166,8 @@ fn sign(hub: &Hub, release: &Release) -> Answer<String> {
 /// Every closure has to be here: all its archives are then.
 async fn complete(hub: &Hub, manifests: &BTreeMap<HostName, Manifest>) -> Answer<()> {
     for manifest in manifests.values() {
-        if !hub.store.closure_has(&manifest.closure, &manifest.toplevel).await? {
-            let why = format!("the closure of {} is missing, or is not that of its toplevel", manifest.host);
+        if !hub.store.closure_has(&manifest.runs.closure(), manifest.runs.path()).await? {
+            let why = format!("the closure of {} is missing, or is not that of what it runs", manifest.host);
             return Err(Refused::bad(why));
         }
     }

@@ -28,5 +28,6 @@ mod tree;
 mod world;
 
 pub use account::Quota;
+pub(crate) use path::CONFIG;
 pub use serve::{Ended, serve};
 pub use world::{Limits, World, Worlds};

@@ -3,6 +3,8 @@
 
 use super::refusal::Refusal;
 
+/// What [`Area::Config`] is called.
+pub(crate) const CONFIG: &str = "config";
 /// The longest path that is read, in bytes: below the kernel's 4096, so that what is in front of it on the hub fits too.
 pub(crate) const MAX_PATH: usize = 2048;
 /// The longest name in a path, in bytes: what file systems allow.
@@ -30,7 +32,7 @@ impl Area {
     /// Its name, for the host as on the hub's disk.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Area::Config => "config",
+            Area::Config => CONFIG,
             Area::Logs => "logs",
             Area::Backup => "backup",
         }

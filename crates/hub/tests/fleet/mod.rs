@@ -20,7 +20,7 @@ use bosco_wire::api::{Enroll, Next, ReleaseLine};
 use bosco_wire::http::{Http, HttpError};
 use bosco_wire::link::{Hub, Link, LinkError, Width};
 use hyper::Method;
-use simulated::{draft, identity, key, publish, upload};
+use simulated::{draft_of, identity, key, publish, upload};
 
 /// A hub of a test. Its folder goes with it.
 pub struct Fleet {
@@ -104,9 +104,14 @@ impl Fleet {
 
     /// Publishes a release: each host with archives of its own.
     pub async fn release(&self, hosts: &[(&str, &[&[u8]])]) -> ReleaseLine {
+        self.release_of(hosts, &[]).await
+    }
+
+    /// The same, where some hosts build themselves from theirs.
+    pub async fn release_of(&self, hosts: &[(&str, &[&[u8]])], trees: &[&str]) -> ReleaseLine {
         let (_link, mut ada) = self.http("ada").await;
         let next: Next = ada.get("/v1/next").await.unwrap();
-        let (release, closures) = draft(&self.file(), next.number, hosts);
+        let (release, closures) = draft_of(&self.file(), next.number, hosts, trees);
         let archives: BTreeMap<Digest, &[u8]> =
             hosts.iter().flat_map(|(_, all)| all.iter()).map(|all| (Digest::of(&[all]), *all)).collect();
         upload(&mut ada, archives.into_values()).await.unwrap();

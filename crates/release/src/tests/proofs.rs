@@ -113,6 +113,7 @@ fn a_report_is_its_hosts_own() {
         host: host("web"),
         id: "1".into(),
         number,
+        automatic: false,
         began,
         ended,
         report: 5_u8,

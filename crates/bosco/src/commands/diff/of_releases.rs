@@ -81,9 +81,12 @@ async fn systems(
     // Who has no Nix here, or a hub of another version, gets the rest of the answer.
     let Ok(nix) = Nix::find(cli.settings()).await else { return Vec::new() };
     let both = before.iter().filter_map(|(host, old)| Some((host, old, after.get(host)?)));
-    let changed: Vec<_> = both.filter(|(_, old, new)| old.toplevel != new.toplevel).collect();
+    // What a host builds itself is not known here.
+    let systems = |old: &Manifest, new: &Manifest| !old.runs.is_tree() && !new.runs.is_tree();
+    let changed: Vec<_> =
+        both.filter(|(_, old, new)| old.runs.path() != new.runs.path() && systems(old, new)).collect();
     let all: Vec<StorePath> =
-        changed.iter().flat_map(|(_, old, new)| [&old.toplevel, &new.toplevel]).cloned().collect();
+        changed.iter().flat_map(|(_, old, new)| [old.runs.path(), new.runs.path()]).cloned().collect();
     let here = nix.is_there(&all).await;
     let mut told = HashMap::new();
     let mut pairs = Vec::new();
@@ -102,15 +105,15 @@ async fn side(
     manifest: &Manifest,
     told: &mut HashMap<Digest, Option<Contents>>,
 ) -> Side {
-    let toplevel = manifest.toplevel.clone();
+    let (toplevel, closure) = (manifest.runs.path().clone(), manifest.runs.closure());
     if here.contains(&toplevel) {
         return Side::Here(toplevel);
     }
-    if !told.contains_key(&manifest.closure) {
-        let contents = hub.get(&format!("/v1/closures/{}", manifest.closure)).await;
-        told.insert(manifest.closure, contents.ok());
+    if !told.contains_key(&closure) {
+        let contents = hub.get(&format!("/v1/closures/{closure}")).await;
+        told.insert(closure, contents.ok());
     }
-    match told.get(&manifest.closure).and_then(Option::as_ref) {
+    match told.get(&closure).and_then(Option::as_ref) {
         Some(contents) => {
             let closure = contents.iter().map(|one| (one.path.clone(), one.size)).collect();
             Side::Told(Box::new(System {
