@@ -115,6 +115,7 @@ impl<'a> Worker<'a> {
             toplevel: to.path.clone(),
             profiles: Profiles { all: beside(self.host, to), only: false },
             limits: Limits::default(),
+            secrets: None,
             generation: None,
             by: "faults@here".into(),
             reboot,

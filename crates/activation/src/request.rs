@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bosco_model::{Goal, HIGHEST, Limits, Number, Profiles, StorePath};
+use bosco_model::{Digest, Goal, HIGHEST, Limits, Number, Profiles, StorePath};
 use serde::{Deserialize, Serialize};
 
 /// What is asked of a host.
@@ -23,6 +23,10 @@ pub struct Request {
     /// How long it may take, where that is not what the system says.
     #[serde(default)]
     pub limits: Limits,
+    /// The bundle of secrets that goes with it, which the host has been given before. `None`: the host keeps those that it
+    /// has come to.
+    #[serde(default)]
+    pub secrets: Option<Digest>,
     /// The generation that has it already, where the host is to go back: no new one is made then.
     #[serde(default)]
     pub generation: Option<u32>,
@@ -215,6 +219,7 @@ mod tests {
             toplevel: toplevel.clone(),
             profiles: Profiles::default(),
             limits: Limits::default(),
+            secrets: None,
             generation: None,
             by: by.into(),
             reboot: false,

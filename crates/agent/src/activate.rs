@@ -70,6 +70,7 @@ pub(crate) async fn run(
         toplevel: toplevel.clone(),
         profiles: Profiles::default(),
         limits: Limits::default(),
+        secrets: None,
         generation: None,
         by: BY.into(),
         reboot: matches!(manifest.runs, Runs::Tree { reboot: true, .. }),

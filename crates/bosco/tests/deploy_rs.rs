@@ -1,5 +1,5 @@
 //! A fleet that is written for deploy-rs is deployed as it is, with all of its profiles, or not at all.
-#![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
 
 mod common;
 

@@ -17,4 +17,5 @@ pub mod places;
 mod probe;
 mod profiles;
 mod run;
+mod secrets;
 mod units;

@@ -165,6 +165,7 @@ fn rollback(places: &Places, to: Option<u32>) -> Result<u8, String> {
         toplevel,
         profiles: Profiles::default(),
         limits: bosco_model::Limits::default(),
+        secrets: None,
         generation: Some(number),
         by: "the console".into(),
         reboot: false,

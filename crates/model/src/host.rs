@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DeclaredProfile, DerivationPath, HostName, Mode, Observed, Policy, Profile, Profiles, Selector, State,
-    StorePath, Tag,
+    DeclaredProfile, DeclaredSecrets, DerivationPath, HostName, Mode, Observed, Policy, Profile, Profiles,
+    Selector, State, StorePath, Tag,
 };
 
 /// A machine of the fleet: its name, and how to deploy it.
@@ -69,7 +69,7 @@ fn yes() -> bool {
 }
 
 /// All that a source declares of a host: how to deploy it, and what it should run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Declaration {
     /// The machine.
     pub host: Host,
@@ -83,6 +83,9 @@ pub struct Declaration {
     /// When it updates by itself.
     #[serde(default)]
     pub policy: Policy,
+    /// What secrets go with it.
+    #[serde(default)]
+    pub secrets: DeclaredSecrets,
 }
 
 impl Declaration {

@@ -60,6 +60,9 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
             apply::run(cli, selection.selector(), &wish).await
         }
         Command::Init => init::run(cli),
+        Command::UploadKeys(selection) => {
+            apply::run(cli, selection.selector(), &Wish::new(Goal::Keys, Rule::AllBuilt)).await
+        }
         Command::Hosts(selection) => hosts::run(cli, selection.selector()).await,
         Command::Status { selection, watch } => status::run(cli, selection.selector(), *watch).await,
         Command::Release(args) => release::run(cli, args).await,

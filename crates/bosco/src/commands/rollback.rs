@@ -100,7 +100,7 @@ impl Rollback {
         let number = next_number(observed.number);
         // A profile beside the system gets a new generation of what the old one was.
         let generation = profile.is_none().then_some(back.number);
-        let ask = Ask { generation, reboot: false, again: true, number };
+        let ask = Ask { generation, reboot: false, again: true, number, secrets: None };
         // What is damaged can't be had here: a generation is the host's own.
         let outcome = activation.run(session, Goal::Switch, &back.toplevel, ask).await;
         Ok(Some(match outcome.unwrap_or_else(|damaged| damaged.outcome) {
