@@ -127,11 +127,6 @@ fn worth_substituting(contents: &Contents, missing: &[StorePath]) -> Vec<StorePa
     if size(contents, &signed) < SUBSTITUTE { Vec::new() } else { signed }
 }
 
-fn info(one: &PathContents) -> PathInfo {
-    let PathContents { path, hash: digest, size, references, signatures, address } = one.clone();
-    PathInfo::told(path, size, digest.as_bytes(), references.into_iter().collect(), signatures, address)
-}
-
 /// Whether the store has a path as it was signed.
 fn is_same(one: &PathContents, info: &PathInfo) -> bool {
     let references: HashSet<&StorePath> = info.references.iter().collect();
@@ -145,7 +140,7 @@ type Due = (Digest, PathInfo);
 
 /// What is missing, each path behind those that it refers to, in questions of which each asks for an archive once.
 fn rounds(contents: &Contents, missing: &[StorePath]) -> Vec<Vec<Due>> {
-    let infos = missing.iter().filter_map(|path| contents.get(path)).map(info).collect();
+    let infos = missing.iter().filter_map(|path| contents.get(path)).map(PathInfo::from).collect();
     let mut rounds: Vec<Vec<Due>> = Vec::new();
     let mut asked = HashSet::new();
     for info in references_first(infos) {
@@ -314,13 +309,13 @@ mod tests {
     #[test]
     fn a_path_with_other_contents_is_told_from_the_one_that_was_signed() {
         let signed = one(1, 7, &[1, 2]);
-        assert!(is_same(&signed, &info(&signed)));
+        assert!(is_same(&signed, &PathInfo::from(&signed)));
         for other in [
             PathContents { hash: Digest::from_bytes([8; 32]), ..signed.clone() },
             PathContents { size: 1001, ..signed.clone() },
             PathContents { references: BTreeSet::new(), ..signed.clone() },
         ] {
-            assert!(!is_same(&signed, &info(&other)));
+            assert!(!is_same(&signed, &PathInfo::from(&other)));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Making a release: every host evaluated and built here, what it differs in from the one before, signed once, and the
 //! store paths that the hub lacks sent to it.
 
+mod at_hub;
 pub(crate) mod compare;
 mod compose;
 mod sign;
@@ -10,14 +11,13 @@ mod upload;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bosco_model::{Declaration, HostName, Mode};
-use bosco_nix::{PathInfo, Root, Tree};
-use bosco_release::{
-    Contents, Digest, Key, Manifest, PathContents, Release, Runs, Signer, Statement, Unsealed,
-};
+use bosco_model::{Declaration, HostName, Mode, StorePath};
+use bosco_nix::{Infos, PathInfo, Root, Tree, contents};
+use bosco_release::{Contents, Digest, Key, Manifest, Release, Runs, Signer, Statement, Unsealed};
 use bosco_wire::api::ReleaseLine;
 use tokio::sync::Semaphore;
 
+pub(crate) use self::at_hub::AtHub;
 pub(crate) use self::compose::{Composed, Part, compose};
 pub(crate) use self::sign::Pen;
 pub(crate) use self::source::commit;
@@ -33,12 +33,12 @@ use crate::outcome::Outcome;
 /// How many closures are read at once.
 const CLOSURES: usize = 4;
 
-/// What every host should run, built here, and kept for as long as this.
+/// What every host should run. What was built here is kept for as long as this.
 pub(crate) struct Built {
     pub(crate) parts: Vec<Part>,
-    /// What is in the closures, by their digests.
+    /// What is in the closures that were built here, by their digests.
     pub(crate) closures: BTreeMap<Digest, Contents>,
-    /// The paths of all closures, by the digests of their archives.
+    /// The paths of those, by the digests of their archives.
     pub(crate) paths: BTreeMap<Digest, PathInfo>,
     _root: Arc<Root>,
 }
@@ -51,19 +51,28 @@ pub(crate) struct Published {
     pub(crate) doubt: Option<Unsealed>,
 }
 
-/// Evaluates and builds some hosts. `Err` is what came of each, where not all came through.
+/// What was built, by the digest of its closure; with what is in that, where it was built here.
+struct Closure {
+    digest: Digest,
+    here: Option<(Contents, Infos)>,
+}
+
+/// Evaluates and builds some hosts, here or where the hub builds. `Err` is what came of each, where not all came through.
 pub(crate) async fn build(
     context: &Context,
     root: Root,
     chosen: Vec<Chosen>,
+    hub: Option<AtHub>,
 ) -> Result<Built, Vec<(HostName, Outcome)>> {
     let root = Arc::new(root);
     let gate = Arc::new(Gate::new(Rule::AllBuilt, chosen.len()));
     let (builds, builder) = builds(context.clone(), Arc::clone(&root), Arc::clone(&gate));
     let turns = Arc::new(Semaphore::new(CLOSURES));
+    let hub = hub.map(Arc::new);
     let hosts = each(chosen, |chosen| {
         let (context, builds, gate, turns, root) =
             (context.clone(), builds.clone(), Arc::clone(&gate), Arc::clone(&turns), Arc::clone(&root));
+        let hub = hub.clone();
         async move {
             let enter = |stage| (context.events)(Event::Stage { host: chosen.name.clone(), stage });
             let declared = context.declaration(&chosen).await;
@@ -74,15 +83,24 @@ pub(crate) async fn build(
                     enter(Stage::Build);
                     // It is evaluated here, so that mistakes are found before anybody has it, and built there.
                     let tree = context.fleet.tree(&declared.host.name).and_then(Result::ok);
-                    let built = match &tree {
-                        Some(tree) => held(&context, tree, &root).await,
-                        None => builds.build(&declared).await.map_err(|error| failed(Stage::Build, &error)),
+                    let built = match (&tree, &hub) {
+                        (Some(tree), _) => held(&context, tree, &root).await.map(|()| None),
+                        (None, Some(hub)) => hub.build(&context, &declared).await.map(Some),
+                        (None, None) => {
+                            let built = builds.build(&declared).await;
+                            built.map(|()| None).map_err(|error| failed(Stage::Build, &error))
+                        }
                     };
                     gate.go(Place::Building, Place::Through);
-                    match built {
-                        Ok(()) => read(&context, declared, tree, &turns).await,
+                    let closure = match built {
+                        Ok(Some(digest)) => Ok(Closure { digest, here: None }),
+                        Ok(None) => {
+                            let path = tree.as_ref().map_or(&declared.toplevel, |tree| &tree.path);
+                            read(&context, path, &turns).await
+                        }
                         Err(outcome) => Err(outcome),
-                    }
+                    };
+                    closure.map(|closure| (declared, tree, closure))
                 }
                 // Nothing is asked of its tags.
                 Ok(None) => Err(Outcome::Interrupted { stage: Stage::Evaluate }),
@@ -105,8 +123,9 @@ pub(crate) async fn build(
     }
     let mut built =
         Built { parts: Vec::new(), closures: BTreeMap::new(), paths: BTreeMap::new(), _root: root };
-    for (declared, tree, (contents, infos)) in ended.into_iter().filter_map(|(_, _, built)| built) {
-        let closure = contents.digest();
+    for (declared, tree, Closure { digest: closure, here }) in
+        ended.into_iter().filter_map(|(_, _, built)| built)
+    {
         let Declaration { host, toplevel, policy, .. } = declared;
         let keys = host.public_keys.iter().filter_map(|line| Key::parse(line).ok()).collect();
         let pulls = host.mode != Mode::Push;
@@ -117,8 +136,10 @@ pub(crate) async fn build(
             None => Runs::System { toplevel: toplevel.clone(), closure },
         };
         built.parts.push(Part { host: host.name, tags: host.tags, toplevel, runs, policy, pulls, keys });
-        built.closures.insert(closure, contents);
-        built.paths.extend(infos);
+        if let Some((contents, infos)) = here {
+            built.closures.insert(closure, contents);
+            built.paths.extend(infos);
+        }
     }
     Ok(built)
 }
@@ -131,9 +152,6 @@ fn unreleased(declared: &Declaration) -> Outcome {
     Outcome::failed(Stage::Evaluate, reason, Some(hint.into()))
 }
 
-/// Paths by the digests of their archives.
-type Infos = Vec<(Digest, PathInfo)>;
-
 /// Keeps what a host builds itself from.
 async fn held(context: &Context, tree: &Tree, root: &Root) -> Result<(), Outcome> {
     if context.nix.root(&tree.path, root).await {
@@ -142,43 +160,17 @@ async fn held(context: &Context, tree: &Tree, root: &Root) -> Result<(), Outcome
     Err(Outcome::failed(Stage::Build, format!("{} was collected as garbage meanwhile", tree.path), None))
 }
 
-/// What is in the closure of what the host is to fetch: what was built, or what it builds itself from.
-async fn read(
-    context: &Context,
-    declared: Declaration,
-    tree: Option<Tree>,
-    turns: &Semaphore,
-) -> Result<(Declaration, Option<Tree>, (Contents, Infos)), Outcome> {
+/// What is in the closure of what a host is to fetch: what was built, or what it builds itself from.
+async fn read(context: &Context, path: &StorePath, turns: &Semaphore) -> Result<Closure, Outcome> {
     let _turn = turns.acquire().await;
     let nix_says = |error: bosco_nix::Error| failed(Stage::Build, &error);
     let store = context.nix.store_here().map_err(nix_says)?;
-    let path = tree.as_ref().map_or(&declared.toplevel, |tree| &tree.path);
     let (_, infos) = store.closure(std::slice::from_ref(path)).await.map_err(nix_says)?;
-    let read = contents(infos).map_err(|why| {
+    let (contents, infos) = contents(infos).map_err(|why| {
         let hint = "`nix-store --verify --check-contents --repair` looks after the store here";
         Outcome::failed(Stage::Build, why, Some(hint.into()))
     })?;
-    Ok((declared, tree, read))
-}
-
-/// What is in a closure, as a release says it.
-fn contents(infos: Vec<PathInfo>) -> Result<(Contents, Infos), String> {
-    let mut paths = Vec::with_capacity(infos.len());
-    let mut hashed = Vec::with_capacity(infos.len());
-    for info in infos {
-        let hash = info.sha256().map(Digest::from_bytes);
-        let hash = hash.ok_or_else(|| format!("the store here has no SHA-256 of {}", info.path))?;
-        paths.push(PathContents {
-            path: info.path.clone(),
-            hash,
-            size: info.size,
-            references: info.references.iter().cloned().collect(),
-            signatures: info.signatures.clone(),
-            address: info.address.clone(),
-        });
-        hashed.push((hash, info));
-    }
-    Ok((Contents::new(paths).map_err(|error| error.to_string())?, hashed))
+    Ok(Closure { digest: contents.digest(), here: Some((contents, infos)) })
 }
 
 /// A release that the hub has, by its number.

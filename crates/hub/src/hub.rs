@@ -12,9 +12,11 @@ use russh::keys::PrivateKey;
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::spawn_blocking;
 
+use crate::builds::Builds;
 use crate::joins::Joins;
-use crate::objects::Objects;
+use crate::objects::{Incoming, Objects, Unkept};
 use crate::ratchet::{Ratchet, Secret};
 use crate::sessions::Sessions;
 use crate::sftp::{Limits, Quota, World, Worlds};
@@ -65,6 +67,7 @@ pub(crate) struct Hub {
     pub(crate) storing: tokio::sync::Mutex<()>,
     /// Who lays out what hosts build themselves from.
     pub(crate) laying: tokio::sync::Mutex<()>,
+    pub(crate) builds: Builds,
     worlds: Worlds,
     fleet: RwLock<Arc<FleetFile>>,
     people: RwLock<HashMap<Key, Who>>,
@@ -209,6 +212,20 @@ impl Host {
 }
 
 impl Hub {
+    /// Keeps an archive that has come in, where it is what it was said to be.
+    pub(crate) async fn keep_archive(&self, mut incoming: Incoming) -> Result<(), Unkept> {
+        let ends = |_| Unkept::Disk(std::io::Error::other("the hub ends"));
+        let verified = spawn_blocking(move || incoming.verify().map(|stored| (incoming, stored)));
+        let (incoming, stored) = verified.await.map_err(ends)??;
+        let (hash, size) = (incoming.hash, incoming.size);
+        let _storing = self.storing.lock().await;
+        if self.store.want_objects(&[hash], now()).await?.is_empty() {
+            spawn_blocking(move || incoming.keep()).await.map_err(ends)??;
+            self.store.object(&hash, (size, stored), now()).await?;
+        }
+        Ok(())
+    }
+
     /// Opens the hub's folder.
     pub(crate) async fn open(state: &Path, key: PrivateKey, fleet: FleetFile) -> Result<Arc<Self>, Error> {
         let store = Store::open(&state.join("hub.sqlite")).await?;
@@ -237,6 +254,7 @@ impl Hub {
             bulk: Arc::new(Semaphore::new(BULK)),
             storing: tokio::sync::Mutex::default(),
             laying: tokio::sync::Mutex::default(),
+            builds: Builds::default(),
             worlds: Worlds::new(state.join("hosts")),
             fleet: RwLock::new(Arc::new(fleet)),
             people: RwLock::default(),

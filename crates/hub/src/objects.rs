@@ -10,6 +10,8 @@ use bosco_release::Digest;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::store::StoreError;
+
 /// How much is read at once.
 const PIECE: usize = 128 * 1024;
 
@@ -28,6 +30,9 @@ pub(crate) enum Unkept {
     /// The disk said no.
     #[error("an archive can't be kept: {0}")]
     Disk(#[from] io::Error),
+    /// The hub's memory did.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// An archive that is coming in.
@@ -37,8 +42,9 @@ pub(crate) struct Incoming {
     making: PathBuf,
     /// Where it goes.
     place: PathBuf,
-    hash: Digest,
-    size: u64,
+    pub(crate) hash: Digest,
+    /// How long it is unpacked.
+    pub(crate) size: u64,
     kept: bool,
 }
 
@@ -76,14 +82,9 @@ impl Objects {
 }
 
 impl Incoming {
-    /// Takes a piece of it, as it is stored.
-    pub(crate) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        self.file.write_all(piece)
-    }
-
-    /// Looks whether it is what it was said to be, and has it on the disk. What it unpacks to is never longer than was said,
-    /// whatever it claims.
-    pub(crate) fn verify(&mut self) -> Result<(), Unkept> {
+    /// Looks whether it is what it was said to be, and has it on the disk; gives how long it is there. What it unpacks to is never
+    /// longer than was said, whatever it claims.
+    pub(crate) fn verify(&mut self) -> Result<u64, Unkept> {
         io::Seek::rewind(&mut self.file)?;
         let unpacked = zstd::stream::read::Decoder::new(&self.file)
             .map(|decoder| decoder.take(self.size.saturating_add(1)))?;
@@ -102,7 +103,7 @@ impl Incoming {
             return Err(Unkept::Other(self.hash));
         }
         self.file.sync_all()?;
-        Ok(())
+        Ok(self.file.metadata()?.len())
     }
 
     /// Puts it where it belongs; it is on the disk when this returns. Where one of its hash is known already, it has to stay
@@ -118,6 +119,17 @@ impl Incoming {
             }
         }
         Ok(())
+    }
+}
+
+/// What is written is the archive as it is stored.
+impl Write for Incoming {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.file.write(piece)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
@@ -146,7 +158,7 @@ mod tests {
         let size = archive.len() as u64;
         let put = |hash: Digest, size: u64, stored: &[u8]| {
             let mut incoming = objects.incoming(hash, size).unwrap();
-            incoming.write(stored).unwrap();
+            incoming.write_all(stored).unwrap();
             incoming.verify()?;
             incoming.keep().map_err(Unkept::from)
         };

@@ -20,6 +20,7 @@
 //! | `GET /v1/closures/D` | operator | → [`Contents`](bosco_release::Contents) |
 //! | `POST /v1/paths/missing` | operator | digests → those that the hub does not have |
 //! | `POST /v1/paths` | operator | a [pack](crate::pack) → 204 |
+//! | `POST /v1/builds` | operator | [`Build`] → [`Building`], once it is not what was seen, or after `wait` seconds |
 //! | `GET /v1/hosts/H/reports?last=N` | operator | → list of [`ReportLine`], the newest first |
 //! | `POST /v1/hosts/H/{trigger,hold,resume}` | operator | [`Why`] → 204 |
 //! | `PUT /v1/hosts/H`, `DELETE /v1/hosts/H` | operator | [`Enroll`] → 204 |
@@ -30,7 +31,7 @@
 use std::collections::BTreeMap;
 
 use bosco_activation::Report;
-use bosco_model::{HostName, Observed, State, StorePath};
+use bosco_model::{DerivationPath, HostName, Observed, State, StorePath};
 use bosco_release::{Digest, HostReport, Key, Level, Number, Release, Sealed, Trust};
 use serde::{Deserialize, Serialize};
 
@@ -193,6 +194,50 @@ pub struct Drafted {
     pub signer: Key,
     /// The release, without one.
     pub release: Release,
+}
+
+/// Something is to be built on the hub. The same question again is about the same build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Build {
+    /// What is to be built.
+    pub derivation: DerivationPath,
+    /// What that makes, by the operator's own evaluation.
+    pub toplevel: StorePath,
+    /// The closure of the derivation, which the hub has: all that it is built from.
+    pub inputs: Digest,
+    /// What was answered last: only something else is news.
+    #[serde(default)]
+    pub seen: Option<Building>,
+    /// How long to wait for news, in seconds.
+    #[serde(default)]
+    pub wait: u64,
+}
+
+/// How a build on the hub stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Building {
+    /// Others are built before it.
+    #[default]
+    Waiting,
+    /// It is under way.
+    Building {
+        /// The derivation that is being built.
+        building: Option<String>,
+        /// The path that is being fetched.
+        fetching: Option<String>,
+    },
+    /// It is there.
+    Built {
+        /// What is in its closure: [`Contents::digest`].
+        closure: Digest,
+    },
+    /// It can't be built.
+    Failed {
+        /// In Nix's own words.
+        why: String,
+    },
 }
 
 /// A release, in a list.

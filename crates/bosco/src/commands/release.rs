@@ -16,7 +16,7 @@ use crate::fleet::Context;
 use crate::hub::Hub;
 use crate::outcome;
 use crate::release::compare::{Change, compare};
-use crate::release::{Composed, Pen, Published, build, commit, compose, newest, upload};
+use crate::release::{AtHub, Composed, Pen, Published, build, commit, compose, newest, upload};
 use crate::show;
 
 /// A day, in seconds.
@@ -104,7 +104,9 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
     });
     let root = Root::new()
         .map_err(|error| Error::new(Exit::Unable, format!("no temporary directory can be made: {error}")))?;
-    let built = match build(&context, root, context.choose(None)?).await {
+    let hub_builds = fleet.hub.as_ref().is_some_and(|hub| hub.builds);
+    let at_hub = hub_builds.then(|| AtHub::new(hub.clone()));
+    let built = match build(&context, root, context.choose(None)?, at_hub).await {
         Ok(built) => built,
         Err(outcomes) => return Ok(Made::Unbuilt(outcomes)),
     };
@@ -141,7 +143,7 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
         commit,
         made: now,
         expires: now + u64::from(args.expires) * DAY,
-        hub_builds: false,
+        hub_builds,
     };
     let unwritable =
         |error: serde_json::Error| Error::new(Exit::Unable, format!("the release can't be written: {error}"));
@@ -157,7 +159,7 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
             .open(&signers)
             .map_err(|why| Error::new(Exit::Unable, format!("the signature is not good: {why}")))?;
     }
-    upload(&mut hub.open().await?, context.nix, &built, events).await?;
+    upload(&mut hub.open().await?, context.nix, &built.closures, &built.paths, events).await?;
     Ok(Made::Ready(Box::new(Ready { release, changes })))
 }
 

@@ -1,6 +1,7 @@
 //! The hub's HTTP: who asks is known already, by the key of the connection. One group of paths per file; `bosco_wire::api` has
 //! the list.
 
+mod builds;
 mod closures;
 mod host;
 mod join;
@@ -82,6 +83,7 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/v1/releases/{number}", get(operator::release))
         .route("/v1/closures/missing", post(closures::missing))
         .route("/v1/closures", post(closures::keep).layer(DefaultBodyLimit::max(LONGEST_CLOSURE)))
+        .route("/v1/builds", post(builds::build))
         .route("/v1/paths/missing", post(paths::missing))
         .route("/v1/closures/{digest}", get(closures::any))
         .route("/v1/paths", post(paths::take).layer(DefaultBodyLimit::disable()))

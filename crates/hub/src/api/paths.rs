@@ -1,5 +1,6 @@
 //! Archives, in and out.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,20 +143,15 @@ pub(super) async fn take(
             // A disk may take its time, and others are not to wait for it.
             let pieces = reader.pieces(left).await?;
             left -= pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-            let write = move || pieces.iter().try_for_each(|piece| incoming.write(piece)).map(|()| incoming);
+            let write =
+                move || pieces.iter().try_for_each(|piece| incoming.write_all(piece)).map(|()| incoming);
             incoming = spawn_blocking(write).await.map_err(|_| ends())?.map_err(disk)?;
         }
-        let verified = spawn_blocking(move || incoming.verify().map(|()| incoming)).await;
-        let incoming = match verified.map_err(|_| ends())? {
-            Ok(incoming) => incoming,
-            Err(other @ Unkept::Other(_)) => return Err(Refused::bad(other.to_string())),
-            Err(Unkept::Disk(error)) => return Err(disk(error).into()),
-        };
-        let _storing = hub.storing.lock().await;
-        if hub.store.want_objects(&[head.hash], now()).await?.is_empty() {
-            spawn_blocking(move || incoming.keep()).await.map_err(|_| ends())?.map_err(disk)?;
-            hub.store.object(&head.hash, (head.size, head.stored), now()).await?;
-        }
+        hub.keep_archive(incoming).await.map_err(|unkept| match unkept {
+            Unkept::Other(_) => Refused::bad(unkept.to_string()),
+            Unkept::Disk(error) => disk(error).into(),
+            Unkept::Store(error) => error.into(),
+        })?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
