@@ -22,7 +22,7 @@ use crate::activate::{Activation, Ask, Damaged};
 use crate::builds::{Builds, builds};
 use crate::consent::Consent;
 use crate::copy::Copier;
-use crate::differences::{Pair, Side};
+use crate::differences::{Pair, Side, running};
 use crate::error::Error;
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, each, failed};
@@ -242,7 +242,7 @@ impl Host {
         self.known(declared, observed).await?;
         let helper = helper?;
         let there = observed.has_toplevel || self.make(declared, observed, session).await?;
-        self.tell(declared, observed).await;
+        self.tell(declared, observed, session).await;
         self.go(Place::Through);
         self.enter(Stage::Wait);
         if !self.push.gate.pass(&self.push.context.events).await {
@@ -276,17 +276,24 @@ impl Host {
     }
 
     /// Tells what is to become of it, where somebody is asked about that.
-    async fn tell(&self, declared: &Declaration, observed: &Observed) {
+    async fn tell(&self, declared: &Declaration, observed: &Observed, session: &mut Session) {
         // Without a system, the first profile is what is to be something else.
-        let is = observed.profiles.first().map(|one| &one.path).filter(|_| declared.host.profiles_only);
-        let is = is.or(observed.current.as_ref().filter(|_| !declared.host.profiles_only));
-        let (Some(consent), Some(current)) = (&self.push.consent, is) else { return };
-        let here = self.push.context.nix.is_there(&[current.clone(), declared.toplevel.clone()]).await;
-        let side = |path: &StorePath| {
-            if here.contains(path) { Side::Here(path.clone()) } else { Side::Unknown(path.clone()) }
+        let of_profile = observed.profiles.first().map(|one| &one.path);
+        let is = if declared.host.profiles_only { of_profile } else { observed.current.as_ref() };
+        let (Some(consent), Some(is)) = (&self.push.consent, is) else { return };
+        let nix = &self.push.context.nix;
+        let after = declared.toplevel.clone();
+        let here = nix.is_there(&[is.clone(), after.clone()]).await;
+        let side =
+            |path: StorePath| if here.contains(&path) { Side::Here(path) } else { Side::Unknown(path) };
+        let (before, active) = if declared.host.profiles_only {
+            (side(is.clone()), None)
+        } else {
+            // It is to be read; a host that does not say it has not failed yet.
+            let Ok(running) = running(nix, session, is).await else { return };
+            running
         };
-        let (before, after) = (side(current), side(&declared.toplevel));
-        consent.tell(Pair { host: self.name.clone(), before, after, active: None });
+        consent.tell(Pair { host: self.name.clone(), before, after: side(after), active });
     }
 
     /// Delivered to the end.
