@@ -214,10 +214,14 @@ mod tests {
             mode: bosco_model::Mode::default(),
             public_keys: keys.iter().map(ToString::to_string).collect(),
             target: None,
+            profiles: Vec::new(),
+            profiles_only: false,
+            limits: bosco_model::Limits::default(),
             after: Vec::new(),
             build_on_target: false,
             replace_unknown_profiles: true,
             allow_local_deployment: false,
+            ignored: Vec::new(),
         };
         assert_eq!(recipients(&host(&[key]), None).unwrap().len(), 1);
         assert_eq!(recipients(&host(&[]), Some(key)).unwrap()[0].as_str(), key);
