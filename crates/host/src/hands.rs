@@ -110,7 +110,7 @@ impl Hands {
             }
             Effect::Probe => self.probe(attempt, settings, deadline, stop),
             Effect::PrepareEntry => done(self.prepare_entry(attempt, stop)),
-            Effect::Reboot => done(reboot()),
+            Effect::Reboot => done(units::reboot()),
             Effect::SetProfile => done(self.set_profile(attempt, stop)),
             Effect::InstallBoot => done(self.install_boot(attempt, stop)),
             Effect::Revert => match self.revert(attempt, stop) {
@@ -389,11 +389,9 @@ impl Hands {
         }
         let until = Instant::now() + BACK_LOCK;
         let system: &Path = before.running.as_ref();
-        // What runs must not be without what it had; but it comes back all the same.
         let put = |at| {
-            if let Err(why) = secrets::beside_switch(&self.places, system, at) {
-                self.note(&format!("bosco: not all keys came back: {why}"));
-            }
+            let put = secrets::beside_switch(&self.places, system, at);
+            let _ = put.map_err(|why| self.note(&format!("bosco: not all keys came back: {why}")));
         };
         put(UploadAt::PreActivation);
         loop {
@@ -576,18 +574,6 @@ fn candidate(attempt: &Attempt) -> PathBuf {
 /// That the effect is still wanted.
 pub(crate) fn goes_on(stop: &AtomicBool) -> Result<(), String> {
     if stop.load(Ordering::Relaxed) { Err("it was given up".into()) } else { Ok(()) }
-}
-
-/// Has the machine reboot. One that is going down already does.
-fn reboot() -> Result<(), String> {
-    let stopping = |ran: &Ran| ran.said.trim() == "stopping";
-    match succeed(program("systemctl").arg("reboot"), SYSTEMD) {
-        Ok(_) => Ok(()),
-        Err(why) => match run(program("systemctl").arg("is-system-running"), SYSTEMD) {
-            Ok(ran) if stopping(&ran) => Ok(()),
-            _ => Err(why),
-        },
-    }
 }
 
 /// A unit that lives as long as its program, whatever becomes of the session that starts it.

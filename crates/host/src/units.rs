@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::run::{program, succeed};
+use crate::run::{Ran, program, run, succeed};
 
 /// The unit of the host's agent.
 pub(crate) const AGENT: &str = "bosco-agent.service";
 /// How long systemd may take to answer.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long it may take to begin with a reboot.
+const REBOOT: Duration = Duration::from_secs(60);
 /// How much is shown of one line of a log, in characters.
 const LONGEST_LINE: usize = 300;
 
@@ -36,6 +38,18 @@ pub(crate) fn failed_within(limit: Duration) -> Result<BTreeSet<String>, String>
         limit,
     )?;
     Ok(parse_failed(&said))
+}
+
+/// Has the machine reboot. One that is going down already does.
+pub(crate) fn reboot() -> Result<(), String> {
+    let stopping = |ran: &Ran| ran.said.trim() == "stopping";
+    match succeed(program("systemctl").arg("reboot"), REBOOT) {
+        Ok(_) => Ok(()),
+        Err(why) => match run(program("systemctl").arg("is-system-running"), REBOOT) {
+            Ok(ran) if stopping(&ran) => Ok(()),
+            _ => Err(why),
+        },
+    }
 }
 
 /// A service that runs.

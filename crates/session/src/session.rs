@@ -371,10 +371,8 @@ impl Session {
         self.wire.widen();
         self.wire.send(format!("secrets {digest} {}\n", bundle.len()).as_bytes()).await;
         self.wire.send(bundle).await;
-        match self.answer(&Limit::of(IMPORT), &mut |_, _| {}).await? {
-            (0, _) => Ok(()),
-            (_, log) => Err(Error::Secrets(why(&log))),
-        }
+        let (code, log) = self.answer(&Limit::of(IMPORT), &mut |_, _| {}).await?;
+        if code == 0 { Ok(()) } else { Err(Error::Secrets(why(&log))) }
     }
 
     /// Says what an activation would do, and does nothing.
