@@ -49,6 +49,20 @@ fn flags_of_scripts_are_taken() {
 }
 
 #[test]
+fn with_parallel_one_host_is_delivered_to_after_the_other() {
+    let lab = Lab::up(&LabSpec::new(2)).unwrap();
+    let fleet = sample(lab.operator(), "plain").unwrap();
+    let said = bosco(lab.operator(), &fleet, &["apply", "--parallel", "1", "--json"]).exits(0);
+    let events = said.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut hosts: Vec<String> = events
+        .filter(|event| ["activating", "copied", "ended"].iter().any(|kind| event["event"] == *kind))
+        .map(|event| event["host"].as_str().unwrap().to_owned())
+        .collect();
+    hosts.dedup();
+    assert_eq!(hosts.len(), 2, "they were at work side by side: {}", said.out);
+}
+
+#[test]
 fn what_somebody_else_has_deployed_is_replaced_only_where_that_is_allowed() {
     let lab = Lab::up(&LabSpec::named(["web"])).unwrap();
     let (operator, web) = (lab.operator(), lab.host("web").unwrap());

@@ -115,6 +115,48 @@ fn a_raw_hive_is_what_its_meta_and_its_modules_say() {
 }
 
 #[test]
+fn what_a_hive_says_of_how_a_host_is_deployed_is_read_whoever_evaluates_it() {
+    let operator = Operator::alone().unwrap();
+    let fleet = create(&operator, "options").unwrap();
+    let hive = r#"pkgs: {
+      meta = { nixpkgs = pkgs; name = "mine"; description = "All that Colmena has for a host"; };
+      plain = { system.stateVersion = "26.05"; };
+      web = {
+        system.stateVersion = "26.05";
+        deployment = {
+          targetHost = "10.0.0.7"; targetPort = 2222; targetUser = null;
+          sshOptions = [ "-o" "ProxyJump=bastion" ];
+          privilegeEscalationCommand = [ "doas" "--" ];
+          allowLocalDeployment = true; buildOnTarget = true; replaceUnknownProfiles = false;
+          tags = [ "web" "eu-west" ];
+        };
+      };
+    }"#;
+    fleet.write("hosts.nix", hive).unwrap();
+    for (flake, name) in [(MADE, "colmenaHive"), (&raw("import ./hosts.nix pkgs"), "colmena")] {
+        fleet.write("flake.nix", flake).unwrap();
+        let hosts = json(&operator, &fleet, &["hosts"]);
+        let (plain, web) = (&hosts[0], &hosts[1]);
+        let target = &web["target"];
+        assert_eq!((&target["host"], &target["port"]), (&"10.0.0.7".into(), &2222.into()), "{name}: {hosts}");
+        assert_eq!(target["user"], serde_json::Value::Null, "{name}: that is for ssh to say");
+        assert_eq!(target["sshOptions"], serde_json::json!(["-o", "ProxyJump=bastion"]), "{name}");
+        assert_eq!(target["privilege"], serde_json::json!(["doas", "--"]), "{name}");
+        assert_eq!(web["tags"], serde_json::json!(["eu-west", "web"]), "{name}");
+        let flags = ["allowLocalDeployment", "buildOnTarget", "replaceUnknownProfiles"];
+        assert_eq!(flags.map(|flag| web[flag].as_bool()), [true, true, false].map(Some), "{name}");
+        assert_eq!(flags.map(|flag| plain[flag].as_bool()), [false, false, true].map(Some), "{name}");
+        assert_eq!((&plain["target"]["host"], &plain["target"]["user"]), (&"plain".into(), &"root".into()));
+        assert_eq!(plain["target"]["privilege"], serde_json::json!(["sudo", "-H", "--"]), "{name}");
+        for selector in ["web", "w*", "@web", "@eu-*", "web,@nowhere"] {
+            let on = json(&operator, &fleet, &["hosts", "--on", selector]);
+            assert_eq!(on.as_array().unwrap().len(), 1, "{name}, {selector}: {on}");
+        }
+        assert_eq!(json(&operator, &fleet, &["hosts", "--on", "plain,@eu-*"]).as_array().unwrap().len(), 2);
+    }
+}
+
+#[test]
 fn a_hive_that_came_from_nixops_is_deployed_as_it_is() {
     let operator = Operator::alone().unwrap();
     let fleet = sample(&operator, "legacy-hive").unwrap();
@@ -125,6 +167,17 @@ fn a_hive_that_came_from_nixops_is_deployed_as_it_is() {
     assert_eq!(built.keys().collect::<Vec<_>>(), ["mail", "web"]);
     let mail = bosco(&operator, &fleet, &["eval", "nodes.web.config.environment.etc.mail.text"]);
     mail.exits(0).says("\"mail\"");
+}
+
+#[test]
+fn what_only_nixops_could_make_is_told_by_its_option() {
+    let operator = Operator::alone().unwrap();
+    let fleet = create(&operator, "machines").unwrap();
+    let web = "{ deployment.targetEnv = \"libvirtd\"; system.stateVersion = \"26.05\"; }";
+    fleet.write("network.nix", &format!("{{ network.description = \"x\"; web = {web}; }}")).unwrap();
+    bosco(&operator, &fleet, &["build", "--hive", "network.nix"])
+        .exits(3)
+        .says("web: The option `deployment.targetEnv' does not exist");
 }
 
 #[test]

@@ -100,6 +100,20 @@ fn a_path_that_no_cache_of_the_host_has_comes_from_here_with_its_signature() {
 }
 
 #[test]
+fn without_substitutes_a_host_gets_all_from_here_and_asks_no_cache() {
+    let lab = Lab::up(&LabSpec::new(1)).unwrap();
+    let fleet = sample(lab.operator(), "plain").unwrap();
+    let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
+    fleet.write("host1.nix", &with_large("")).unwrap();
+    build_and_sign(operator, &fleet, &secret_key(operator, "somebody-1"));
+    bosco(operator, &fleet, &["apply", "--on", "host1", "--no-substitute"])
+        .exits(0)
+        .does_not_say("fetching")
+        .says("committed");
+    assert_eq!(host.ssh_ok("wc -c < /etc/large").unwrap().trim(), "3000000");
+}
+
+#[test]
 fn what_a_host_said_to_have_is_not_collected_before_what_needs_it_has_come() {
     let lab = Lab::up(&LabSpec::new(1)).unwrap();
     let fleet = sample(lab.operator(), "plain").unwrap();
