@@ -148,11 +148,10 @@ fn what_a_hive_says_of_how_a_host_is_deployed_is_read_whoever_evaluates_it() {
         assert_eq!(flags.map(|flag| plain[flag].as_bool()), [false, false, true].map(Some), "{name}");
         assert_eq!((&plain["target"]["host"], &plain["target"]["user"]), (&"plain".into(), &"root".into()));
         assert_eq!(plain["target"]["privilege"], serde_json::json!(["sudo", "-H", "--"]), "{name}");
-        for selector in ["web", "w*", "@web", "@eu-*", "web,@nowhere"] {
-            let on = json(&operator, &fleet, &["hosts", "--on", selector]);
-            assert_eq!(on.as_array().unwrap().len(), 1, "{name}, {selector}: {on}");
-        }
-        assert_eq!(json(&operator, &fleet, &["hosts", "--on", "plain,@eu-*"]).as_array().unwrap().len(), 2);
+    }
+    for (selector, count) in [("w*", 1), ("@eu-*", 1), ("plain,@web", 2)] {
+        let on = json(&operator, &fleet, &["hosts", "--on", selector]);
+        assert_eq!(on.as_array().unwrap().len(), count, "{selector}: {on}");
     }
 }
 

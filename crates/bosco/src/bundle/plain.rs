@@ -143,11 +143,8 @@ mod tests {
     async fn a_file_of_this_machine_is_the_key_as_it_is_and_one_that_is_not_there_is_told() {
         let file = std::env::temp_dir().join(format!("bosco-plain-file-{}", std::process::id()));
         std::fs::write(&file, b"a\0b\n").unwrap();
-        let key = DeclaredKey {
-            key_command: None,
-            key_file: Some(file.to_str().unwrap().into()),
-            ..key(&[])
-        };
+        let key =
+            DeclaredKey { key_command: None, key_file: Some(file.to_str().unwrap().into()), ..key(&[]) };
         assert_eq!(Plain::default().read("x", &key).await.ok().unwrap().expose(), b"a\0b\n");
         std::fs::remove_file(&file).unwrap();
         let why = Plain::default().read("x", &key).await.err().unwrap().why;
