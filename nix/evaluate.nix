@@ -48,6 +48,42 @@ let
     in
     60 * number 0 + number 1;
 
+  # Where its secrets come from: the sops files, which are ciphertext, and what bosco seals itself. Read here, as the files may
+  # be nowhere but in what Nix knows of the flake.
+  secrets =
+    let
+      bosco = node.config.services.bosco.secrets or { };
+      files = bosco.files or { };
+      path = secret: builtins.unsafeDiscardStringContext (toString secret.sopsFile);
+    in
+    {
+      atBoot = bosco.installed or false;
+      files = builtins.listToAttrs (
+        map (secret: {
+          name = path secret;
+          value = {
+            inherit (secret) format;
+            text = builtins.readFile secret.sopsFile;
+          };
+        }) (builtins.attrValues files)
+      );
+      secrets = builtins.mapAttrs (_: path) files;
+      keys = builtins.mapAttrs (
+        _: key:
+        builtins.intersectAttrs {
+          name = null;
+          text = null;
+          keyFile = null;
+          keyCommand = null;
+          destDir = null;
+          user = null;
+          group = null;
+          permissions = null;
+          uploadAt = null;
+        } key
+      ) (deployment.keys or { });
+    };
+
   metadata = {
     name = host;
     inherit tags;
@@ -57,8 +93,6 @@ let
     buildOnTarget = deployment.buildOnTarget or false;
     replaceUnknownProfiles = deployment.replaceUnknownProfiles or true;
     allowLocalDeployment = deployment.allowLocalDeployment or false;
-    # What a hive can ask for and bosco does not do: said, rather than passed over.
-    ignored = if deployment.keys or { } != { } then [ "deployment.keys" ] else [ ];
     system = node.pkgs.stdenv.hostPlatform.system or toplevel.system;
     target =
       let
@@ -103,7 +137,7 @@ else if system then
   {
     selected = {
       host = metadata;
-      inherit policy;
+      inherit policy secrets;
       derivation = toplevel.drvPath;
       toplevel = toplevel.outPath;
     };

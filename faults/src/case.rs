@@ -113,6 +113,7 @@ impl<'a> Worker<'a> {
             id: id.to_owned(),
             goal: Goal::Switch,
             toplevel: to.path.clone(),
+            secrets: None,
             generation: None,
             by: "faults@here".into(),
             reboot,

@@ -1,9 +1,9 @@
 //! What a host remembers of its activations, on its disk.
 
-use bosco_model::{Goal, Hold, Number, StorePath};
+use bosco_model::{Digest, Goal, Hold, Number, StorePath};
 use serde::{Deserialize, Serialize};
 
-use crate::{Attempt, Cause, Ending, Refused, Request};
+use crate::{Attempt, Cause, Ending, Into, Refused, Request, State};
 
 /// How many systems a host keeps in mind that failed there; older ones are forgotten.
 const REMEMBERED: usize = 50;
@@ -35,6 +35,10 @@ pub struct Journal {
     /// one that comes to nothing, whoever asked for it, does not let it go.
     #[serde(default)]
     pub hold: Option<Hold>,
+    /// The bundle of secrets that was committed last. It is apart from the generations: one that is gone back to has the
+    /// newest secrets, so that none comes back that was revoked.
+    #[serde(default)]
+    pub secrets: Option<Digest>,
 }
 
 /// What could not be understood of a journal.
@@ -53,6 +57,9 @@ pub enum Unread {
 pub struct Quarantined {
     /// The system.
     pub toplevel: StorePath,
+    /// The bundle of secrets that it was given: with another one it is another thing.
+    #[serde(default)]
+    pub secrets: Option<Digest>,
     /// What it did, in words.
     pub why: String,
     /// When, in seconds since 1970.
@@ -80,6 +87,7 @@ impl Journal {
             interrupted: serde_json::from_value(part("interrupted")).unwrap_or_default(),
             number: serde_json::from_value(part("number")).unwrap_or_default(),
             hold: serde_json::from_value(part("hold")).unwrap_or_default(),
+            secrets: serde_json::from_value(part("secrets")).unwrap_or_default(),
         };
         let open = !attempt.is_null() && attempt["state"] != "ended";
         Ok((journal, if open { Unread::OpenAttempt } else { Unread::Something }))
@@ -89,6 +97,36 @@ impl Journal {
     #[must_use]
     pub fn open(&self) -> Option<&Attempt> {
         self.attempt.as_ref().filter(|attempt| attempt.ending().is_none())
+    }
+
+    /// The bundle of secrets that a system has to install: the attempt's own, where it is the candidate and on its way
+    /// forward, or else what was committed last. `this_boot` is whether the machine has not gone down since the journal was
+    /// written: a boot takes away what was only running.
+    #[must_use]
+    pub fn secrets_of(&self, toplevel: &StorePath, this_boot: bool) -> Option<Digest> {
+        let attempt = self.open().filter(|attempt| attempt.request.toplevel == *toplevel);
+        let forward = attempt.filter(|attempt| match &attempt.state {
+            State::Switching => this_boot,
+            State::Proving { .. } => this_boot || attempt.booted,
+            State::PreparingEntry | State::SettingProfile | State::InstallingBoot => true,
+            State::Rebooting { into } => *into != Into::Old,
+            State::Closing { ending } => matches!(ending, Ending::Committed { .. }),
+            State::Checking
+            | State::Rooting
+            | State::Syncing
+            | State::Arming
+            | State::Reverting
+            | State::Retesting { .. }
+            | State::Ended { .. } => false,
+        });
+        forward.and_then(|attempt| attempt.request.secrets).or(self.secrets)
+    }
+
+    /// All bundles of secrets that may still be installed.
+    #[must_use]
+    pub fn secrets_in_use(&self) -> Vec<Digest> {
+        let open = self.open().and_then(|attempt| attempt.request.secrets);
+        self.secrets.into_iter().chain(open).collect()
     }
 
     /// Why a system is in quarantine, if it is.
@@ -110,7 +148,8 @@ impl Journal {
         if let Some(Hold { number, toplevel }) = kept.cloned() {
             return Some(Refused::Held { number, toplevel });
         }
-        let held = self.quarantined(toplevel).filter(|_| !request.again)?;
+        let same = |held: &&Quarantined| request.secrets.is_none() || held.secrets == request.secrets;
+        let held = self.quarantined(toplevel).filter(|_| !request.again).filter(same)?;
         Some(Refused::Quarantined { why: held.why.clone() })
     }
 
@@ -126,10 +165,10 @@ impl Journal {
         }
         let toplevel = request.toplevel;
         match ending {
-            Ending::Reverted { cause } => self.condemn(toplevel, cause.to_string(), now),
+            Ending::Reverted { cause } => self.condemn(toplevel, request.secrets, cause.to_string(), now),
             Ending::Inconclusive { cause: cause @ Cause::Interrupted { .. } } => {
                 if self.interrupted.contains(&toplevel) {
-                    self.condemn(toplevel, format!("{cause}, for the second time"), now);
+                    self.condemn(toplevel, request.secrets, format!("{cause}, for the second time"), now);
                 } else {
                     self.interrupted.push(toplevel);
                     cap(&mut self.interrupted);
@@ -149,6 +188,7 @@ impl Journal {
             return;
         }
         self.number = self.number.max(request.number);
+        self.secrets = request.secrets.or(self.secrets);
         if request.hold {
             self.hold = Some(Hold { number: self.number, toplevel: request.toplevel.clone() });
         } else if request.number > 0 {
@@ -170,9 +210,9 @@ impl Journal {
         held
     }
 
-    fn condemn(&mut self, toplevel: StorePath, why: String, since: u64) {
+    fn condemn(&mut self, toplevel: StorePath, secrets: Option<Digest>, why: String, since: u64) {
         self.forgive(&toplevel);
-        self.quarantine.push(Quarantined { toplevel, why, since });
+        self.quarantine.push(Quarantined { toplevel, secrets, why, since });
         cap(&mut self.quarantine);
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bosco_model::{Goal, HIGHEST, Number, StorePath};
+use bosco_model::{Digest, Goal, HIGHEST, Number, StorePath};
 use serde::{Deserialize, Serialize};
 
 /// What is asked of a host.
@@ -17,6 +17,10 @@ pub struct Request {
     pub goal: Goal,
     /// The system to bring the host to.
     pub toplevel: StorePath,
+    /// The bundle of secrets that goes with it, which the host has been given before. `None`: the host keeps those that it
+    /// has come to.
+    #[serde(default)]
+    pub secrets: Option<Digest>,
     /// The generation that has it already, where the host is to go back: no new one is made then.
     #[serde(default)]
     pub generation: Option<u32>,
@@ -199,6 +203,7 @@ mod tests {
             id: id.into(),
             goal: Goal::Switch,
             toplevel: toplevel.clone(),
+            secrets: None,
             generation: None,
             by: by.into(),
             reboot: false,

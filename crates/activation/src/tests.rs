@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod numbers;
+mod secrets;
 
 fn path(number: u8) -> StorePath {
     StorePath::parse(&format!("/nix/store/{}-nixos-system-{number}", "0".repeat(32))).unwrap()
@@ -26,6 +27,7 @@ fn attempt(goal: Goal) -> Attempt {
         id: "1".into(),
         goal,
         toplevel: new(),
+        secrets: None,
         generation: None,
         by: "ada@laptop".into(),
         reboot: false,
@@ -197,7 +199,7 @@ fn an_attempt_is_the_same_after_a_crash_as_it_was_written_down() {
 
 #[test]
 fn a_journal_of_another_version_keeps_its_quarantine_and_says_what_is_open() {
-    let held = Quarantined { toplevel: new(), why: "it failed".into(), since: 1 };
+    let held = Quarantined { toplevel: new(), secrets: None, why: "it failed".into(), since: 1 };
     let journal =
         Journal { attempt: Some(attempt(Goal::Switch)), quarantine: vec![held], ..Journal::default() };
     let text = serde_json::to_string(&journal).unwrap();

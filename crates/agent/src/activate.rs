@@ -68,6 +68,7 @@ pub(crate) async fn run(
         id: format!("pull-{:x}-{:016x}", machine::now(), machine::random()),
         goal: Goal::Switch,
         toplevel: toplevel.clone(),
+        secrets: None,
         generation: None,
         by: BY.into(),
         reboot: matches!(manifest.runs, Runs::Tree { reboot: true, .. }),

@@ -101,6 +101,9 @@ pub(crate) enum Command {
     /// like any other host; what waits for a fresh connection gets one of its own.
     #[command(after_help = EXIT_CODES)]
     ApplyLocal(ApplyLocal),
+    /// Bring hosts their secrets, and nothing else: the same as `apply --goal keys`, by Colmena's name
+    #[command(after_help = EXIT_CODES, hide = true)]
+    UploadKeys(Selection),
     /// List the hosts that the fleet declares
     #[command(after_help = EXIT_CODES)]
     Hosts(Selection),
@@ -532,9 +535,9 @@ pub(crate) struct GoalArg(pub(crate) Goal);
 
 impl ValueEnum for GoalArg {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [GoalArg; 6] = {
-            let [a, b, c, d, e, f] = Goal::ALL;
-            [GoalArg(a), GoalArg(b), GoalArg(c), GoalArg(d), GoalArg(e), GoalArg(f)]
+        const ALL: [GoalArg; 7] = {
+            let [a, b, c, d, e, f, g] = Goal::ALL;
+            [GoalArg(a), GoalArg(b), GoalArg(c), GoalArg(d), GoalArg(e), GoalArg(f), GoalArg(g)]
         };
         &ALL
     }
@@ -543,6 +546,7 @@ impl ValueEnum for GoalArg {
         let help = match self.0 {
             Goal::Build => "build here, touch no host",
             Goal::Push => "build and copy, activate nothing",
+            Goal::Keys => "bring its secrets to the system that runs",
             Goal::DryActivate => "say what an activation would do",
             Goal::Test => "run it until the next boot",
             Goal::Boot => "run it from the next boot on",

@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::activate::{Activation, Ask, Damaged};
 use crate::builds::{Builds, builds};
+use crate::bundle::{Bundler, Carried, Unmade};
 use crate::consent::Consent;
 use crate::copy::Copier;
 use crate::differences::{Pair, Side};
@@ -94,6 +95,7 @@ struct Push {
     reach: Reach,
     helpers: Helpers,
     builds: Builds,
+    bundler: Bundler,
     gate: Arc<Gate>,
     sequence: Arc<Sequence>,
     /// Whether each host builds what it is to run.
@@ -125,6 +127,7 @@ pub(crate) async fn push(
     let push = Push {
         helpers: Helpers::new(context.nix),
         copier: Copier::new(context.nix, Arc::clone(&context.events), wish.substitute),
+        bundler: Bundler::new(),
         context,
         goal: wish.goal,
         ask: wish.ask,
@@ -142,8 +145,9 @@ pub(crate) async fn push(
     let hosts = each(chosen, |chosen| {
         let push = push.clone();
         async move {
+            let name = chosen.name.clone();
             let mut host =
-                Host { push, name: chosen.name.clone(), place: Place::Evaluating, turn: None, number: 0 };
+                Host { push, name, place: Place::Evaluating, turn: None, number: 0, secrets: None };
             let outcome = host.bring(&chosen).await.unwrap_or_else(Some);
             outcome.map(|outcome| host.end(outcome))
         }
@@ -164,6 +168,8 @@ struct Host {
     turn: Option<OwnedSemaphorePermit>,
     /// The number that it is pushed with: one more than it has come to.
     number: Number,
+    /// Its secrets, where it is to have some, or has some that go.
+    secrets: Option<Carried>,
 }
 
 impl Host {
@@ -187,7 +193,7 @@ impl Host {
         self.alone_at(target)?;
         self.push.sequence.settle(&declared.host).await?;
         let helper = match self.push.goal {
-            Goal::Test | Goal::Boot | Goal::Switch => {
+            Goal::Keys | Goal::Test | Goal::Boot | Goal::Switch => {
                 self.push.helpers.of(&declared.host.system).await.map(Some)
             }
             Goal::Build | Goal::Push | Goal::DryActivate => Ok(None),
@@ -202,6 +208,13 @@ impl Host {
             helper: helper.as_ref().ok().and_then(Option::as_ref),
         };
         let (mut session, observed) = reach.open(&chosen.name, target, wanted, asked).await?;
+        let declared = match self.with_secrets(declared.clone(), &observed).await {
+            Ok(declared) => declared,
+            Err(outcome) => {
+                session.close().await;
+                return Err(outcome);
+            }
+        };
         let delivered = self.deliver(&declared, helper, &observed, &mut session).await;
         match delivered {
             Ok(helper) => Ok(Some(self.activate(&declared, target, helper.as_ref(), session).await)),
@@ -210,6 +223,57 @@ impl Host {
                 Err(outcome)
             }
         }
+    }
+
+    /// Makes the host's secrets, and gives what is to be activated: where only they are wanted, the system that runs.
+    async fn with_secrets(
+        &mut self,
+        declared: Declaration,
+        observed: &Observed,
+    ) -> Result<Declaration, Outcome> {
+        let goal = self.push.goal;
+        if matches!(goal, Goal::Build | Goal::Push | Goal::DryActivate) {
+            return Ok(declared);
+        }
+        if !declared.secrets.is_empty() || observed.secrets.is_some() {
+            let own = observed.host_key.as_deref();
+            let made = self.push.bundler.make(&declared.host, &declared.secrets, own).await;
+            self.secrets = Some(made.map_err(Unmade::outcome)?);
+        }
+        if goal != Goal::Keys {
+            return Ok(declared);
+        }
+        match &observed.current {
+            // Another one than its default may not be meant to stay.
+            Some(current) if observed.profile.as_ref() == Some(current) => {
+                Ok(Declaration { toplevel: current.clone(), ..declared })
+            }
+            _ => Err(Outcome::Refused {
+                reason: "what it runs is not what it boots, so it is not clear which of the two gets them"
+                    .into(),
+                hint: "`bosco apply` brings both".into(),
+            }),
+        }
+    }
+
+    /// Hands over its secrets, where it does not have them.
+    async fn carry(
+        &self,
+        declared: &Declaration,
+        observed: &Observed,
+        session: &mut Session,
+    ) -> Result<(), Outcome> {
+        let Some(Carried { digest, bytes }) = &self.secrets else { return Ok(()) };
+        if !declared.secrets.keys.is_empty() && !declared.secrets.at_boot {
+            let text = "its `deployment.keys` last until it reboots, as nothing of bosco is in its configuration; with \
+                        `services.bosco.enable` they stay";
+            let host = Some(self.name.clone());
+            (self.push.context.events)(Event::Warning { host, text: text.into() });
+        }
+        if observed.secrets.as_ref() == Some(digest) {
+            return Ok(());
+        }
+        session.secrets(*digest, bytes).await.map_err(|error| troubled(Stage::Copy, &error))
     }
 
     /// What it should run, where all that it goes after are hosts of the fleet.
@@ -239,7 +303,9 @@ impl Host {
         self.number = next_number(observed.number);
         self.known(declared, observed).await?;
         let helper = helper?;
-        let there = observed.has_toplevel || self.make(declared, observed, session).await?;
+        let there = self.push.goal == Goal::Keys
+            || observed.has_toplevel
+            || self.make(declared, observed, session).await?;
         self.tell(declared, observed).await;
         self.go(Place::Through);
         self.enter(Stage::Wait);
@@ -268,6 +334,9 @@ impl Host {
             self.number = next_number(now.number);
         }
         self.copy(declared, helper.as_ref(), there, observed.free, session).await?;
+        if helper.is_some() {
+            self.carry(declared, observed, session).await?;
+        }
         Ok(helper)
     }
 
@@ -306,7 +375,8 @@ impl Host {
         };
         let (reach, events) = (&self.push.reach, &self.push.context.events);
         let activation = Activation { name: &self.name, target, helper, reach, events };
-        let ask = Ask { number: self.number, ..self.push.ask };
+        let secrets = self.secrets.as_ref().map(|secrets| secrets.digest);
+        let ask = Ask { number: self.number, secrets, ..self.push.ask };
         let mut mended = HashSet::new();
         loop {
             self.enter(Stage::Activate);
@@ -352,7 +422,8 @@ impl Host {
 
     /// Whether anything is to be done for it.
     fn plan(&self, declared: &Declaration, observed: &Observed) -> Result<(), Outcome> {
-        match plan(self.push.goal, declared, observed) {
+        let secrets = self.secrets.as_ref().map(|secrets| secrets.digest);
+        match plan(self.push.goal, declared, secrets, observed) {
             Plan::Deliver => Ok(()),
             Plan::Nothing => Err(Outcome::UpToDate { goal: self.push.goal }),
             Plan::Refuse(refusal) => Err(refused(&refusal)),
@@ -440,7 +511,9 @@ impl Host {
         session: &mut Session,
     ) -> Result<(), Outcome> {
         let mut wanted: Vec<StorePath> = [&declared.toplevel].into_iter().chain(helper).cloned().collect();
-        if there {
+        if self.push.goal == Goal::Keys {
+            wanted.retain(|path| *path != declared.toplevel);
+        } else if there {
             // They are rooted by the question.
             wanted = self.push.copier.lacking(&wanted, session).await?;
             if wanted.contains(&declared.toplevel) {

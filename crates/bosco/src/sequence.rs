@@ -163,7 +163,6 @@ mod tests {
             build_on_target: false,
             replace_unknown_profiles: true,
             allow_local_deployment: false,
-            ignored: Vec::new(),
         }
     }
 

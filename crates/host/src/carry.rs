@@ -23,7 +23,7 @@ use crate::memory::{Lock, Memory, now};
 use crate::notify;
 use crate::places::Places;
 use crate::run::{run, succeed};
-use crate::{check, leftover, loader, local};
+use crate::{check, leftover, loader, local, secrets};
 
 /// The unit that carries an attempt out. There is one at a time.
 pub const UNIT: &str = "bosco-activation.service";
@@ -302,6 +302,9 @@ pub fn resume(places: &Places) -> Result<Option<Report>, String> {
 #[must_use]
 pub fn main(places: &Places, arguments: &[String]) -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["secrets", rest @ ..] = words.as_slice() {
+        return secrets::main(places, rest);
+    }
     let mut ended = None;
     let mut tell = |told: &Told| {
         if let Told::Ended { report } = told {
@@ -360,6 +363,9 @@ fn survey(places: &Places) -> Result<(), String> {
     }
     if let Some(hold) = &journal.hold {
         say("hold", &serde_json::to_string(hold).unwrap_or_default());
+    }
+    if let Some(secrets) = &journal.secrets {
+        say("secrets", &secrets.to_string());
     }
     for missing in check::unprotected(&places.current_system()) {
         say("unprotected", missing);

@@ -18,7 +18,7 @@ use crate::hands::Hands;
 use crate::listen::{Asked, Clients, Question, listen};
 use crate::memory::{Memory, now, this_boot};
 use crate::places::Places;
-use crate::{check, leftover};
+use crate::{check, leftover, secrets};
 
 /// How long a machine may take to go down once it is told to.
 const GO_DOWN: Duration = Duration::from_secs(300);
@@ -333,7 +333,12 @@ impl Drive {
         if attempt.ending().is_some() {
             self.journal.close(now());
         }
-        let Err(why) = self.memory.save(&self.journal) else { return attempt };
+        let Err(why) = self.memory.save(&self.journal) else {
+            if attempt.ending().is_some() {
+                secrets::prune(&self.places, &self.journal.secrets_in_use());
+            }
+            return attempt;
+        };
         self.hands.note(&format!("bosco: {why}"));
         if !attempt.must_be_kept() {
             return attempt;

@@ -11,10 +11,11 @@ use bosco_activation::{
     Attempt, Before, Cause, Checked, Effect, Ending, Event, Found, Needs, Reboot, Refused, Settings, State,
 };
 use bosco_model::StorePath;
+use bosco_secrets::UploadAt;
 
 use crate::places::Places;
 use crate::run::{Ran, program, run, run_into, succeed, tail};
-use crate::{check, durable, generations, loader, probe, units};
+use crate::{check, durable, generations, loader, probe, secrets, units};
 
 /// How long Nix may take to change a profile.
 const PROFILE: Duration = Duration::from_secs(120);
@@ -140,6 +141,7 @@ impl Hands {
             return Err(Refused::OtherGeneration { number });
         }
         check::room(&self.places, &candidate)?;
+        secrets::check(&self.places, attempt).map_err(failed)?;
         let needs = check::needs(&self.places, &candidate);
         if needs == Needs::Init {
             // Rare, and the end of it unless it may reboot: a file that a power cut has emptied must not decide that.
@@ -184,9 +186,13 @@ impl Hands {
 
     fn switch(&self, attempt: &Attempt, left: Duration) -> Event {
         let system = self.to_run(attempt);
+        let failed = |why| Event::Failed(Cause::Failed { doing: Effect::Switch, why });
+        if let Err(why) = secrets::beside_switch(&self.places, &system, UploadAt::PreActivation) {
+            return failed(why);
+        }
         let ran = match self.switch_to(&system, "test", &[("NIXOS_NO_SYNC", "1")], left) {
             Ok(ran) => ran,
-            Err(why) => return Event::Failed(Cause::Failed { doing: Effect::Switch, why }),
+            Err(why) => return failed(why),
         };
         let running = self.places.store_path(&self.places.current_system());
         let unchanged = running == attempt.before.as_ref().map(|before| before.running.clone());
@@ -196,7 +202,10 @@ impl Hands {
                 Event::Refused(Refused::Inhibited { said: before_last_words(&ran.said) })
             }
             // Some unit has failed, which may be one that it did not touch: the probes know.
-            0 | 4 => Event::Done(Found::Nothing),
+            0 | 4 => match secrets::beside_switch(&self.places, &system, UploadAt::PostActivation) {
+                Ok(()) => Event::Done(Found::Nothing),
+                Err(why) => failed(why),
+            },
             2 => Event::Failed(Cause::ActivationScript),
             code => Event::Failed(Cause::Switch { code }),
         }
@@ -221,6 +230,7 @@ impl Hands {
             // Whether its agent is well the fresh connection says, which is the agent's. One that was killed starts again.
             before.insert(units::AGENT.into());
         }
+        before.extend(secrets::units_without(&self.places));
         let old = match (&attempt.state, &attempt.before) {
             (State::Retesting { .. }, Some(before)) => {
                 Some(check::settings(before.running.as_ref()).unwrap_or_default())
@@ -329,6 +339,13 @@ impl Hands {
         }
         let until = Instant::now() + BACK_LOCK;
         let system: &Path = before.running.as_ref();
+        // What runs must not be without what it had; but it comes back all the same.
+        let put = |at| {
+            if let Err(why) = secrets::beside_switch(&self.places, system, at) {
+                self.note(&format!("bosco: not all keys came back: {why}"));
+            }
+        };
+        put(UploadAt::PreActivation);
         loop {
             goes_on(stop)?;
             let ran =
@@ -340,7 +357,10 @@ impl Hands {
             let runs = self.places.store_path(&self.places.current_system());
             return match ran.code {
                 // A unit that fails has failed before, or is told by the probes.
-                code @ (0 | 2 | 4) if runs.as_ref() == Some(&before.running) => Ok(code == 2),
+                code @ (0 | 2 | 4) if runs.as_ref() == Some(&before.running) => {
+                    put(UploadAt::PostActivation);
+                    Ok(code == 2)
+                }
                 code => Err(format!(
                     "`switch-to-configuration test` of {} ended with {code}: {}",
                     before.running,

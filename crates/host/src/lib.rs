@@ -16,4 +16,5 @@ pub mod notify;
 pub mod places;
 mod probe;
 mod run;
+mod secrets;
 mod units;

@@ -163,6 +163,7 @@ fn rollback(places: &Places, to: Option<u32>) -> Result<u8, String> {
         id: format!("local-{}-{}", now(), std::process::id()),
         goal: Goal::Switch,
         toplevel,
+        secrets: None,
         generation: Some(number),
         by: "the console".into(),
         reboot: false,

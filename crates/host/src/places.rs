@@ -98,6 +98,26 @@ impl Places {
         self.at("run/nixos")
     }
 
+    /// Bundles of secrets: ciphertext.
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.at("nix/var/bosco/secrets")
+    }
+
+    /// The host's own key, by which it is known to ssh, and which opens its secrets.
+    pub(crate) fn host_key(&self) -> PathBuf {
+        self.at("etc/ssh/ssh_host_ed25519_key")
+    }
+
+    /// Where a path of the host's lies.
+    pub(crate) fn absolute(&self, path: &str) -> PathBuf {
+        self.at(path.trim_start_matches('/'))
+    }
+
+    /// Whether this is the machine itself, and not a folder that looks like one.
+    pub(crate) fn is_machine(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
     /// The store.
     #[must_use]
     pub fn store(&self) -> PathBuf {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DerivationPath, HostName, Mode, Policy, Selector, StorePath, Tag};
+use crate::{DeclaredSecrets, DerivationPath, HostName, Mode, Policy, Selector, StorePath, Tag};
 
 /// A machine of the fleet: its name, and how to deploy it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,9 +37,6 @@ pub struct Host {
     /// Whether it may be deployed by a command that runs on itself.
     #[serde(default)]
     pub allow_local_deployment: bool,
-    /// What its source asks for and bosco does not do: names of options.
-    #[serde(default)]
-    pub ignored: Vec<String>,
 }
 
 fn yes() -> bool {
@@ -47,7 +44,7 @@ fn yes() -> bool {
 }
 
 /// All that a source declares of a host: how to deploy it, and what it should run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Declaration {
     /// The machine.
     pub host: Host,
@@ -58,6 +55,9 @@ pub struct Declaration {
     /// When it updates by itself.
     #[serde(default)]
     pub policy: Policy,
+    /// What secrets go with it.
+    #[serde(default)]
+    pub secrets: DeclaredSecrets,
 }
 
 /// How an operator reaches a host by SSH. What is `None` is left to the operator's ssh configuration.

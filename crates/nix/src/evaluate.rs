@@ -19,10 +19,11 @@ const HIVE: &str = include_str!("../../../nix/hive.nix");
 /// What makes a host of its directory of a tree.
 pub(crate) const TREE: &str = include_str!("../../../nix/tree.nix");
 /// The modules that it needs, by the names that it knows them by.
-const MODULES: [(&str, &str); 7] = [
+const MODULES: [(&str, &str); 8] = [
     ("deployment", include_str!("../../../nix/modules/deployment.nix")),
     ("activation", include_str!("../../../nix/modules/activation.nix")),
     ("host", include_str!("../../../nix/modules/host.nix")),
+    ("secrets", include_str!("../../../nix/modules/secrets.nix")),
     ("agent", include_str!("../../../nix/modules/agent.nix")),
     ("hub", include_str!("../../../nix/modules/hub.nix")),
     ("colmena", include_str!("../../../nix/modules/colmena.nix")),

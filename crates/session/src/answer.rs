@@ -1,7 +1,7 @@
 //! Reading what a host answers. Pure, and distrustful: the other side may be broken or hostile.
 
 use bosco_activation::Told;
-use bosco_model::{Generation, HIGHEST, Hold, Kernel, Number, Observed, StorePath};
+use bosco_model::{Digest, Generation, HIGHEST, Hold, Kernel, Number, Observed, StorePath};
 use thiserror::Error;
 
 /// How many systems a host may say that it has in quarantine.
@@ -52,6 +52,8 @@ pub(crate) fn observe(observed: &mut Observed, key: &str, value: &str) {
             let hold: Option<Hold> = serde_json::from_str(value).ok();
             observed.hold = hold.filter(|hold| hold.number <= HIGHEST);
         }
+        "secrets" => observed.secrets = Digest::parse(value).ok(),
+        "host-key" => observed.host_key = host_key(value),
         "unprotected" if observed.unprotected.len() < 10 => observed.unprotected.push(value.to_owned()),
         "quarantined" if observed.quarantined.len() < MAX_QUARANTINED => {
             let (path, why) = value.split_once(' ').unwrap_or((value, ""));
@@ -71,6 +73,14 @@ pub(crate) fn observe(observed: &mut Observed, key: &str, value: &str) {
 /// A number that there can be: one that a host makes up must not be the last.
 fn number(value: &str) -> Option<Number> {
     value.parse().ok().filter(|number| *number <= HIGHEST)
+}
+
+/// A line as in `ssh_host_ed25519_key.pub`, without its comment.
+fn host_key(line: &str) -> Option<String> {
+    let mut words = line.split_whitespace();
+    let (kind, key) = (words.next()?, words.next()?);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    (kind == "ssh-ed25519" && key.len() <= 200 && key.bytes().all(plain)).then(|| format!("{kind} {key}"))
 }
 
 /// One generation: `NUMBER TIME TOPLEVEL VERSION`. What can't be read is none that anybody could go back to.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use bosco_activation::{Request, Told};
-use bosco_model::{Generations, Observed, StorePath, System, Target};
+use bosco_model::{Digest, Generations, Observed, StorePath, System, Target};
 use bosco_wire::{Ssh, Trouble, Wire, quote};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -83,6 +83,9 @@ pub enum Error {
     /// A damaged path could not be mended.
     #[error("{0}")]
     Repair(String),
+    /// The host did not take its secrets.
+    #[error("it did not take its secrets: {0}")]
+    Secrets(String),
     /// The activation could not be started.
     #[error("the activation could not be started: {0}")]
     Start(String),
@@ -104,6 +107,7 @@ impl Error {
             Self::Import(said) if said.contains("hash mismatch") => Some(
                 "the store here is damaged: `nix-store --verify --check-contents --repair` mends it".into(),
             ),
+            Self::Secrets(_) => Some("that is what the host says; nothing was activated".into()),
             Self::Import(_) => {
                 Some("that is what Nix there says; `bosco apply` again once it is mended".into())
             }
@@ -345,6 +349,20 @@ impl Session {
         match self.answer(&Limit::of(IMPORT), &mut |_, _| {}).await? {
             (0, _) => Ok(()),
             (_, log) => Err(Error::Repair(why(&log))),
+        }
+    }
+
+    /// Hands over a bundle of secrets, which is ciphertext, for the host to keep.
+    ///
+    /// # Errors
+    /// [`Error::Secrets`] where it does not take them. The session has ended then.
+    pub async fn secrets(&mut self, digest: Digest, bundle: &[u8]) -> Result<(), Error> {
+        self.wire.widen();
+        self.wire.send(format!("secrets {digest} {}\n", bundle.len()).as_bytes()).await;
+        self.wire.send(bundle).await;
+        match self.answer(&Limit::of(IMPORT), &mut |_, _| {}).await? {
+            (0, _) => Ok(()),
+            (_, log) => Err(Error::Secrets(why(&log))),
         }
     }
 

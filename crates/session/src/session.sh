@@ -30,6 +30,7 @@ survey() {
   fact current "$current"
   fact profile "$profile"
   fact pushed "$(readlink "$roots/pushed")"
+  fact host-key "$(head -c 1000 /etc/ssh/ssh_host_ed25519_key.pub 2>/dev/null | head -n 1)"
   # What it remembers of its activations. A host that has never had one has no helper.
   if [ -x "$roots/helper/bin/bosco" ]; then timeout 10 "$roots/helper/bin/bosco" helper survey; fi
   # What runs is kept, and what is not there needs no question.
@@ -129,6 +130,9 @@ repair() {
   unshare --mount /bin/sh -c "$mend" mend "$1" "$2" "${known#sha256:}"
 }
 
+# Keeps a bundle of secrets of $2 bytes, with the digest $1: ciphertext.
+secrets() { head -c "$2" | "$helper/bin/bosco" helper secrets keep "$1"; }
+
 # Builds the derivation $1, which has come with all that it needs. Of what was said where it fails, the end is told.
 build() {
   said=$({
@@ -192,6 +196,11 @@ while read -r verb arguments; do
     ;;
   repair)
     answer 's/^/log /' repair "${arguments% *}" "${arguments#* }"
+    [ "$code" = 0 ] || exit 1
+    ;;
+  secrets)
+    # shellcheck disable=SC2086 # A digest and a number.
+    answer 's/^/log /' secrets $arguments
     [ "$code" = 0 ] || exit 1
     ;;
   activate)

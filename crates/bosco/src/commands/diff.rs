@@ -96,7 +96,7 @@ async fn look(context: &Context, reach: &Reach, declared: Declaration) -> Result
     let wanted = Wanted { toplevel: Some(&declared.toplevel), helper: None };
     let (mut session, observed) = reach.open(&host.name, target, wanted, turn).await?;
     let seen = async {
-        match plan(Goal::Switch, &declared, &observed) {
+        match plan(Goal::Switch, &declared, None, &observed) {
             Plan::Nothing => return Ok(None),
             Plan::Refuse(refusal) => return Err(refused(&refusal)),
             Plan::Deliver => {}

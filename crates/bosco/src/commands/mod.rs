@@ -57,6 +57,9 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
             let wish = Wish { keep_result: *keep_result, ..Wish::new(Goal::Build, Rule::Each) };
             apply::run(cli, selection.selector(), &wish).await
         }
+        Command::UploadKeys(selection) => {
+            apply::run(cli, selection.selector(), &Wish::new(Goal::Keys, Rule::AllBuilt)).await
+        }
         Command::Hosts(selection) => hosts::run(cli, selection.selector()).await,
         Command::Status { selection, watch } => status::run(cli, selection.selector(), *watch).await,
         Command::Release(args) => release::run(cli, args).await,

@@ -77,7 +77,7 @@ impl Rollback {
         let activation = Activation { name, target, helper: &helper, reach, events };
         // Who names it wants it, whatever became of it before.
         let number = next_number(observed.number);
-        let ask = Ask { generation: Some(back.number), reboot: false, again: true, number };
+        let ask = Ask { generation: Some(back.number), reboot: false, again: true, number, secrets: None };
         // What is damaged can't be had here: a generation is the host's own.
         let outcome = activation.run(session, Goal::Switch, &back.toplevel, ask).await;
         Ok(Some(match outcome.unwrap_or_else(|damaged| damaged.outcome) {
