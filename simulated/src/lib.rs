@@ -77,6 +77,7 @@ pub fn draft_of(
             keys: vec![key(name)],
             number,
             runs,
+            secrets: None,
             tags: BTreeSet::new(),
             policy: Policy::default(),
             trust: file.trust_of(&host(name), &BTreeSet::new()),

@@ -16,5 +16,5 @@ pub mod notify;
 pub mod places;
 mod probe;
 mod run;
-mod secrets;
+pub mod secrets;
 mod units;

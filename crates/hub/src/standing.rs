@@ -1,7 +1,7 @@
 //! How a host stands, from what it has said and what it should run. Pure.
 
 use bosco_model::{Activity, ActivityStage, HostName, Observed, State, StorePath};
-use bosco_release::Number;
+use bosco_release::{Digest, Number};
 use bosco_wire::api::{HostLine, Phase, Standing};
 
 /// The longest text that a host's own words may have, in characters.
@@ -54,6 +54,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) host: &'a HostName,
     /// What it should run.
     pub(crate) should: Option<&'a StorePath>,
+    /// The bundle of secrets that it should have.
+    pub(crate) secrets: Option<Digest>,
     pub(crate) standing: Option<&'a Standing>,
     pub(crate) connected: bool,
     pub(crate) seen: Option<u64>,
@@ -74,7 +76,8 @@ pub(crate) fn line(facts: &Facts<'_>) -> HostLine {
     // The release that it has come to by itself; or by hand, where what it runs is that of the newest.
     let brought = facts.standing.and_then(|standing| standing.brought.as_ref());
     let brought = brought.filter(|brought| Some(&brought.toplevel) == runs.as_ref());
-    let is_there = runs.is_some() && runs.as_ref() == facts.should;
+    let has_secrets = observed.is_none_or(|observed| has_secrets(facts, observed));
+    let is_there = runs.is_some() && runs.as_ref() == facts.should && has_secrets;
     let release = if is_there { facts.newest } else { brought.map(|brought| brought.number) };
     let committed =
         last.filter(|last| last.stage == ActivityStage::Committed && Some(&last.toplevel) == runs.as_ref());
@@ -105,7 +108,7 @@ fn state(facts: &Facts<'_>) -> State {
         return State::Updating;
     }
     let stands = match (facts.should, facts.newest) {
-        (Some(should), _) => State::of(should, observed),
+        (Some(should), _) => State::with_secrets(should, has_secrets(facts, observed), observed),
         // It has not built itself yet.
         (None, Some(_)) => State::unbuilt(observed),
         // No release has it: it is what it is.
@@ -122,9 +125,15 @@ fn state(facts: &Facts<'_>) -> State {
     }
 }
 
+/// Whether it has the secrets that it should have.
+fn has_secrets(facts: &Facts<'_>, observed: &Observed) -> bool {
+    bosco_secrets::wanted(facts.secrets, observed.secrets) == observed.secrets
+}
+
 /// Whether it was there already, and something else has been brought in since by nobody that bosco knows.
 fn drifted(should: &StorePath, standing: &Standing) -> bool {
-    let last = standing.observed.activity.as_ref();
+    let Standing { observed, .. } = standing;
+    let last = observed.activity.as_ref().filter(|_| observed.current.as_ref() != Some(should));
     last.is_some_and(|last| last.stage == ActivityStage::Committed && last.toplevel == *should)
 }
 

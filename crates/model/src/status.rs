@@ -87,6 +87,24 @@ impl State {
         }
     }
 
+    /// The state of a host that answered, to what it should run with the secrets that it should have. Where it runs that, and has
+    /// others, it is not there yet.
+    #[must_use]
+    pub fn with_secrets(should: &StorePath, has_secrets: bool, observed: &Observed) -> Self {
+        let state = Self::of(should, observed);
+        let there =
+            matches!(state, Self::UpToDate | Self::NotCommitted | Self::RebootNeeded | Self::BootPending);
+        if has_secrets || !there {
+            return state;
+        }
+        let last = observed.activity.as_ref().filter(|last| last.toplevel == *should).map(|last| last.stage);
+        match last {
+            Some(ActivityStage::Reverted) => Self::Reverted,
+            Some(ActivityStage::Inconclusive | ActivityStage::Open) => Self::Inconclusive,
+            _ => Self::Pending,
+        }
+    }
+
     /// The state of a host that answered.
     #[must_use]
     pub fn of(should: &StorePath, observed: &Observed) -> Self {

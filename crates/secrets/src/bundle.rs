@@ -12,6 +12,8 @@ use crate::{Account, Directory, FileId, FileName, InvalidPlace, Permissions, Sec
 
 /// The largest bundle, in bytes as it is carried.
 pub const MAX_BUNDLE: usize = 16 << 20;
+/// The bundle of a host that is to have no secrets, as it is carried.
+pub const NO_SECRETS: &[u8] = br#"{"files":{},"secrets":{},"keys":{}}"#;
 /// The most files, secrets or keys in a bundle.
 const MAX_ENTRIES: usize = 10_000;
 
@@ -139,6 +141,13 @@ pub enum BundleError {
     /// There is one way only to write a bundle, and this is another one.
     #[error("the bundle of secrets is not written the way bosco writes it")]
     NotCanonical,
+}
+
+/// The bundle that a host has to commit to come to what is named for it, by what it has committed: one without secrets takes those
+/// of the host away that it has. `None`: the host never had any, and is to have none.
+#[must_use]
+pub fn wanted(named: Option<Digest>, committed: Option<Digest>) -> Option<Digest> {
+    named.or_else(|| committed.map(|_| Digest::of(&[NO_SECRETS])))
 }
 
 impl Bundle {

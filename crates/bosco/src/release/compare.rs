@@ -125,6 +125,7 @@ mod tests {
             keys: Vec::new(),
             number: 1,
             runs: runs("a", b""),
+            secrets: None,
             tags: BTreeSet::new(),
             policy: Policy::default(),
             trust: fleet.trust_of(&host(name), &BTreeSet::new()),
