@@ -21,7 +21,10 @@ const WHEN: &str = "2026-11-21T20:00:00Z";
 pub fn encrypted(values: &[(&str, &str)], recipients: &[&str]) -> Result<String> {
     let mut hash = Sha512::new();
     let mut file = Map::new();
-    for (name, value) in values {
+    // In the order in which they are written.
+    let mut values = values.to_vec();
+    values.sort_unstable();
+    for (name, value) in &values {
         hash.update(value.as_bytes());
         file.insert((*name).to_owned(), sealed(value, &format!("{name}:"))?.into());
     }

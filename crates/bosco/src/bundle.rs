@@ -174,7 +174,8 @@ fn sops_files(declared: &DeclaredSecrets) -> Result<Names, Unmade> {
 
 /// A file's path in its repository, as far as that can be told: without the store path that its source is in.
 fn below_source(path: &str) -> &str {
-    let in_store = path.strip_prefix("/nix/store/").and_then(|path| path.split_once('/'));
+    // The store itself may be below a folder.
+    let in_store = path.split_once("/nix/store/").and_then(|(_, path)| path.split_once('/'));
     in_store.map_or(path.trim_start_matches('/'), |(_, path)| path)
 }
 
@@ -187,6 +188,7 @@ mod tests {
     #[test]
     fn a_file_keeps_its_name_whatever_commit_it_is_read_from() {
         assert_eq!(below_source("/nix/store/abc-source/secrets/web.yaml"), "secrets/web.yaml");
+        assert_eq!(below_source("/mnt/nix/store/abc-source/web.yaml"), "web.yaml");
         assert_eq!(below_source("/home/ada/fleet/web.yaml"), "home/ada/fleet/web.yaml");
     }
 

@@ -172,7 +172,7 @@ fn what_has_changed_arrives_without_a_new_system_and_what_can_not_be_opened_chan
     web.bosco(&["apply"])
         .exits(4)
         .says("refused: ")
-        .says("the secret `token`: its file `web.yaml` can't be opened: it is encrypted to age1a8pk4");
+        .says("and 2 more: its file `web.yaml` can't be opened: it is encrypted to age1a8pk4");
     stays(&web);
     // A value that is not there.
     web.encrypt("web.yaml", &second[1..]);

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use bosco_activation::Attempt;
 use bosco_model::Digest;
-use bosco_secrets::{Bundle, Changes, MAX_BUNDLE, NotPlaced, UnitName, UploadAt};
+use bosco_secrets::{Bundle, Changes, MAX_BUNDLE, NotPlaced, Trouble, UnitName, UploadAt};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use self::identities::{Age, Identities};
@@ -29,7 +29,7 @@ use crate::places::Places;
 pub(crate) use kept::prune;
 pub use kept::{has, keep};
 
-/// Of how many secrets it is told why they can't be had.
+/// How many reasons are told why secrets can't be had.
 const MOST_TOLD: usize = 5;
 
 /// `helper secrets VERB …`: what an operator's session, a system's activation script and its units ask for.
@@ -123,13 +123,26 @@ pub(crate) fn units_without(places: &Places) -> Vec<String> {
     Inventory::load(places).absent.keys().map(|name| unit_of(name)).collect()
 }
 
-/// Why secrets can't be put in their places, of many the first few.
+/// Why secrets can't be put in their places: of many reasons the first few, each with all whose it is.
 fn why(failed: &[NotPlaced]) -> String {
-    let mut words: Vec<String> = failed.iter().take(MOST_TOLD).map(ToString::to_string).collect();
-    if failed.len() > MOST_TOLD {
-        words.push(format!("and {} more", failed.len() - MOST_TOLD));
+    let mut reasons: Vec<(&Trouble, &str, Vec<&str>)> = Vec::new();
+    for NotPlaced { what, name, trouble } in failed {
+        match reasons.iter_mut().find(|(known, of, _)| *known == trouble && of == what) {
+            Some((.., names)) => names.push(name),
+            None => reasons.push((trouble, what, vec![name])),
+        }
     }
-    words.join("; ")
+    // What only needs another one says nothing more.
+    if reasons.iter().any(|(trouble, ..)| !matches!(trouble, Trouble::Needs(_))) {
+        reasons.retain(|(trouble, ..)| !matches!(trouble, Trouble::Needs(_)));
+    }
+    let told = reasons.iter().take(MOST_TOLD).map(|(trouble, what, names)| {
+        let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+        format!("{what} `{}`{more}: {trouble}", names.first().copied().unwrap_or_default())
+    });
+    let told: Vec<String> = told.collect();
+    let rest = reasons.len().saturating_sub(MOST_TOLD);
+    if rest > 0 { format!("{}; and {rest} more reasons", told.join("; ")) } else { told.join("; ") }
 }
 
 fn put_keys(
