@@ -3,6 +3,7 @@
 
 pub(crate) mod compare;
 mod compose;
+mod sealing;
 mod sign;
 mod source;
 mod upload;
@@ -19,6 +20,7 @@ use bosco_wire::api::ReleaseLine;
 use tokio::sync::Semaphore;
 
 pub(crate) use self::compose::{Composed, Part, compose};
+pub(crate) use self::sealing::Sealing;
 pub(crate) use self::sign::Pen;
 pub(crate) use self::source::commit;
 pub(crate) use self::upload::upload;
@@ -40,6 +42,8 @@ pub(crate) struct Built {
     pub(crate) closures: BTreeMap<Digest, Contents>,
     /// The paths of all closures, by the digests of their archives.
     pub(crate) paths: BTreeMap<Digest, PathInfo>,
+    /// The secrets of the hosts, encrypted, by their digests.
+    pub(crate) bundles: BTreeMap<Digest, Vec<u8>>,
     _root: Arc<Root>,
 }
 
@@ -56,6 +60,7 @@ pub(crate) async fn build(
     context: &Context,
     root: Root,
     chosen: Vec<Chosen>,
+    sealing: &Sealing,
 ) -> Result<Built, Vec<(HostName, Outcome)>> {
     let root = Arc::new(root);
     let gate = Arc::new(Gate::new(Rule::AllBuilt, chosen.len()));
@@ -64,6 +69,7 @@ pub(crate) async fn build(
     let hosts = each(chosen, |chosen| {
         let (context, builds, gate, turns, root) =
             (context.clone(), builds.clone(), Arc::clone(&gate), Arc::clone(&turns), Arc::clone(&root));
+        let sealing = sealing.clone();
         async move {
             let enter = |stage| (context.events)(Event::Stage { host: chosen.name.clone(), stage });
             let declared = context.declaration(&chosen).await;
@@ -78,8 +84,12 @@ pub(crate) async fn build(
                         None => builds.build(&declared).await.map_err(|error| failed(Stage::Build, &error)),
                     };
                     gate.go(Place::Building, Place::Through);
-                    match built {
-                        Ok(()) => read(&context, declared, tree, &turns).await,
+                    let sealed = match built {
+                        Ok(()) => sealing.bundle(&declared, &context.events).await,
+                        Err(outcome) => Err(outcome),
+                    };
+                    match sealed {
+                        Ok(bundle) => read(&context, declared, tree, &turns).await.map(|read| (read, bundle)),
                         Err(outcome) => Err(outcome),
                     }
                 }
@@ -88,7 +98,7 @@ pub(crate) async fn build(
                 Err(outcome) => Err(outcome),
             };
             let outcome = match &came {
-                Ok((declared, ..)) => Outcome::Built { toplevel: declared.toplevel.clone() },
+                Ok(((declared, ..), _)) => Outcome::Built { toplevel: declared.toplevel.clone() },
                 Err(outcome) => outcome.clone(),
             };
             let (name, outcome) = context.end(&chosen.name, outcome);
@@ -102,9 +112,14 @@ pub(crate) async fn build(
     if ended.iter().any(|(_, _, built)| built.is_none()) {
         return Err(ended.into_iter().map(|(name, outcome, _)| (name, outcome)).collect());
     }
-    let mut built =
-        Built { parts: Vec::new(), closures: BTreeMap::new(), paths: BTreeMap::new(), _root: root };
-    for (declared, tree, (contents, infos)) in ended.into_iter().filter_map(|(_, _, built)| built) {
+    let mut built = Built {
+        parts: Vec::new(),
+        closures: BTreeMap::new(),
+        paths: BTreeMap::new(),
+        bundles: BTreeMap::new(),
+        _root: root,
+    };
+    for ((declared, tree, (contents, infos)), bundle) in ended.into_iter().filter_map(|(_, _, built)| built) {
         let closure = contents.digest();
         let Declaration { host, toplevel, policy, .. } = declared;
         let keys = host.public_keys.iter().filter_map(|line| Key::parse(line).ok()).collect();
@@ -115,7 +130,10 @@ pub(crate) async fn build(
             }
             None => Runs::System { toplevel: toplevel.clone(), closure },
         };
-        built.parts.push(Part { host: host.name, tags: host.tags, toplevel, runs, policy, pulls, keys });
+        let secrets = bundle.as_ref().map(|bundle| bundle.digest);
+        let (host, tags) = (host.name, host.tags);
+        built.parts.push(Part { host, tags, toplevel, runs, secrets, policy, pulls, keys });
+        built.bundles.extend(bundle.map(|bundle| (bundle.digest, bundle.bytes)));
         built.closures.insert(closure, contents);
         built.paths.extend(infos);
     }

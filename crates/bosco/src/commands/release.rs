@@ -16,7 +16,7 @@ use crate::fleet::Context;
 use crate::hub::Hub;
 use crate::outcome;
 use crate::release::compare::{Change, compare};
-use crate::release::{Composed, Pen, Published, build, commit, compose, newest, upload};
+use crate::release::{Composed, Pen, Published, Sealing, build, commit, compose, newest, upload};
 use crate::show;
 
 /// A day, in seconds.
@@ -104,7 +104,8 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
     });
     let root = Root::new()
         .map_err(|error| Error::new(Exit::Unable, format!("no temporary directory can be made: {error}")))?;
-    let built = match build(&context, root, context.choose(None)?).await {
+    let sealing = Sealing::new(&next, before.as_ref());
+    let built = match build(&context, root, context.choose(None)?, &sealing).await {
         Ok(built) => built,
         Err(outcomes) => return Ok(Made::Unbuilt(outcomes)),
     };

@@ -1,5 +1,5 @@
-//! Sending a hub what it lacks: archives in one stream, each compressed before its head is sent, and compared with its hash; and
-//! what is in each closure.
+//! Sending a hub what it lacks: secrets as they were sealed; archives in one stream, each compressed before its head is sent, and
+//! compared with its hash; and what is in each closure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -31,16 +31,22 @@ const TELL: Duration = Duration::from_millis(250);
 /// How long the hub may take nothing: it writes to a disk.
 const STALL: Duration = Duration::from_secs(300);
 
-/// How many bytes a second a hub has to take at least of a closure.
+/// How many bytes a second a hub has to take at least of a closure, or of a bundle of secrets.
 const LEAST_RATE: u64 = 64 * 1024;
 
-/// Sends what the hub lacks of what was built: archives first, then the closures that need them, one by one.
+/// Sends what the hub lacks of what was built: secrets, archives, then the closures that need them, one by one.
 pub(crate) async fn upload(
     hub: &mut Connection,
     nix: Nix,
     built: &Built,
     events: &Sink,
 ) -> Result<(), Error> {
+    let digests: Vec<&Digest> = built.bundles.keys().collect();
+    for digest in missing(hub, "/v1/secrets/missing", &digests).await? {
+        let Some(bundle) = built.bundles.get(&digest) else { continue };
+        let limit = Duration::from_secs(bundle.len() as u64 / LEAST_RATE);
+        hub.put(&format!("/v1/secrets/{digest}"), bundle.clone(), limit).await?;
+    }
     let digests: Vec<&Digest> = built.closures.keys().collect();
     let lacking = missing(hub, "/v1/closures/missing", &digests).await?;
     let closures: Vec<&Contents> = lacking.iter().filter_map(|digest| built.closures.get(digest)).collect();
