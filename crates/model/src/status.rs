@@ -237,6 +237,19 @@ mod tests {
     }
 
     #[test]
+    fn a_host_with_other_secrets_is_not_there_yet() {
+        let with = |has, seen: &Observed| State::with_secrets(&path(NEW), has, seen);
+        let there = observed(NEW, NEW);
+        assert_eq!((with(true, &there), with(false, &there)), (State::UpToDate, State::Pending));
+        let tried = |stage| Observed { activity: Some(activity(NEW, stage)), ..observed(NEW, NEW) };
+        assert_eq!(with(false, &tried(ActivityStage::Committed)), State::Pending);
+        assert_eq!(with(false, &tried(ActivityStage::Reverted)), State::Reverted, "it was to get them");
+        assert_eq!(with(false, &tried(ActivityStage::Open)), State::Inconclusive);
+        assert_eq!(with(false, &observed(OLD, OLD)), State::Pending);
+        assert_eq!(with(false, &Observed { activating: true, ..there }), State::Updating);
+    }
+
+    #[test]
     fn what_came_of_the_last_activation_is_part_of_the_state() {
         for (stage, state) in [
             (ActivityStage::Reverted, State::Reverted),

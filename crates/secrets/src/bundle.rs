@@ -294,3 +294,19 @@ mod base64_text {
         BASE64_STANDARD.decode(Cow::<str>::deserialize(from)?.as_bytes()).map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secrets_are_a_bundle_and_take_those_away_that_a_host_has() {
+        let none = Digest::of(&[NO_SECRETS]);
+        assert_eq!(Bundle::parse(NO_SECRETS).unwrap().digest().unwrap(), none);
+        let [one, two] = ["1", "2"].map(|text| Digest::of(&[text.as_bytes()]));
+        assert_eq!(wanted(None, None), None);
+        assert_eq!(wanted(Some(two), Some(one)), Some(two));
+        assert_eq!(wanted(None, Some(one)), Some(none));
+        assert_eq!(wanted(None, Some(none)), Some(none), "it has come to that");
+    }
+}
