@@ -1,19 +1,23 @@
 # One host of a source: how to deploy it and what it should run, in one evaluation.
 #
 # `condition` is what a selector still has to ask of the host's tags (null: nothing). Where it does not hold, the
-# toplevel is not evaluated. Without `system` it never is.
+# toplevel is not evaluated. Without `system` it never is. `operator` is the name of who asks.
 {
   host,
   condition,
   system,
+  operator,
 }:
 source:
 let
   node = source.nodes.${host};
   # Not declared in a plain configuration.
   deployment = node.config.deployment or { };
-  tags = deployment.tags or [ ];
-  toplevel = node.config.system.build.toplevel;
+  # What is said of it beside its configuration, where the fleet is deploy-rs's.
+  beside = node.deploy or { };
+  tags = deployment.tags or [ ] ++ beside.tags or [ ];
+  toplevel = beside.toplevel or node.config.system.build.toplevel;
+  profiles = (beside.profiles or (_: [ ])) operator;
   update = deployment.update or { };
 
   # When it updates by itself. Only what is declared: the rest has its defaults where this is read.
@@ -86,15 +90,20 @@ let
 
   metadata = {
     name = host;
-    inherit tags;
+    inherit tags profiles;
+    profilesOnly = beside.profilesOnly or false;
+    limits = beside.limits or { };
     mode = update.mode or "push";
     publicKeys = deployment.publicKeys or [ ];
     after = deployment.after or [ ];
-    buildOnTarget = deployment.buildOnTarget or false;
+    buildOnTarget = beside.buildOnTarget or (deployment.buildOnTarget or false);
     replaceUnknownProfiles = deployment.replaceUnknownProfiles or true;
     allowLocalDeployment = deployment.allowLocalDeployment or false;
+    # What its source asks for and bosco does not do: said, rather than passed over.
+    ignored = beside.ignored or [ ];
     system = node.pkgs.stdenv.hostPlatform.system or toplevel.system;
     target =
+      beside.target or (
       let
         # Declared without a default and not set is as good as not declared.
         isSet = node.options.deployment.targetHost.isDefined or true;
@@ -114,7 +123,8 @@ let
               "-H"
               "--"
             ];
-        };
+        }
+      );
   };
 
   holds =
@@ -140,6 +150,17 @@ else if system then
       inherit policy secrets;
       derivation = toplevel.drvPath;
       toplevel = toplevel.outPath;
+      profiles = builtins.genList (
+        index:
+        let
+          derivation = builtins.elemAt beside.derivations index;
+        in
+        builtins.elemAt profiles index
+        // {
+          path = derivation.outPath;
+          derivation = derivation.drvPath;
+        }
+      ) (builtins.length profiles);
     };
   }
 else

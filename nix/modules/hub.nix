@@ -112,6 +112,9 @@ in
       startLimitIntervalSec = 0;
       # Connections end with it: as short as can be.
       stopIfChanged = false;
+      # Where its bosco.toml has it build.
+      path = [ config.nix.package ];
+      environment.XDG_CACHE_HOME = "${cfg.stateDir}/cache";
       # It reads this one again.
       reloadTriggers = [ config.environment.etc.${fleetFile}.source ];
       serviceConfig = {

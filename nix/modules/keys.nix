@@ -8,7 +8,10 @@ in
   key = "bosco/nix/modules/keys.nix";
 
   config = {
-    services.bosco.secrets.units = lib.mapAttrs (name: _: name) keys;
+    services.bosco.secrets = {
+      keys = builtins.attrNames keys;
+      units = lib.mapAttrs (name: _: name) keys;
+    };
 
     # Nothing else may look at a key's `text`, `keyFile` or `keyCommand` here: they would end up in the host's store.
     assertions = lib.mapAttrsToList (

@@ -40,13 +40,14 @@ in
       internal anything { sshKeyPaths = [ "/etc/ssh/ssh_host_ed25519_key" ]; }
         "What opens them on the host.";
     files = internal (types.attrsOf anything) { } "The sops file of each secret, which bosco reads.";
+    keys = internal (types.listOf types.str) [ ] "The `deployment.keys` that have a unit.";
     units = internal (types.attrsOf types.str) { } "The secrets that have a unit, by the unit's name.";
   };
 
   config = lib.mkIf cfg.installed {
     environment.etc."bosco/secrets.json".text = builtins.toJSON {
       version = 1;
-      inherit (cfg) templates age;
+      inherit (cfg) templates age keys;
       secrets = cfg.declared;
     };
 

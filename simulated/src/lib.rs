@@ -61,8 +61,11 @@ pub fn draft_of(
     trees: &[&str],
 ) -> (Release, BTreeMap<Digest, Contents>) {
     let mut closures = BTreeMap::new();
+    // Many hosts may have one archive: hashing it takes its time.
+    let all: BTreeSet<&[u8]> = hosts.iter().flat_map(|(_, archives)| archives.iter().copied()).collect();
+    let hashes: BTreeMap<&[u8], Digest> = all.into_iter().map(|one| (one, Digest::of(&[one]))).collect();
     let manifests = hosts.iter().map(|(name, archives)| {
-        let contents = contents(name, archives);
+        let contents = closure(name, archives.iter().map(|one| (hashes[one], one.len() as u64)));
         let digest = contents.digest();
         let toplevel = contents.iter().next().unwrap().path.clone();
         closures.insert(digest, contents);
@@ -122,16 +125,21 @@ pub fn bundle(text: &str) -> Vec<u8> {
 /// A closure of these archives.
 #[must_use]
 pub fn contents(name: &str, archives: &[&[u8]]) -> Contents {
-    let path = |number: usize, archive: &[u8]| {
-        let hash = Digest::of(&[name.as_bytes(), archive]).to_string();
+    closure(name, archives.iter().map(|one| (Digest::of(&[one]), one.len() as u64)))
+}
+
+/// A closure of archives with these hashes and sizes.
+fn closure(name: &str, archives: impl Iterator<Item = (Digest, u64)>) -> Contents {
+    let path = |number: usize, hash: Digest| {
+        let hash = Digest::of(&[name.as_bytes(), hash.as_bytes()]).to_string();
         let hash: String = hash.chars().map(|c| if c == 'e' { 'x' } else { c }).take(31).collect();
         // The first in the order of names is the toplevel.
         StorePath::parse(&format!("/nix/store/{number}{hash}-{name}")).unwrap()
     };
-    let paths = archives.iter().enumerate().map(|(number, archive)| PathContents {
-        path: path(number, archive),
-        hash: Digest::of(&[archive]),
-        size: archive.len() as u64,
+    let paths = archives.enumerate().map(|(number, (hash, size))| PathContents {
+        path: path(number, hash),
+        hash,
+        size,
         references: BTreeSet::new(),
         signatures: Vec::new(),
         address: String::new(),

@@ -1,6 +1,6 @@
 //! What a host remembers of its activations, on its disk.
 
-use bosco_model::{Digest, Goal, Hold, Number, StorePath};
+use bosco_model::{Digest, Goal, Hold, Number, ProfileAt, StorePath};
 use serde::{Deserialize, Serialize};
 
 use crate::{Attempt, Cause, Ending, Into, Refused, Request, State};
@@ -57,6 +57,9 @@ pub enum Unread {
 pub struct Quarantined {
     /// The system.
     pub toplevel: StorePath,
+    /// The profiles that it was to run with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<ProfileAt>,
     /// The bundle of secrets that it was given: with another one it is another thing.
     #[serde(default)]
     pub secrets: Option<Digest>,
@@ -106,7 +109,7 @@ impl Journal {
     pub fn secrets_of(&self, toplevel: &StorePath, this_boot: bool) -> Option<Digest> {
         let attempt = self.open().filter(|attempt| attempt.request.toplevel == *toplevel);
         let forward = attempt.filter(|attempt| match &attempt.state {
-            State::Switching => this_boot,
+            State::Switching | State::ActivatingProfiles => this_boot,
             State::Proving { .. } => this_boot || attempt.booted,
             State::PreparingEntry | State::SettingProfile | State::InstallingBoot => true,
             State::Rebooting { into } => *into != Into::Old,
@@ -155,6 +158,10 @@ impl Journal {
             return Some(Refused::Held { number, toplevel });
         }
         let held = self.quarantined_with(toplevel, request.secrets).filter(|_| !request.again)?;
+        // With other profiles it is another one.
+        if held.profiles != request.profiles.all {
+            return None;
+        }
         Some(Refused::Quarantined { why: held.why.clone() })
     }
 
@@ -168,12 +175,15 @@ impl Journal {
         if matches!(ending, Ending::Committed { .. }) {
             self.count(&request);
         }
-        let toplevel = request.toplevel;
+        let (toplevel, profiles) = (request.toplevel, request.profiles.all);
         match ending {
-            Ending::Reverted { cause } => self.condemn(toplevel, request.secrets, cause.to_string(), now),
+            Ending::Reverted { cause } => {
+                self.condemn((toplevel, profiles, request.secrets), cause.to_string(), now);
+            }
             Ending::Inconclusive { cause: cause @ Cause::Interrupted { .. } } => {
                 if self.interrupted.contains(&toplevel) {
-                    self.condemn(toplevel, request.secrets, format!("{cause}, for the second time"), now);
+                    let why = format!("{cause}, for the second time");
+                    self.condemn((toplevel, profiles, request.secrets), why, now);
                 } else {
                     self.interrupted.push(toplevel);
                     cap(&mut self.interrupted);
@@ -187,9 +197,10 @@ impl Journal {
     }
 
     /// Counts what was committed. A test is not counted, and neither sets a hold nor lifts one: it is gone with the next boot,
-    /// and what holds must outlast that. So what is pulled takes its place, as a boot would.
+    /// and what holds must outlast that. So what is pulled takes its place, as a boot would. What leaves the system as it is
+    /// stands in no release's way.
     fn count(&mut self, request: &Request) {
-        if !matches!(request.goal, Goal::Switch | Goal::Boot) {
+        if !matches!(request.goal, Goal::Switch | Goal::Boot) || request.profiles.only {
             return;
         }
         self.number = self.number.max(request.number);
@@ -215,9 +226,14 @@ impl Journal {
         held
     }
 
-    fn condemn(&mut self, toplevel: StorePath, secrets: Option<Digest>, why: String, since: u64) {
+    fn condemn(
+        &mut self,
+        (toplevel, profiles, secrets): (StorePath, Vec<ProfileAt>, Option<Digest>),
+        why: String,
+        since: u64,
+    ) {
         self.forgive(&toplevel);
-        self.quarantine.push(Quarantined { toplevel, secrets, why, since });
+        self.quarantine.push(Quarantined { toplevel, profiles, secrets, why, since });
         cap(&mut self.quarantine);
     }
 }

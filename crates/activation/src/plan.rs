@@ -85,7 +85,7 @@ pub fn plan(goal: Goal, declared: &Declaration, secrets: Option<Digest>, observe
         let busy = observed.activity.clone().filter(|activity| activity.stage == ActivityStage::Open);
         return Plan::Refuse(Refusal::Activating { busy: busy.map(Box::new) });
     }
-    let state = State::of(&declared.toplevel, observed);
+    let state = declared.state(observed);
     let there = match goal {
         Goal::Build | Goal::Keys => true,
         Goal::Push => observed.has_toplevel && is_kept(declared, observed),
@@ -117,11 +117,12 @@ fn who(busy: Option<&Activity>) -> String {
     busy.map(|busy| format!(", by {}: {} ({})", busy.by, busy.toplevel, busy.words)).unwrap_or_default()
 }
 
-/// Whether garbage collection leaves the host its toplevel.
+/// Whether garbage collection leaves the host its toplevel. Of other profiles the host does not say it.
 fn is_kept(declared: &Declaration, observed: &Observed) -> bool {
-    [&observed.pushed, &observed.current, &observed.profile, &observed.booted]
-        .into_iter()
-        .any(|root| root.as_ref() == Some(&declared.toplevel))
+    declared.profiles.is_empty()
+        && [&observed.pushed, &observed.current, &observed.profile, &observed.booted]
+            .into_iter()
+            .any(|root| root.as_ref() == Some(&declared.toplevel))
 }
 
 /// A host whose store has no room for what it is to get. Both in bytes.
@@ -173,6 +174,9 @@ mod tests {
                 mode: bosco_model::Mode::default(),
                 public_keys: Vec::new(),
                 target: None,
+                profiles: Vec::new(),
+                profiles_only: false,
+                limits: bosco_model::Limits::default(),
                 after: Vec::new(),
                 build_on_target: false,
                 replace_unknown_profiles: true,
@@ -180,6 +184,7 @@ mod tests {
             },
             derivation: format!("/nix/store/{}-web.drv", "0".repeat(32)).try_into().unwrap(),
             toplevel: path(1),
+            profiles: Vec::new(),
             policy: bosco_model::Policy::default(),
             secrets: bosco_model::DeclaredSecrets::default(),
         }

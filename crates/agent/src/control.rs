@@ -179,13 +179,12 @@ async fn tell(agent: &Agent, link: &Link) -> Result<std::convert::Infallible, Co
     let mut last = Standing::default();
     loop {
         let standing = agent.core().standing();
-        // A clock that goes on is nothing new.
-        let is_new = (Standing { clock: 0, ..standing.clone() }) != last;
+        let is_new = standing != last;
         if is_new || agent.queue.oldest().is_some() {
             let mut http = agent.http(link, LONGEST_ORDERS).await?;
             if is_new {
                 http.send(Method::POST, "/v1/host/standing", &standing).await?;
-                last = Standing { clock: 0, ..standing };
+                last = standing;
             }
             reports(agent, &mut http).await?;
         }

@@ -12,7 +12,7 @@ use crate::build::Built;
 use crate::config::AgentConfig;
 use crate::keep::{self, Pull};
 use crate::machine;
-use crate::schedule::{self, Came, Decision, Last, Moment, Nudge, View};
+use crate::schedule::{self, Came, Decision, Last, Moment, Nudge, Timer, View};
 
 /// How much is shown of what comes from the hub in words, in characters.
 const WORDS: usize = 300;
@@ -391,6 +391,11 @@ impl Core {
         self.pull.save(&self.config.state).inspect_err(|_| self.pull.ratchet = before)
     }
 
+    /// The agent runs by a timer, once more; or always.
+    pub(crate) fn ticks(&mut self, by_timer: bool) {
+        self.pull.timer = by_timer.then(|| Timer::ticked(self.pull.timer, machine::now()));
+    }
+
     /// The host has come to a manifest.
     pub(crate) fn arrived(&mut self, leaf: Digest) {
         let last = Some(Last { leaf, came: Came::Arrived });
@@ -493,7 +498,7 @@ impl Core {
             brought: self.pull.brought.clone(),
             trust: self.trust.version,
             alarms: self.alarms(),
-            clock: known.now,
+            rhythm: self.pull.timer.map(|timer| timer.every),
             version: self.config.version.clone(),
         }
     }

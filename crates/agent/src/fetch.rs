@@ -24,10 +24,12 @@ use bytes::{Buf, Bytes};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use thiserror::Error;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use unpack::{Pace, Unpacked, Unpacker};
 
 use crate::agent::Agent;
+use crate::backoff::jitter;
+use crate::machine::random;
 
 /// How many bytes of paths that a cache has signed the host has to lack before its own caches are looked at first: fewer are
 /// there sooner from the hub.
@@ -36,6 +38,8 @@ const SUBSTITUTE: u64 = 1024 * 1024;
 const SEARCH: Duration = Duration::from_secs(60);
 /// How many bytes a second they have to send, or the rest comes from the hub.
 const LEAST_RATE: u64 = 256 * 1024;
+/// How long the hub may have no place for who fetches, before it is tried again as if it had failed.
+const QUEUE: Duration = Duration::from_secs(3600);
 /// How many archives are asked for at once: as many as the question has room for.
 const AT_ONCE: usize = 5_000;
 /// What keeps what was fetched until something else does.
@@ -92,7 +96,9 @@ pub(crate) async fn closure(agent: &Agent, manifest: &Manifest) -> Result<(), Fe
     }
     for round in rounds(&contents, &missing) {
         let pace = Pace::over(agent.config.patience.pace);
-        receive(&mut http, pace, &round, &mut taking).await?;
+        let digests: Vec<Digest> = round.iter().map(|(digest, _)| *digest).collect();
+        let stream = Stream::new(ask(agent, &mut http, &digests).await?, pace);
+        receive(stream, &round, &mut taking).await?;
     }
     let known = taking.infos(&paths).await?;
     bundle(agent, &mut http, manifest).await?;
@@ -141,11 +147,6 @@ fn worth_substituting(contents: &Contents, missing: &[StorePath]) -> Vec<StorePa
     if size(contents, &signed) < SUBSTITUTE { Vec::new() } else { signed }
 }
 
-fn info(one: &PathContents) -> PathInfo {
-    let PathContents { path, hash: digest, size, references, signatures, address } = one.clone();
-    PathInfo::told(path, size, digest.as_bytes(), references.into_iter().collect(), signatures, address)
-}
-
 /// Whether the store has a path as it was signed.
 fn is_same(one: &PathContents, info: &PathInfo) -> bool {
     let references: HashSet<&StorePath> = info.references.iter().collect();
@@ -159,7 +160,7 @@ type Due = (Digest, PathInfo);
 
 /// What is missing, each path behind those that it refers to, in questions of which each asks for an archive once.
 fn rounds(contents: &Contents, missing: &[StorePath]) -> Vec<Vec<Due>> {
-    let infos = missing.iter().filter_map(|path| contents.get(path)).map(info).collect();
+    let infos = missing.iter().filter_map(|path| contents.get(path)).map(PathInfo::from).collect();
     let mut rounds: Vec<Vec<Due>> = Vec::new();
     let mut asked = HashSet::new();
     for info in references_first(infos) {
@@ -177,10 +178,24 @@ fn rounds(contents: &Contents, missing: &[StorePath]) -> Vec<Vec<Due>> {
     rounds
 }
 
-/// Asks for archives, and takes them in their order.
-async fn receive(http: &mut Http, pace: Pace, due: &[Due], taking: &mut Taking) -> Result<(), FetchError> {
-    let digests: Vec<Digest> = due.iter().map(|(digest, _)| *digest).collect();
-    let mut stream = Stream::new(http.stream("/v1/host/paths", &digests).await?, pace);
+/// Asks for archives, again where the hub gives some to as many as it can: that is nobody's fault.
+async fn ask(agent: &Agent, http: &mut Http, digests: &[Digest]) -> Result<Incoming, FetchError> {
+    let until = Instant::now() + QUEUE;
+    loop {
+        match http.stream("/v1/host/paths", &digests).await {
+            Err(HttpError::Busy(wait)) if Instant::now() + wait < until => {
+                agent
+                    .core()
+                    .at(Phase::Fetching, Some("many fetch from the hub: it waits for its turn".into()));
+                sleep(jitter(wait, random())).await;
+            }
+            answer => return Ok(answer?),
+        }
+    }
+}
+
+/// Takes archives in their order.
+async fn receive(mut stream: Stream, due: &[Due], taking: &mut Taking) -> Result<(), FetchError> {
     for (digest, info) in due {
         let head = Head::read(&stream.head().await?);
         if head.hash != *digest || head.size != info.size {
@@ -314,13 +329,13 @@ mod tests {
     #[test]
     fn a_path_with_other_contents_is_told_from_the_one_that_was_signed() {
         let signed = one(1, 7, &[1, 2]);
-        assert!(is_same(&signed, &info(&signed)));
+        assert!(is_same(&signed, &PathInfo::from(&signed)));
         for other in [
             PathContents { hash: Digest::from_bytes([8; 32]), ..signed.clone() },
             PathContents { size: 1001, ..signed.clone() },
             PathContents { references: BTreeSet::new(), ..signed.clone() },
         ] {
-            assert!(!is_same(&signed, &info(&other)));
+            assert!(!is_same(&signed, &PathInfo::from(&other)));
         }
     }
 }

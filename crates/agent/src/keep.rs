@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::build::Built;
-use crate::schedule::Last;
+use crate::schedule::{Last, Timer};
 
 /// Whom the host trusts.
 const TRUST: &str = "trust.json";
@@ -43,6 +43,8 @@ pub(crate) struct Pull {
     pub(crate) reported: Option<String>,
     /// How many reports were given up for want of room.
     pub(crate) dropped: u64,
+    /// When it has run by a timer, where it does.
+    pub(crate) timer: Option<Timer>,
 }
 
 /// What became of a file that was to be read.

@@ -58,6 +58,7 @@ pub enum Once {
 /// In words, where it can't begin.
 pub async fn run(config: AgentConfig) -> Result<std::convert::Infallible, String> {
     let agent = Agent::open(config)?;
+    agent.core().ticks(false);
     notify::ready();
     let alive = async {
         loop {
@@ -87,6 +88,7 @@ pub async fn run(config: AgentConfig) -> Result<std::convert::Infallible, String
 /// In words, where it can't begin.
 pub async fn once(config: AgentConfig) -> Result<Once, String> {
     let agent = Agent::open(config)?;
+    agent.core().ticks(true);
     match turn(&agent).await {
         Ok(once) => Ok(once),
         Err(error) => {

@@ -120,6 +120,27 @@ pub enum Decision {
     },
 }
 
+/// How an agent runs that a timer starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// When it ran last, in seconds since 1970.
+    pub came: u64,
+    /// About how many seconds lie between two runs.
+    pub every: u64,
+}
+
+impl Timer {
+    /// What is known of it with one more run. Somebody may have started that by hand: what lay between the runs before is
+    /// forgotten by halves only.
+    #[must_use]
+    pub fn ticked(before: Option<Self>, now: u64) -> Self {
+        const DAY: u64 = 24 * 3600;
+        // A clock that goes backwards says nothing, and one that jumps ahead not much.
+        let since = |before: Self| now.saturating_sub(before.came).max(before.every / 2).min(7 * DAY);
+        Self { came: now, every: before.map_or(DAY, since) }
+    }
+}
+
 impl Last {
     /// What is known after one more failure.
     #[must_use]

@@ -113,6 +113,21 @@ fn an_archive_other_than_was_signed_never_counts_in_the_store() {
 }
 
 #[test]
+fn a_hub_without_a_place_is_asked_again_and_blamed_for_nothing() {
+    on_a_machine("a_hub_without_a_place_is_asked_again_and_blamed_for_nothing", async {
+        let archive = nar(b"a system");
+        let (hub, mut machine, _) = released(&[&archive]).await;
+        *hub.script.paths.lock().unwrap() = Answer::Busy;
+        machine.start().await;
+        until("it has asked twice", || hub.script.busy.load(Ordering::Relaxed) > 1).await;
+        *hub.script.paths.lock().unwrap() = honest(&[archive]);
+        machine.says("activates release 1").await;
+        let said = machine.said();
+        assert_eq!(said.matches("fetches release 1").count(), 1, "it began once more:\n{said}");
+    });
+}
+
+#[test]
 fn archives_in_another_order_or_without_one_are_refused() {
     on_a_machine("archives_in_another_order_or_without_one_are_refused", async {
         let archives = [nar(b"one"), nar(b"two")];

@@ -229,10 +229,14 @@ mod tests {
             mode: bosco_model::Mode::default(),
             public_keys: keys.iter().map(ToString::to_string).collect(),
             target: None,
+            profiles: Vec::new(),
+            profiles_only: false,
+            limits: bosco_model::Limits::default(),
             after: Vec::new(),
             build_on_target: false,
             replace_unknown_profiles: true,
             allow_local_deployment: false,
+            ignored: Vec::new(),
         };
         let said = Own::Said;
         assert_eq!(recipients(&host(&[key]), said(None)).unwrap().len(), 1);

@@ -143,7 +143,7 @@ impl Context {
         let condition = chosen.condition.as_ref();
         let answer = self.nix.declaration(&self.fleet, &chosen.name, condition, &mut listen).await;
         let declared = answer.map_err(|error| failed(Stage::Evaluate, &error))?;
-        Ok(self.selected(chosen, declared))
+        Ok(self.selected(chosen, declared, |declared| &declared.host))
     }
 
     /// Evaluates how to deploy one host.
@@ -152,7 +152,7 @@ impl Context {
         let _permit = self.evaluations.acquire().await;
         let answer = self.nix.host(&self.fleet, &chosen.name, chosen.condition.as_ref(), &mut listen).await;
         let host = answer.map_err(|error| failed(Stage::Evaluate, &error))?;
-        Ok(self.selected(chosen, host))
+        Ok(self.selected(chosen, host, |host| host))
     }
 
     /// Evaluates which keys one host has and which secrets it asks for, and with `system` what makes its toplevel.
@@ -163,15 +163,22 @@ impl Context {
         answer.map_err(|error| failed(Stage::Evaluate, &error))
     }
 
-    /// Parts the hosts that are selected from the others.
-    fn selected<T>(&self, chosen: &Chosen, evaluated: Evaluated<T>) -> Option<T> {
+    /// Parts the hosts that are selected from the others, and tells what an evaluation leaves to be told.
+    fn selected<T>(&self, chosen: &Chosen, evaluated: Evaluated<T>, host: fn(&T) -> &Host) -> Option<T> {
         match evaluated {
             Evaluated::Tagged(tags) => {
                 self.tags.lock().unwrap_or_else(PoisonError::into_inner).insert(chosen.name.clone(), tags);
                 (self.events)(Event::Done { host: chosen.name.clone() });
                 None
             }
-            Evaluated::Selected(selected) => Some(selected),
+            Evaluated::Selected(selected) => {
+                for option in &host(&selected).ignored {
+                    let text =
+                        format!("`{option}` is set; bosco does not do that yet, and goes on without it");
+                    (self.events)(Event::Warning { host: Some(chosen.name.clone()), text });
+                }
+                Some(selected)
+            }
         }
     }
 

@@ -253,6 +253,10 @@ impl Connection {
             Ok(answer) => Ok(answer),
             Err(HttpError::Refused { status, error }) => Err(refused(status, &error)),
             Err(HttpError::Broken(_)) => Err(self.hub.trouble(&self.tunnel.gone().await)),
+            Err(error @ HttpError::Busy(wait)) => {
+                Err(Error::new(Exit::Unable, error.to_string())
+                    .hint(format!("again in {} s", wait.as_secs())))
+            }
             Err(HttpError::Silent) => {
                 let message = format!("the hub at {} is connected and does not answer", self.hub.0.address);
                 Err(Error::new(Exit::Unreachable, message).hint(WITHOUT))

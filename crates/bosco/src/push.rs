@@ -14,7 +14,7 @@ use bosco_model::{
     Declaration, Goal, HostName, Number, Observed, Privilege, Selector, StorePath, Target, next_number,
 };
 use bosco_nix::Root;
-use bosco_session::{Session, Wanted};
+use bosco_session::{Others, Session, Wanted};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -23,7 +23,7 @@ use crate::builds::{Builds, builds};
 use crate::bundle::{Bundler, Carried, Own, Unmade};
 use crate::consent::Consent;
 use crate::copy::Copier;
-use crate::differences::{Pair, Side};
+use crate::differences::{Pair, Side, running};
 use crate::error::Error;
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, each, failed};
@@ -203,8 +203,10 @@ impl Host {
             self.go(Place::Asked);
             self.enter(Stage::Connect);
         };
+        let others = declared.others();
         let wanted = Wanted {
             toplevel: Some(&declared.toplevel),
+            others: Others::Wanted(&others),
             helper: helper.as_ref().ok().and_then(Option::as_ref),
         };
         let (mut session, observed) = reach.open(&chosen.name, target, wanted, asked).await?;
@@ -306,7 +308,7 @@ impl Host {
         let there = self.push.goal == Goal::Keys
             || observed.has_toplevel
             || self.make(declared, observed, session).await?;
-        self.tell(declared, observed).await;
+        self.tell(declared, observed, session).await;
         self.go(Place::Through);
         self.enter(Stage::Wait);
         if !self.push.gate.pass(&self.push.context.events).await {
@@ -328,7 +330,9 @@ impl Host {
         if asked.elapsed() > FRESH {
             let now = session.observe().await.map_err(|error| troubled(Stage::Copy, &error))?;
             self.plan(declared, &now)?;
-            if (&now.current, &now.profile) != (&observed.current, &observed.profile) {
+            if (&now.current, &now.profile, &now.profiles)
+                != (&observed.current, &observed.profile, &observed.profiles)
+            {
                 return Err(refused(&Refusal::Changed));
             }
             self.number = next_number(now.number);
@@ -341,14 +345,24 @@ impl Host {
     }
 
     /// Tells what is to become of it, where somebody is asked about that.
-    async fn tell(&self, declared: &Declaration, observed: &Observed) {
-        let (Some(consent), Some(current)) = (&self.push.consent, &observed.current) else { return };
-        let here = self.push.context.nix.is_there(&[current.clone(), declared.toplevel.clone()]).await;
-        let side = |path: &StorePath| {
-            if here.contains(path) { Side::Here(path.clone()) } else { Side::Unknown(path.clone()) }
+    async fn tell(&self, declared: &Declaration, observed: &Observed, session: &mut Session) {
+        // Without a system, the first profile is what is to be something else.
+        let of_profile = observed.profiles.first().map(|one| &one.path);
+        let is = if declared.host.profiles_only { of_profile } else { observed.current.as_ref() };
+        let (Some(consent), Some(is)) = (&self.push.consent, is) else { return };
+        let nix = &self.push.context.nix;
+        let after = declared.toplevel.clone();
+        let here = nix.is_there(&[is.clone(), after.clone()]).await;
+        let side =
+            |path: StorePath| if here.contains(&path) { Side::Here(path) } else { Side::Unknown(path) };
+        let (before, active) = if declared.host.profiles_only {
+            (side(is.clone()), None)
+        } else {
+            // It is to be read; a host that does not say it has not failed yet.
+            let Ok(running) = running(nix, session, is).await else { return };
+            running
         };
-        let (before, after) = (side(current), side(&declared.toplevel));
-        consent.tell(Pair { host: self.name.clone(), before, after, active: None });
+        consent.tell(Pair { host: self.name.clone(), before, after: side(after), active });
     }
 
     /// Delivered to the end.
@@ -374,7 +388,8 @@ impl Host {
             };
         };
         let (reach, events) = (&self.push.reach, &self.push.context.events);
-        let activation = Activation { name: &self.name, target, helper, reach, events };
+        let (profiles, limits) = (declared.others(), declared.host.limits);
+        let activation = Activation { name: &self.name, target, helper, reach, events, profiles, limits };
         let secrets = self.secrets.as_ref().map(|secrets| secrets.digest);
         let ask = Ask { number: self.number, secrets, ..self.push.ask };
         let mut mended = HashSet::new();
@@ -407,10 +422,12 @@ impl Host {
         self.enter(Stage::Copy);
         // It is not here where the host has had it.
         self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
-        let wanted = Wanted { toplevel: Some(&declared.toplevel), helper: Some(helper) };
+        let others = declared.others();
+        let others = Others::Wanted(&others);
+        let wanted = Wanted { toplevel: Some(&declared.toplevel), others, helper: Some(helper) };
         let (mut session, observed) = self.push.reach.open(&self.name, target, wanted, || ()).await?;
         let copier = &self.push.copier;
-        let mended = copier.mend(&self.name, &declared.toplevel, paths, observed.free, &mut session).await;
+        let mended = copier.mend(&self.name, &declared.paths(), paths, observed.free, &mut session).await;
         match mended {
             Ok(()) => Ok(session),
             Err(why) => {
@@ -494,10 +511,13 @@ impl Host {
         }
         self.go(Place::Building);
         self.enter(Stage::Build);
-        let derivation = declared.derivation.path();
-        self.push.copier.copy(&self.name, std::slice::from_ref(derivation), observed.free, session).await?;
+        let derivations: Vec<StorePath> =
+            declared.derivations().into_iter().map(|derivation| derivation.path().clone()).collect();
+        self.push.copier.copy(&self.name, &derivations, observed.free, session).await?;
         self.enter(Stage::Build);
-        session.build(derivation).await.map_err(|error| troubled(Stage::Build, &error))?;
+        for derivation in &derivations {
+            session.build(derivation).await.map_err(|error| troubled(Stage::Build, &error))?;
+        }
         Ok(true)
     }
 
@@ -510,13 +530,14 @@ impl Host {
         free: Option<u64>,
         session: &mut Session,
     ) -> Result<(), Outcome> {
-        let mut wanted: Vec<StorePath> = [&declared.toplevel].into_iter().chain(helper).cloned().collect();
+        let own = declared.paths();
+        let mut wanted: Vec<StorePath> = own.iter().chain(helper).cloned().collect();
         if self.push.goal == Goal::Keys {
-            wanted.retain(|path| *path != declared.toplevel);
+            wanted.retain(|path| !own.contains(path));
         } else if there {
             // They are rooted by the question.
             wanted = self.push.copier.lacking(&wanted, session).await?;
-            if wanted.contains(&declared.toplevel) {
+            if own.iter().any(|path| wanted.contains(path)) {
                 // It was collected meanwhile, and so was not built here.
                 self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
             }

@@ -1,6 +1,7 @@
 //! Making a release: every host evaluated and built here, what it differs in from the one before, signed once, and the
 //! store paths that the hub lacks sent to it.
 
+mod at_hub;
 pub(crate) mod compare;
 mod compose;
 mod sealing;
@@ -11,19 +12,18 @@ mod upload;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bosco_model::{Declaration, HostName, Mode};
-use bosco_nix::{PathInfo, Root, Tree};
-use bosco_release::{
-    Contents, Digest, Key, Manifest, PathContents, Release, Runs, Signer, Statement, Unsealed,
-};
+use bosco_model::{Declaration, HostName, Mode, StorePath};
+use bosco_nix::{Infos, PathInfo, Root, Tree, contents};
+use bosco_release::{Contents, Digest, Key, Manifest, Release, Runs, Signer, Statement, Unsealed};
 use bosco_wire::api::ReleaseLine;
 use tokio::sync::Semaphore;
 
+pub(crate) use self::at_hub::AtHub;
 pub(crate) use self::compose::{Composed, Part, compose};
 pub(crate) use self::sealing::Sealing;
 pub(crate) use self::sign::Pen;
 pub(crate) use self::source::commit;
-pub(crate) use self::upload::upload;
+pub(crate) use self::upload::{upload, upload_bundles};
 use crate::builds::builds;
 use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
@@ -35,12 +35,12 @@ use crate::outcome::Outcome;
 /// How many closures are read at once.
 const CLOSURES: usize = 4;
 
-/// What every host should run, built here, and kept for as long as this.
+/// What every host should run. What was built here is kept for as long as this.
 pub(crate) struct Built {
     pub(crate) parts: Vec<Part>,
-    /// What is in the closures, by their digests.
+    /// What is in the closures that were built here, by their digests.
     pub(crate) closures: BTreeMap<Digest, Contents>,
-    /// The paths of all closures, by the digests of their archives.
+    /// The paths of those, by the digests of their archives.
     pub(crate) paths: BTreeMap<Digest, PathInfo>,
     /// The secrets of the hosts, encrypted, by their digests.
     pub(crate) bundles: BTreeMap<Digest, Vec<u8>>,
@@ -55,43 +55,61 @@ pub(crate) struct Published {
     pub(crate) doubt: Option<Unsealed>,
 }
 
-/// Evaluates and builds some hosts. `Err` is what came of each, where not all came through.
+/// What was built, by the digest of its closure; with what is in that, where it was built here.
+struct Closure {
+    digest: Digest,
+    here: Option<(Contents, Infos)>,
+}
+
+/// Evaluates and builds some hosts, here or where the hub builds. `Err` is what came of each, where not all came through.
 pub(crate) async fn build(
     context: &Context,
     root: Root,
     chosen: Vec<Chosen>,
+    hub: Option<AtHub>,
     sealing: &Sealing,
 ) -> Result<Built, Vec<(HostName, Outcome)>> {
     let root = Arc::new(root);
     let gate = Arc::new(Gate::new(Rule::AllBuilt, chosen.len()));
     let (builds, builder) = builds(context.clone(), Arc::clone(&root), Arc::clone(&gate));
     let turns = Arc::new(Semaphore::new(CLOSURES));
+    let hub = hub.map(Arc::new);
     let hosts = each(chosen, |chosen| {
         let (context, builds, gate, turns, root) =
             (context.clone(), builds.clone(), Arc::clone(&gate), Arc::clone(&turns), Arc::clone(&root));
-        let sealing = sealing.clone();
+        let (hub, sealing) = (hub.clone(), sealing.clone());
         async move {
             let enter = |stage| (context.events)(Event::Stage { host: chosen.name.clone(), stage });
             let declared = context.declaration(&chosen).await;
             gate.go(Place::Evaluating, if declared.is_ok() { Place::Building } else { Place::Through });
             let came = match declared {
+                Ok(Some(declared)) if !declared.profiles.is_empty() => Err(unreleased(&declared)),
                 Ok(Some(declared)) => {
                     enter(Stage::Build);
                     // It is evaluated here, so that mistakes are found before anybody has it, and built there.
                     let tree = context.fleet.tree(&declared.host.name).and_then(Result::ok);
-                    let built = match &tree {
-                        Some(tree) => held(&context, tree, &root).await,
-                        None => builds.build(&declared).await.map_err(|error| failed(Stage::Build, &error)),
+                    let built = match (&tree, &hub) {
+                        (Some(tree), _) => held(&context, tree, &root).await.map(|()| None),
+                        (None, Some(hub)) => hub.build(&context, &declared).await.map(Some),
+                        (None, None) => {
+                            let built = builds.build(&declared).await;
+                            built.map(|()| None).map_err(|error| failed(Stage::Build, &error))
+                        }
                     };
                     gate.go(Place::Building, Place::Through);
-                    let sealed = match built {
-                        Ok(()) => sealing.bundle(&declared, &context.events).await,
+                    let sealed = match &built {
+                        Ok(_) => sealing.bundle(&declared, &context.events).await,
+                        Err(outcome) => Err(outcome.clone()),
+                    };
+                    let closure = match built {
+                        Ok(Some(digest)) => Ok(Closure { digest, here: None }),
+                        Ok(None) => {
+                            let path = tree.as_ref().map_or(&declared.toplevel, |tree| &tree.path);
+                            read(&context, path, &turns).await
+                        }
                         Err(outcome) => Err(outcome),
                     };
-                    match sealed {
-                        Ok(bundle) => read(&context, declared, tree, &turns).await.map(|read| (read, bundle)),
-                        Err(outcome) => Err(outcome),
-                    }
+                    closure.and_then(|closure| Ok(((declared, tree, closure), sealed?)))
                 }
                 // Nothing is asked of its tags.
                 Ok(None) => Err(Outcome::Interrupted { stage: Stage::Evaluate }),
@@ -119,8 +137,9 @@ pub(crate) async fn build(
         bundles: BTreeMap::new(),
         _root: root,
     };
-    for ((declared, tree, (contents, infos)), bundle) in ended.into_iter().filter_map(|(_, _, built)| built) {
-        let closure = contents.digest();
+    for ((declared, tree, Closure { digest: closure, here }), bundle) in
+        ended.into_iter().filter_map(|(_, _, built)| built)
+    {
         let Declaration { host, toplevel, policy, .. } = declared;
         let keys = host.public_keys.iter().filter_map(|line| Key::parse(line).ok()).collect();
         let pulls = host.mode != Mode::Push;
@@ -134,14 +153,21 @@ pub(crate) async fn build(
         let (host, tags) = (host.name, host.tags);
         built.parts.push(Part { host, tags, toplevel, runs, secrets, policy, pulls, keys });
         built.bundles.extend(bundle.map(|bundle| (bundle.digest, bundle.bytes)));
-        built.closures.insert(closure, contents);
-        built.paths.extend(infos);
+        if let Some((contents, infos)) = here {
+            built.closures.insert(closure, contents);
+            built.paths.extend(infos);
+        }
     }
     Ok(built)
 }
 
-/// Paths by the digests of their archives.
-type Infos = Vec<(Digest, PathInfo)>;
+/// A host with more than a manifest has.
+fn unreleased(declared: &Declaration) -> Outcome {
+    let profiles: Vec<String> = declared.profiles.iter().map(|one| one.at.profile.to_string()).collect();
+    let reason = format!("a release can't carry profiles beside the system: {}", profiles.join(", "));
+    let hint = "push to it with `bosco apply`, and leave it out of the release";
+    Outcome::failed(Stage::Evaluate, reason, Some(hint.into()))
+}
 
 /// Keeps what a host builds itself from.
 async fn held(context: &Context, tree: &Tree, root: &Root) -> Result<(), Outcome> {
@@ -151,43 +177,17 @@ async fn held(context: &Context, tree: &Tree, root: &Root) -> Result<(), Outcome
     Err(Outcome::failed(Stage::Build, format!("{} was collected as garbage meanwhile", tree.path), None))
 }
 
-/// What is in the closure of what the host is to fetch: what was built, or what it builds itself from.
-async fn read(
-    context: &Context,
-    declared: Declaration,
-    tree: Option<Tree>,
-    turns: &Semaphore,
-) -> Result<(Declaration, Option<Tree>, (Contents, Infos)), Outcome> {
+/// What is in the closure of what a host is to fetch: what was built, or what it builds itself from.
+async fn read(context: &Context, path: &StorePath, turns: &Semaphore) -> Result<Closure, Outcome> {
     let _turn = turns.acquire().await;
     let nix_says = |error: bosco_nix::Error| failed(Stage::Build, &error);
     let store = context.nix.store_here().map_err(nix_says)?;
-    let path = tree.as_ref().map_or(&declared.toplevel, |tree| &tree.path);
     let (_, infos) = store.closure(std::slice::from_ref(path)).await.map_err(nix_says)?;
-    let read = contents(infos).map_err(|why| {
+    let (contents, infos) = contents(infos).map_err(|why| {
         let hint = "`nix-store --verify --check-contents --repair` looks after the store here";
         Outcome::failed(Stage::Build, why, Some(hint.into()))
     })?;
-    Ok((declared, tree, read))
-}
-
-/// What is in a closure, as a release says it.
-fn contents(infos: Vec<PathInfo>) -> Result<(Contents, Infos), String> {
-    let mut paths = Vec::with_capacity(infos.len());
-    let mut hashed = Vec::with_capacity(infos.len());
-    for info in infos {
-        let hash = info.sha256().map(Digest::from_bytes);
-        let hash = hash.ok_or_else(|| format!("the store here has no SHA-256 of {}", info.path))?;
-        paths.push(PathContents {
-            path: info.path.clone(),
-            hash,
-            size: info.size,
-            references: info.references.iter().cloned().collect(),
-            signatures: info.signatures.clone(),
-            address: info.address.clone(),
-        });
-        hashed.push((hash, info));
-    }
-    Ok((Contents::new(paths).map_err(|error| error.to_string())?, hashed))
+    Ok(Closure { digest: contents.digest(), here: Some((contents, infos)) })
 }
 
 /// A release that the hub has, by its number.

@@ -159,10 +159,14 @@ mod tests {
             mode: Mode::Push,
             public_keys: Vec::new(),
             target: None,
+            profiles: Vec::new(),
+            profiles_only: false,
+            limits: bosco_model::Limits::default(),
             after: after.iter().map(|text| Selector::parse(text).unwrap()).collect(),
             build_on_target: false,
             replace_unknown_profiles: true,
             allow_local_deployment: false,
+            ignored: Vec::new(),
         }
     }
 

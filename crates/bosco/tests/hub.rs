@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bosco_model::{HostName, Observed, StorePath};
 use bosco_release::{Key, SignedReport};
+use bosco_secrets::Recipient;
 use bosco_wire::api::{Enroll, Hello, Orders, Standing, Welcome};
 use bosco_wire::http::Http;
 use bosco_wire::link::{self, Link, Width};
@@ -53,6 +54,7 @@ impl<'a> Scene<'a> {
         let fleet = sample(operator, "plain").unwrap();
         let (ada, identity) = new_key(operator.dir(), "ada");
         new_key(operator.dir(), "eve");
+        let (bob, _) = new_key(operator.dir(), "bob");
         let state = operator.dir().join("hub");
         let key = operator
             .command(env!("CARGO_BIN_EXE_bosco"))
@@ -68,7 +70,8 @@ impl<'a> Scene<'a> {
                 "bosco.toml",
                 &format!(
                     "fleet = \"home\"\n[hub]\naddress = \"{address}\"\nkeys = [\"{hub_key}\"]\n\
-                     [operators.ada]\nkeys = [\"{ada}\"]\n"
+                     [operators.ada]\nkeys = [\"{ada}\"]\n\
+                     [operators.bob]\nkeys = [\"{bob}\"]\nhosts = \"host2\"\nsigns = false\n"
                 ),
             )
             .unwrap();
@@ -166,6 +169,7 @@ async fn a_release_reaches_a_host_and_its_status_and_log_come_back() {
     // A host is let in, gets its manifest, and says that it runs it.
     let (key, identity) = new_key(operator.dir(), "host1");
     let (_ada, mut http) = scene.link(&operator.dir().join("ada")).await;
+    let key_text = key.to_string();
     http.send(Method::PUT, "/v1/hosts/host1", &Enroll { keys: vec![key] }).await.unwrap();
     scene.bosco(&["trigger", "host1"]).exits(4).says("not connected");
     scene.release(&[]).exits(0).says("host1: its keys");
@@ -218,6 +222,13 @@ async fn a_release_reaches_a_host_and_its_status_and_log_come_back() {
 
     // What changes is told by name.
     scene.fleet.write("host1.nix", "{ environment.etc.motd.text = \"new\"; }").unwrap();
+    // Who is not granted all that changes hears it before the hub has got anything of it.
+    ssh_config(&operator, &operator.dir().join("bob"));
+    let objects = || std::fs::read_dir(operator.dir().join("hub/objects")).unwrap().count();
+    let before = objects();
+    scene.release(&[]).exits(4).says("host1 is not yours to change");
+    assert_eq!(objects(), before, "something was sent");
+    ssh_config(&operator, &operator.dir().join("ada"));
     scene.release(&[]).exits(0).says("not committed").says("release 3 by ada: 1 of 2").says("host1: system");
     scene.bosco(&["diff", "2"]).exits(0).says("host1: system").does_not_say("host2");
     scene.bosco(&["diff", "1", "2"]).exits(0).says("host1: its keys");
@@ -233,7 +244,13 @@ async fn a_release_reaches_a_host_and_its_status_and_log_come_back() {
     scene.bosco(&["status", "host1"]).exits(0).says("offline");
 
     scene.bosco(&["approve"]).exits(0).says("nobody asks");
-    scene.bosco(&["forget", "host1"]).exits(0);
+    // Of a host that leaves it is said what it could read.
+    let recipient = Recipient::parse(&key_text).unwrap().age_form();
+    let web = include_str!("sops/web.yaml");
+    let of_web = "age1g43mccq87434n56ldxdr256fhu70en2klze27s4876n0hwhq7scq6tcsvh";
+    scene.fleet.write("web.yaml", &web.replace(of_web, recipient.as_str())).unwrap();
+    scene.bosco(&["secrets", "list", "--host", "host1"]).exits(0).says("db/password");
+    scene.bosco(&["forget", "host1"]).exits(0).says("rekey").says("web.yaml: token, db/password");
 }
 
 /// A report that the host has signed.

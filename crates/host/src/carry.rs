@@ -23,7 +23,7 @@ use crate::memory::{Lock, Memory, now};
 use crate::notify;
 use crate::places::Places;
 use crate::run::{run, succeed};
-use crate::{check, leftover, loader, local, secrets};
+use crate::{check, generations, leftover, loader, local, secrets};
 
 /// The unit that carries an attempt out. There is one at a time.
 pub const UNIT: &str = "bosco-activation.service";
@@ -353,7 +353,7 @@ fn survey(places: &Places) -> Result<(), String> {
         say("activating", "yes");
     }
     if let Some(boots) = loader::default_toplevel(places) {
-        say("boots", boots.as_str());
+        say("boots", generations::named(places, boots).as_str());
     }
     if let Some(activity) = local::activity(places, &journal) {
         say("activity", &serde_json::to_string(&activity).unwrap_or_default());

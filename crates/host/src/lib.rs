@@ -15,6 +15,7 @@ mod memory;
 pub mod notify;
 pub mod places;
 mod probe;
+mod profiles;
 mod run;
 pub mod secrets;
 mod units;

@@ -139,6 +139,16 @@ impl Places {
         self.at("sys/dev/block")
     }
 
+    /// The system in what a profile may name: deploy-rs has it in a wrapper with links to all that is in it. What is no wrapper
+    /// is its own.
+    #[must_use]
+    pub fn system(&self, path: &StorePath) -> StorePath {
+        let within = self.at(path.as_str().trim_start_matches('/')).join("nixos-version");
+        let file = fs::canonicalize(within).ok();
+        let system = file.as_deref().and_then(Path::parent).and_then(|folder| self.store_path(folder));
+        system.unwrap_or_else(|| path.clone())
+    }
+
     /// The store path that a link leads to in the end. `None`: it leads nowhere, or elsewhere.
     #[must_use]
     pub fn store_path(&self, link: &Path) -> Option<StorePath> {

@@ -91,6 +91,11 @@ fn install(places: &Places, toplevel: &Path, for_users: bool) -> Result<(), Stri
     if !for_users {
         keys::put(places, &keys, false, &mut inventory)?;
         keys::remove_others(places, bundle.as_ref(), &mut inventory);
+        for name in system.keys.iter().filter(|name| !inventory.keys.contains_key(*name)) {
+            inventory
+                .absent
+                .insert(name.clone(), "it is not among what was brought to this host last".into());
+        }
     }
     for (name, why) in inventory.absent.iter().filter(|_| !for_users) {
         say(&format!("the secret `{name}` is left out: {why}"));

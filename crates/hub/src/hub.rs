@@ -7,12 +7,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bosco_model::{HostName, Selector, StorePath};
 use bosco_release::{Digest, FleetFile, Key, Manifest, Number, Release, Sealed, tree};
-use bosco_wire::api::{FleetStatus, HostLine, ReleaseLine, Standing};
+use bosco_wire::api::{HostLine, ReleaseLine, Standing};
 use russh::keys::PrivateKey;
+use serde::{Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::spawn_blocking;
 
+use crate::builds::Builds;
 use crate::joins::Joins;
-use crate::objects::Objects;
+use crate::objects::{Incoming, Objects, Unkept};
 use crate::ratchet::{Ratchet, Secret};
 use crate::sessions::Sessions;
 use crate::sftp::{Limits, Quota, World, Worlds};
@@ -23,6 +27,8 @@ use crate::{Error, authority, configs};
 
 /// How often what was heard is written down.
 const WRITE: Duration = Duration::from_secs(5);
+/// How long a line of a status is good where nothing is heard, in seconds.
+const WORTH: u64 = 60;
 /// How far a host may be ahead of the newest release: by pushes, and where the hub was restored from an old backup.
 const AHEAD: Number = 100_000;
 /// How many closures go out at once; and to one host.
@@ -56,11 +62,12 @@ pub(crate) struct Hub {
     pub(crate) sessions: Sessions,
     /// Who publishes, or lets hosts in or go: one at a time.
     pub(crate) deciding: tokio::sync::Mutex<()>,
-    pub(crate) bulk: Semaphore,
+    pub(crate) bulk: Arc<Semaphore>,
     /// Who makes an archive known, or unknown: its row and its file are one.
     pub(crate) storing: tokio::sync::Mutex<()>,
     /// Who lays out what hosts build themselves from.
     pub(crate) laying: tokio::sync::Mutex<()>,
+    pub(crate) builds: Builds,
     worlds: Worlds,
     fleet: RwLock<Arc<FleetFile>>,
     people: RwLock<HashMap<Key, Who>>,
@@ -91,7 +98,7 @@ pub(crate) struct Host {
     /// There is something for the host to hear.
     pub(crate) bell: watch::Sender<()>,
     /// Its places among those who are sent a closure.
-    pub(crate) bulk: Semaphore,
+    pub(crate) bulk: Arc<Semaphore>,
     /// Held while a report of it is written down: one at a time, so that those of others come in between.
     pub(crate) reporting: tokio::sync::Mutex<()>,
 }
@@ -127,6 +134,37 @@ pub(crate) struct Now {
     pub(crate) visits: Vec<String>,
     /// Whether something of it has to be written down.
     changed: bool,
+    /// What a status says of it: made when it is asked for, good for a release until something changes.
+    line: Option<Line>,
+}
+
+/// A line of a status, as JSON. Who asks takes a reference along.
+#[derive(Debug, Clone)]
+struct Text(Arc<RawValue>);
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(to)
+    }
+}
+
+/// One that was made before.
+#[derive(Debug)]
+struct Line {
+    text: Text,
+    /// The newest release when it was made.
+    release: Number,
+    /// When it was made, in seconds since 1970: who comes by a timer goes offline by doing nothing.
+    made: u64,
+}
+
+/// How the fleet stands: [`bosco_wire::api::FleetStatus`], with its lines as they were written.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Status {
+    version: u64,
+    release: Option<ReleaseLine>,
+    hosts: Vec<Text>,
 }
 
 /// Now, in seconds since 1970.
@@ -156,12 +194,13 @@ impl Host {
             told: false,
             visits: Vec::new(),
             changed: false,
+            line: None,
         };
         Self {
             name,
             now: Mutex::new(now),
             bell: watch::Sender::new(()),
-            bulk: Semaphore::new(OWN_BULK),
+            bulk: Arc::new(Semaphore::new(OWN_BULK)),
             reporting: tokio::sync::Mutex::default(),
         }
     }
@@ -173,6 +212,20 @@ impl Host {
 }
 
 impl Hub {
+    /// Keeps an archive that has come in, where it is what it was said to be.
+    pub(crate) async fn keep_archive(&self, mut incoming: Incoming) -> Result<(), Unkept> {
+        let ends = |_| Unkept::Disk(std::io::Error::other("the hub ends"));
+        let verified = spawn_blocking(move || incoming.verify().map(|stored| (incoming, stored)));
+        let (incoming, stored) = verified.await.map_err(ends)??;
+        let (hash, size) = (incoming.hash, incoming.size);
+        let _storing = self.storing.lock().await;
+        if self.store.want_objects(&[hash], now()).await?.is_empty() {
+            spawn_blocking(move || incoming.keep()).await.map_err(ends)??;
+            self.store.object(&hash, (size, stored), now()).await?;
+        }
+        Ok(())
+    }
+
     /// Opens the hub's folder.
     pub(crate) async fn open(state: &Path, key: PrivateKey, fleet: FleetFile) -> Result<Arc<Self>, Error> {
         let store = Store::open(&state.join("hub.sqlite")).await?;
@@ -198,9 +251,10 @@ impl Hub {
             visits: Visits::default(),
             sessions: Sessions::default(),
             deciding: tokio::sync::Mutex::default(),
-            bulk: Semaphore::new(BULK),
+            bulk: Arc::new(Semaphore::new(BULK)),
             storing: tokio::sync::Mutex::default(),
             laying: tokio::sync::Mutex::default(),
+            builds: Builds::default(),
             worlds: Worlds::new(state.join("hosts")),
             fleet: RwLock::new(Arc::new(fleet)),
             people: RwLock::default(),
@@ -344,6 +398,7 @@ impl Hub {
             now.ratchet = Ratchet { last: 0, confirmed: true };
             now.alarm = None;
             now.changed = true;
+            now.line = None;
         }
         self.know_people();
         self.sessions.end(|who| self.is_known(who)).await;
@@ -368,6 +423,7 @@ impl Hub {
             now.lift = None;
             now.alarm = None;
             now.ratchet = Ratchet { last: 0, confirmed: true };
+            now.line = None;
         }
         self.know_people();
         self.sessions.end(|who| self.is_known(who)).await;
@@ -392,10 +448,18 @@ impl Hub {
 
     /// Something is known of a host that has to be written down.
     pub(crate) fn note(&self, host: &Host, change: impl FnOnce(&mut Now)) {
+        self.touch(host, |now| {
+            change(now);
+            now.changed = true;
+        });
+    }
+
+    /// Something that a status shows of a host changes.
+    pub(crate) fn touch(&self, host: &Host, change: impl FnOnce(&mut Now)) {
         {
             let mut now = host.now();
             change(&mut now);
-            now.changed = true;
+            now.line = None;
         }
         self.changed();
     }
@@ -431,39 +495,50 @@ impl Hub {
         Ok(newest.max(seen.unwrap_or_default()).saturating_add(1))
     }
 
-    /// How the fleet stands, as far as somebody is granted it.
-    pub(crate) fn status(&self, grant: &Selector) -> FleetStatus {
+    /// How the fleet stands, as far as somebody is granted it. Only what has changed since somebody else has asked is made anew.
+    pub(crate) fn status(&self, grant: &Selector) -> Result<Status, serde_json::Error> {
         let version = *self.version.borrow();
         let current = self.current.borrow().clone();
         let part = |name: &HostName| current.as_ref().and_then(|current| current.parts.get(name));
-        let lines = unpoisoned(self.lines.read());
-        let hosts: Vec<HostLine> = self
-            .hosts()
-            .iter()
-            .filter_map(|host| {
-                let now = host.now();
-                let part = part(&host.name);
-                let granted = authority::granted(grant, &host.name, part.map(|part| &part.manifest));
-                if now.gone.is_some() || !granted {
-                    return None;
-                }
-                let mut line = standing::line(&Facts {
-                    host: &host.name,
-                    should: part.and_then(|part| part.should(now.standing.as_ref())),
-                    secrets: part.and_then(|part| part.manifest.secrets),
-                    standing: now.standing.as_ref(),
-                    connected: now.connections > 0,
-                    seen: now.seen,
-                    held: now.held.as_deref(),
-                    alarm: now.alarm.as_deref(),
-                    newest: part.map(|part| part.manifest.number),
-                });
-                line.commit = line.release.and_then(|number| lines.get(&number)?.commit.clone());
-                Some(line)
-            })
-            .collect();
         let release = current.as_ref().map(|current| current.line.clone());
-        FleetStatus { version, release, hosts }
+        let (number, at) = (release.as_ref().map_or(0, |line| line.number), now());
+        let mut texts = Vec::new();
+        for host in self.hosts() {
+            let mut now = host.now();
+            let part = part(&host.name);
+            if now.gone.is_some() || !authority::granted(grant, &host.name, part.map(|part| &part.manifest)) {
+                continue;
+            }
+            let known = now.line.as_ref().filter(|line| line.release == number && at < line.made + WORTH);
+            let text = match known {
+                Some(line) => line.text.clone(),
+                None => {
+                    let text = Text(to_raw_value(&self.line(&host.name, &now, part, at))?.into());
+                    now.line = Some(Line { text: text.clone(), release: number, made: at });
+                    text
+                }
+            };
+            texts.push(text);
+        }
+        Ok(Status { version, release, hosts: texts })
+    }
+
+    fn line(&self, host: &HostName, now: &Now, part: Option<&Part>, at: u64) -> HostLine {
+        let mut line = standing::line(&Facts {
+            host,
+            should: part.and_then(|part| part.should(now.standing.as_ref())),
+            secrets: part.and_then(|part| part.manifest.secrets),
+            standing: now.standing.as_ref(),
+            connected: now.connections > 0,
+            seen: now.seen,
+            now: at,
+            held: now.held.as_deref(),
+            alarm: now.alarm.as_deref(),
+            newest: part.map(|part| part.manifest.number),
+        });
+        let lines = unpoisoned(self.lines.read());
+        line.commit = line.release.and_then(|number| lines.get(&number)?.commit.clone());
+        line
     }
 
     /// Whether somebody is granted a host.

@@ -2,6 +2,7 @@
 
 mod api;
 mod authority;
+mod builds;
 mod configs;
 mod hub;
 mod joins;

@@ -10,6 +10,8 @@ use bosco_release::Digest;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::store::StoreError;
+
 /// How much is read at once.
 const PIECE: usize = 128 * 1024;
 
@@ -28,6 +30,9 @@ pub(crate) enum Unkept {
     /// The disk said no.
     #[error("an archive can't be kept: {0}")]
     Disk(#[from] io::Error),
+    /// The hub's memory did.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// An archive that is coming in.
@@ -37,8 +42,9 @@ pub(crate) struct Incoming {
     making: PathBuf,
     /// Where it goes.
     place: PathBuf,
-    hash: Digest,
-    size: u64,
+    pub(crate) hash: Digest,
+    /// How long it is unpacked.
+    pub(crate) size: u64,
     kept: bool,
 }
 
@@ -54,15 +60,11 @@ impl Objects {
         Ok(Self { folder: folder.to_owned() })
     }
 
-    fn place(&self, hash: &Digest) -> PathBuf {
+    /// Where an archive is, as it is stored.
+    pub(crate) fn place(&self, hash: &Digest) -> PathBuf {
         let name = hash.to_string();
         let (first, _) = name.split_at(2);
         self.folder.join(first).join(&name)
-    }
-
-    /// Opens an archive, as it is stored.
-    pub(crate) fn read(&self, hash: &Digest) -> io::Result<File> {
-        File::open(self.place(hash))
     }
 
     /// Removes an archive. One that can't be is only room.
@@ -80,14 +82,9 @@ impl Objects {
 }
 
 impl Incoming {
-    /// Takes a piece of it, as it is stored.
-    pub(crate) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        self.file.write_all(piece)
-    }
-
-    /// Looks whether it is what it was said to be, and has it on the disk. What it unpacks to is never longer than was said,
-    /// whatever it claims.
-    pub(crate) fn verify(&mut self) -> Result<(), Unkept> {
+    /// Looks whether it is what it was said to be, and has it on the disk; gives how long it is there. What it unpacks to is never
+    /// longer than was said, whatever it claims.
+    pub(crate) fn verify(&mut self) -> Result<u64, Unkept> {
         io::Seek::rewind(&mut self.file)?;
         let unpacked = zstd::stream::read::Decoder::new(&self.file)
             .map(|decoder| decoder.take(self.size.saturating_add(1)))?;
@@ -106,7 +103,7 @@ impl Incoming {
             return Err(Unkept::Other(self.hash));
         }
         self.file.sync_all()?;
-        Ok(())
+        Ok(self.file.metadata()?.len())
     }
 
     /// Puts it where it belongs; it is on the disk when this returns. Where one of its hash is known already, it has to stay
@@ -122,6 +119,17 @@ impl Incoming {
             }
         }
         Ok(())
+    }
+}
+
+/// What is written is the archive as it is stored.
+impl Write for Incoming {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.file.write(piece)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
@@ -150,7 +158,7 @@ mod tests {
         let size = archive.len() as u64;
         let put = |hash: Digest, size: u64, stored: &[u8]| {
             let mut incoming = objects.incoming(hash, size).unwrap();
-            incoming.write(stored).unwrap();
+            incoming.write_all(stored).unwrap();
             incoming.verify()?;
             incoming.keep().map_err(Unkept::from)
         };
@@ -162,10 +170,10 @@ mod tests {
         assert!(put(hash, size, b"no zstd at all").is_err());
         // A bomb: a gigabyte of nothing in some kilobytes.
         assert!(put(hash, size, &packed(&vec![0; 64 << 20])).is_err());
-        assert!(objects.read(&hash).is_err(), "none of these was kept");
+        assert!(!objects.place(&hash).exists(), "none of these was kept");
         put(hash, size, &whole).unwrap();
         let mut back = Vec::new();
-        objects.read(&hash).unwrap().read_to_end(&mut back).unwrap();
+        File::open(objects.place(&hash)).unwrap().read_to_end(&mut back).unwrap();
         assert_eq!(back, whole);
         assert_eq!(fs::read_dir(folder.join("incoming")).unwrap().count(), 0, "nothing half is left");
         fs::remove_dir_all(&folder).unwrap();

@@ -11,6 +11,10 @@ const FACT: usize = 8000;
 /// How many things of one kind it may name.
 const MOST: usize = 20;
 
+/// What a timer may lie apart at most, in seconds; and how late a host that comes by one may be.
+const LONGEST_RHYTHM: u64 = 7 * 24 * 3600;
+const LATE: u64 = 600;
+
 /// What a host says of itself is kept, and shown to people: it is cleaned, and capped.
 pub(crate) fn cleaned(mut standing: Standing) -> Standing {
     let Standing { observed, why, alarms, version, .. } = &mut standing;
@@ -59,6 +63,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) standing: Option<&'a Standing>,
     pub(crate) connected: bool,
     pub(crate) seen: Option<u64>,
+    /// Now, in seconds since 1970.
+    pub(crate) now: u64,
     /// Who told it to stay as it is.
     pub(crate) held: Option<&'a str>,
     /// What is wrong with its key.
@@ -99,7 +105,7 @@ pub(crate) fn line(facts: &Facts<'_>) -> HostLine {
 
 fn state(facts: &Facts<'_>) -> State {
     let Some(standing) = facts.standing else { return State::New };
-    if !facts.connected {
+    if !facts.connected && !is_between_runs(facts, standing) {
         return State::Offline;
     }
     let observed = &standing.observed;
@@ -130,6 +136,12 @@ fn has_secrets(facts: &Facts<'_>, observed: &Observed) -> bool {
     bosco_secrets::wanted(facts.secrets, observed.secrets) == observed.secrets
 }
 
+/// Whether it comes by a timer, and may come still: one run may fail, and it takes its time.
+fn is_between_runs(facts: &Facts<'_>, standing: &Standing) -> bool {
+    let Some((rhythm, seen)) = standing.rhythm.zip(facts.seen) else { return false };
+    facts.now <= seen.saturating_add(2 * rhythm.min(LONGEST_RHYTHM)).saturating_add(LATE)
+}
+
 /// Whether it was there already, and something else has been brought in since by nobody that bosco knows.
 fn drifted(should: &StorePath, standing: &Standing) -> bool {
     let Standing { observed, .. } = standing;
@@ -152,5 +164,36 @@ fn reason(facts: &Facts<'_>, state: State, last: Option<&Activity>) -> Option<St
         State::Drifted => Some("it runs something that no release and no push has brought".into()),
         State::RebootNeeded => Some("its kernel, initrd, modules or kernel parameters are older".into()),
         _ => said(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_host_on_a_timer_is_offline_once_it_has_missed_two_runs(rhythm: u64, seen in 0..u64::MAX / 2, later: u32) {
+            let host = HostName::parse("web").unwrap();
+            let standing = |rhythm| Standing { rhythm, ..Standing::default() };
+            let state = |standing: &Standing, connected, now| {
+                let standing = Some(standing);
+                let seen = Some(seen);
+                let host = &host;
+                let facts = Facts {
+                    host, should: None, standing, connected, seen, now, held: None, alarm: None, newest: None,
+                };
+                state(&facts)
+            };
+            let now = seen + u64::from(later);
+            prop_assert_eq!(state(&standing(None), false, now), State::Offline);
+            prop_assert_ne!(state(&standing(None), true, now), State::Offline);
+            let is_late = u64::from(later) > 2 * rhythm.min(LONGEST_RHYTHM) + LATE;
+            prop_assert_eq!(state(&standing(Some(rhythm)), false, now) == State::Offline, is_late);
+            prop_assert_eq!(state(&standing(Some(3600)), false, seen + 7800) == State::Offline, false);
+            prop_assert_eq!(state(&standing(Some(3600)), false, seen + 7801), State::Offline);
+        }
     }
 }

@@ -252,7 +252,7 @@ impl Store {
     pub(crate) async fn publish(
         &self,
         line: &ReleaseLine,
-        release: &Release,
+        document: &str,
         closures: &BTreeMap<HostName, Digest>,
         bundles: &BTreeMap<HostName, Digest>,
         now: u64,
@@ -264,7 +264,7 @@ impl Store {
         )
         .bind(number(line.number))
         .bind(json(line)?)
-        .bind(json(release)?)
+        .bind(document)
         .bind(number(now))
         .execute(&mut *transaction)
         .await?;
@@ -302,6 +302,13 @@ impl Store {
             Ok((parse(&row.try_get::<String, _>("line")?)?, parse(&row.try_get::<String, _>("document")?)?))
         })
         .transpose()
+    }
+
+    /// One release, as JSON.
+    pub(crate) async fn document(&self, of: Number) -> Result<Option<String>> {
+        let row = sqlx::query("SELECT document FROM releases WHERE number = $1").bind(number(of));
+        let row = row.fetch_optional(&self.readers).await?;
+        row.map(|row| Ok(row.try_get("document")?)).transpose()
     }
 
     /// The number of the newest release; 0 without one.

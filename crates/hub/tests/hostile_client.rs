@@ -405,7 +405,7 @@ fn poison() -> Standing {
         why: Some(long.clone()),
         alarms: vec![long[..100].into(); 500],
         trust: u64::MAX,
-        clock: u64::MAX,
+        rhythm: Some(u64::MAX),
         version: long,
         ..Standing::default()
     }

@@ -16,6 +16,7 @@ use bosco_release::{Contents, Digest, Judged, Known, Release, judge};
 use bosco_wire::api::{
     Approve, Drafted, FleetStatus, Join, JoinLine, Joining, Next, Orders, ReleaseLine, join_code,
 };
+use bosco_wire::http::HttpError;
 use fleet::{Fleet, status};
 use hyper::Method;
 use simulated::{hello, host, key, upload};
@@ -435,6 +436,45 @@ async fn what_is_published_while_others_go_is_whole() {
         let bytes = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
         assert!(bytes.len() > 2 * bosco_wire::pack::HEAD, "round {round}: an archive is missing");
     }
+}
+
+#[tokio::test]
+async fn where_many_fetch_another_one_is_told_when_to_come_back_and_gets_its_turn() {
+    let fleet = Fleet::start().await;
+    let names: Vec<String> = (0..33).map(|number| format!("web{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    fleet.enroll(&names).await;
+    // More than is under way to who does not read, and not to be packed.
+    let archive: Vec<u8> =
+        (0..100_000_u32).flat_map(|at| *Digest::of(&[&at.to_le_bytes()]).as_bytes()).collect();
+    let archives = [archive.as_slice()];
+    let hosts: Vec<(&str, &[&[u8]])> = names.iter().map(|name| (*name, archives.as_slice())).collect();
+    fleet.release(&hosts).await;
+    let asked = [Digest::of(&[&archive])];
+    let mut fetching = Vec::new();
+    for name in &names[1..] {
+        // What is not read over a connection holds up all of it.
+        for _ in 0..2 {
+            let (link, mut http) = fleet.http(name).await;
+            let body = http.stream("/v1/host/paths", &asked).await.unwrap();
+            fetching.push((link, http, body));
+        }
+    }
+    let (_link, mut late) = fleet.http(names[0]).await;
+    let refused = late.stream("/v1/host/paths", &asked).await;
+    assert!(matches!(refused, Err(HttpError::Busy(wait)) if !wait.is_zero()), "{refused:?}");
+    fetching.pop();
+    let turn = async {
+        loop {
+            match late.stream("/v1/host/paths", &asked).await {
+                Err(HttpError::Busy(_)) => {}
+                answer => break answer.unwrap(),
+            }
+        }
+    };
+    let body = tokio::time::timeout(2 * WAIT, turn).await.expect("it never gets its turn");
+    let bytes = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
+    assert!(bytes.len() > archive.len());
 }
 
 #[tokio::test]

@@ -124,6 +124,12 @@ impl DerivationPath {
     }
 }
 
+impl AsRef<StorePath> for DerivationPath {
+    fn as_ref(&self) -> &StorePath {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for DerivationPath {
     type Error = InvalidStorePath;
     fn try_from(text: String) -> Result<Self, InvalidStorePath> {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bosco_model::{Declaration, StorePath, Target};
+use bosco_model::{Declaration, DerivationPath, StorePath, Target};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
@@ -86,7 +86,7 @@ impl Nix {
         command.args(["--option", "build-poll-interval", "1"]);
         match &fleet.builders {
             Some(Builders::File(machines)) => {
-                _ = command.args(["--option", "builders", &format!("@{machines}")])
+                command.args(["--option", "builders", &format!("@{machines}")]);
             }
             Some(Builders::Only { target, system }) => {
                 command.args(["--option", "builders", &builder(target, system), "--option", "max-jobs", "0"]);
@@ -94,7 +94,8 @@ impl Nix {
             }
             None => {}
         }
-        command.args(declared.iter().map(|one| format!("{}^out", one.derivation.as_str())));
+        let derivations = declared.iter().flat_map(Declaration::derivations);
+        command.args(derivations.map(|derivation| format!("{}^out", derivation.as_str())));
         let Err(error) = run(command, Some(dir), listen).await.map(drop) else {
             return declared.iter().map(|_| Ok(())).collect();
         };
@@ -102,18 +103,35 @@ impl Nix {
             return declared.iter().map(|_| Err(error.clone())).collect();
         };
         let causes = message::failed_derivations(log);
-        let toplevels: Vec<StorePath> = declared.iter().map(|one| one.toplevel.clone()).collect();
-        let there = self.is_there(&toplevels).await;
+        let paths: Vec<StorePath> = declared.iter().flat_map(Declaration::paths).collect();
+        let there = self.is_there(&paths).await;
         let mut results = Vec::with_capacity(declared.len());
         for one in declared {
             // Nix makes no link where one of several has failed.
-            results.push(if there.contains(&one.toplevel) && self.root(&one.toplevel, root).await {
-                Ok(())
-            } else {
-                Err(self.cause(one, &causes, &error).await)
-            });
+            let mut is_kept = true;
+            for path in one.paths() {
+                is_kept = is_kept && there.contains(&path) && self.root(&path, root).await;
+            }
+            results.push(if is_kept { Ok(()) } else { Err(self.cause(one, &causes, &error).await) });
         }
         results
+    }
+
+    /// Builds what a derivation makes, or fetches it where it can be had, with a root at `link`.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with Nix's own words.
+    pub async fn realise(
+        &self,
+        derivation: &DerivationPath,
+        link: &Path,
+        listen: &mut (dyn FnMut(LogLine) + Send),
+    ) -> Result<(), Error> {
+        let dir = link.parent().unwrap_or(link);
+        let mut command = self.nix("build", dir);
+        command.args(["--print-build-logs", "--out-link"]).arg(link);
+        command.arg(format!("{}^out", derivation.as_str()));
+        run(command, None, listen).await.map(drop)
     }
 
     /// Which of these paths are in the store here.
@@ -154,7 +172,8 @@ impl Nix {
 
     /// Of all that failed, what this toplevel needs.
     async fn cause(&self, declared: &Declaration, causes: &[(String, String)], all: &Error) -> Error {
-        let query = self.store(["--query", "--requisites", declared.derivation.as_str()]);
+        let derivations = declared.derivations().into_iter().map(DerivationPath::as_str);
+        let query = self.store(["--query", "--requisites"].into_iter().chain(derivations));
         let needs = run(query, None, &mut |_| {}).await.unwrap_or_default();
         let needs = String::from_utf8_lossy(&needs);
         let is_needed = |derivation: &str| needs.lines().any(|line| line == derivation);

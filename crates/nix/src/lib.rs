@@ -6,6 +6,7 @@
 mod build;
 mod closure;
 mod command;
+mod contents;
 mod evaluate;
 mod inspect;
 mod message;
@@ -20,6 +21,7 @@ mod version;
 pub use build::Root;
 pub use closure::{Archives, Delivery, PathInfo, Store, references_first};
 pub use command::{Error, LogLine, Nix, Settings};
+pub use contents::{Infos, contents};
 pub use evaluate::{Builders, Evaluated, Fleet, Form};
 pub use inspect::{AskedSecret, Inspected};
 pub use source::{NoSource, Source};

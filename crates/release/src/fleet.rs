@@ -42,6 +42,9 @@ pub struct HubFile {
     /// Whether its key may sign releases, for every host.
     #[serde(default)]
     pub signs: bool,
+    /// Whether it builds what operators evaluate.
+    #[serde(default)]
+    pub builds: bool,
 }
 
 /// How much of the hub's disk each host may use, in bytes and in numbers of files.
@@ -318,7 +321,7 @@ mod tests {
     #[test]
     fn an_address_is_a_host_with_a_port() {
         let place = |address: &str| {
-            let hub = HubFile { address: address.into(), keys: Vec::new(), signs: false };
+            let hub = HubFile { address: address.into(), keys: Vec::new(), signs: false, builds: false };
             hub.place().map(|(host, port)| (host.to_owned(), port))
         };
         assert_eq!(place("hub.example.org:2222"), Some(("hub.example.org".into(), 2222)));

@@ -8,7 +8,7 @@
 //! | `POST /v1/host/standing` | host | [`Standing`] → 204 |
 //! | `POST /v1/host/reports` | host | [`SignedReport`] → 204; the same one twice is one |
 //! | `GET /v1/host/closures/D` | host | → [`Contents`](bosco_release::Contents), of its own closures only |
-//! | `POST /v1/host/paths` | host | digests of archives → a [pack](crate::pack), of its own closures only |
+//! | `POST /v1/host/paths` | host | digests of archives → a [pack](crate::pack), of its own closures only; 503 with `Retry-After` where too many fetch |
 //! | `GET /v1/host/secrets/D` | host | → its bundle of secrets, as its manifest names it |
 //! | `POST /v1/join` | any key | [`Join`] → [`Joining`] |
 //! | `GET /v1/status?since=V&wait=S` | operator | → [`FleetStatus`] |
@@ -23,6 +23,7 @@
 //! | `POST /v1/paths` | operator | a [pack](crate::pack) → 204 |
 //! | `POST /v1/secrets/missing` | operator | digests → those of bundles of secrets that the hub does not have |
 //! | `PUT /v1/secrets/D` | operator | a bundle of secrets → 204 |
+//! | `POST /v1/builds` | operator | [`Build`] → [`Building`], once it is not what was seen, or after `wait` seconds |
 //! | `GET /v1/hosts/H/reports?last=N` | operator | → list of [`ReportLine`], the newest first |
 //! | `POST /v1/hosts/H/{trigger,hold,resume}` | operator | [`Why`] → 204 |
 //! | `PUT /v1/hosts/H`, `DELETE /v1/hosts/H` | operator | [`Enroll`] → 204 |
@@ -33,7 +34,7 @@
 use std::collections::BTreeMap;
 
 use bosco_activation::Report;
-use bosco_model::{HostName, Observed, State, StorePath};
+use bosco_model::{DerivationPath, HostName, Observed, State, StorePath};
 use bosco_release::{Digest, HostReport, Key, Level, Number, Release, Sealed, Trust};
 use serde::{Deserialize, Serialize};
 
@@ -105,8 +106,8 @@ pub struct Standing {
     pub trust: u64,
     /// What somebody should look into at once, in words.
     pub alarms: Vec<String>,
-    /// Its clock, in seconds since 1970.
-    pub clock: u64,
+    /// Where it comes by a timer: about how many seconds apart.
+    pub rhythm: Option<u64>,
     /// The version of its bosco.
     pub version: String,
 }
@@ -196,6 +197,50 @@ pub struct Drafted {
     pub signer: Key,
     /// The release, without one.
     pub release: Release,
+}
+
+/// Something is to be built on the hub. The same question again is about the same build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Build {
+    /// What is to be built.
+    pub derivation: DerivationPath,
+    /// What that makes, by the operator's own evaluation.
+    pub toplevel: StorePath,
+    /// The closure of the derivation, which the hub has: all that it is built from.
+    pub inputs: Digest,
+    /// What was answered last: only something else is news.
+    #[serde(default)]
+    pub seen: Option<Building>,
+    /// How long to wait for news, in seconds.
+    #[serde(default)]
+    pub wait: u64,
+}
+
+/// How a build on the hub stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Building {
+    /// Others are built before it.
+    #[default]
+    Waiting,
+    /// It is under way.
+    Building {
+        /// The derivation that is being built.
+        building: Option<String>,
+        /// The path that is being fetched.
+        fetching: Option<String>,
+    },
+    /// It is there.
+    Built {
+        /// What is in its closure: [`Contents::digest`].
+        closure: Digest,
+    },
+    /// It can't be built.
+    Failed {
+        /// In Nix's own words.
+        why: String,
+    },
 }
 
 /// A release, in a list.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::RETRY_AFTER;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -15,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::api::{LONGEST_BODY, LONGEST_DOCUMENT, Problem};
+use crate::api::{LONGEST_BODY, LONGEST_DOCUMENT, LONGEST_WAIT, Problem};
 
 /// How long an answer may take to begin, beyond what was asked to wait for.
 pub const ANSWER: Duration = Duration::from_secs(60);
@@ -42,6 +43,9 @@ pub enum HttpError {
         /// In words.
         error: String,
     },
+    /// The hub has no place for this just now, and says when to ask again.
+    #[error("the hub is busy")]
+    Busy(Duration),
     /// It did not answer in time.
     #[error("the hub does not answer")]
     Silent,
@@ -212,11 +216,15 @@ impl Http {
         if status.is_success() {
             return Ok(response);
         }
+        let wait = response.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
         let said = self.whole(response, LONGEST_BODY).await?;
         let error = serde_json::from_slice(&said).map_or_else(
             |_| format!("the hub answered {status}"),
             |problem: Problem| problem.error.chars().filter(|c| !c.is_control()).collect(),
         );
+        if let Some(seconds) = wait.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE) {
+            return Err(HttpError::Busy(Duration::from_secs(u64::clamp(seconds, 1, LONGEST_WAIT))));
+        }
         Err(HttpError::Refused { status: status.as_u16(), error })
     }
 

@@ -230,3 +230,15 @@ fn only_what_does_not_happen_by_accident_is_an_alarm() {
     assert_eq!(alarm(&Judged::Refused(Refusal::Unsealed(Unsealed::Stranger("x".into())))), None);
     assert_eq!(alarm(&Judged::Take(opened(policy()))), None);
 }
+
+#[test]
+fn what_lies_between_two_runs_is_learned_and_outlives_one_by_hand() {
+    let ticked = |before: Timer, later: u64| Timer::ticked(Some(before), before.came + later);
+    let first = Timer::ticked(None, 1_000_000);
+    assert_eq!(first.every, 86400, "nothing is known");
+    let hourly = (0..10).fold(first, |timer, _| ticked(timer, 3600));
+    assert_eq!(hourly.every, 3600);
+    assert_eq!(ticked(ticked(hourly, 5), 3595).every, 3595);
+    assert_eq!(ticked(hourly, 3600 * 24 * 365).every, 7 * 86400);
+    assert!(Timer::ticked(Some(hourly), 0).every >= 1800, "a clock that was set back");
+}

@@ -54,6 +54,8 @@ pub(crate) enum Answer {
     Pieces(Arc<dyn Fn() -> Pieces + Send + Sync>, Duration),
     /// The first of it, and then nothing.
     Half(Bytes),
+    /// That there is no place, and to come back in a second.
+    Busy,
 }
 
 pub(crate) type Pieces = Box<dyn Iterator<Item = Bytes> + Send>;
@@ -74,6 +76,8 @@ pub(crate) struct Script {
     pub(crate) connections: AtomicUsize,
     pub(crate) open: AtomicUsize,
     pub(crate) most_open: AtomicUsize,
+    /// How many were told that there is no place.
+    pub(crate) busy: AtomicUsize,
     /// How many bytes of pieces were taken.
     pub(crate) taken: AtomicU64,
 }
@@ -98,6 +102,7 @@ impl Liar {
             connections: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             most_open: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -270,6 +275,10 @@ async fn answer(script: Arc<Script>, request: Request<Incoming>) -> Result<Respo
 async fn give(script: Arc<Script>, answer: Answer) -> Result<Response<Body>, std::io::Error> {
     let (pieces, pause, ends): (Pieces, Duration, bool) = match answer {
         Answer::Nothing | Answer::Asked(_) => std::future::pending().await,
+        Answer::Busy => {
+            script.busy.fetch_add(1, Ordering::Relaxed);
+            return Ok(Response::builder().status(503).header("retry-after", "1").body(full("")).unwrap());
+        }
         Answer::This(bytes) => return Ok(Response::new(full(bytes))),
         Answer::Half(bytes) => (Box::new(std::iter::once(bytes)), Duration::ZERO, false),
         Answer::Pieces(pieces, pause) => (pieces(), pause, true),

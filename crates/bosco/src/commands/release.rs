@@ -2,21 +2,23 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bosco_nix::{Form, Root};
+use bosco_nix::Form;
 use bosco_release::{Digest, Draft, Statement};
 use bosco_wire::api::{Drafted, Next, ReleaseLine};
 use hyper::Method;
 use serde::Serialize;
 
 use crate::cli::{Cli, Release};
-use crate::commands::{stoppable, watch};
+use crate::commands::{root, stoppable, watch};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Sink};
 use crate::fleet::Context;
 use crate::hub::Hub;
 use crate::outcome;
 use crate::release::compare::{Change, compare};
-use crate::release::{Composed, Pen, Published, Sealing, build, commit, compose, newest, upload};
+use crate::release::{
+    AtHub, Composed, Pen, Published, Sealing, build, commit, compose, newest, upload, upload_bundles,
+};
 use crate::show;
 
 /// A day, in seconds.
@@ -102,10 +104,11 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
         warn(why);
         None
     });
-    let root = Root::new()
-        .map_err(|error| Error::new(Exit::Unable, format!("no temporary directory can be made: {error}")))?;
+    let root = root()?;
+    let hub_builds = fleet.hub.as_ref().is_some_and(|hub| hub.builds);
+    let at_hub = hub_builds.then(|| AtHub::new(hub.clone()));
     let sealing = Sealing::new(&next, before.as_ref());
-    let built = match build(&context, root, context.choose(None)?, &sealing).await {
+    let built = match build(&context, root, context.choose(None)?, at_hub, &sealing).await {
         Ok(built) => built,
         Err(outcomes) => return Ok(Made::Unbuilt(outcomes)),
     };
@@ -142,7 +145,7 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
         commit,
         made: now,
         expires: now + u64::from(args.expires) * DAY,
-        hub_builds: false,
+        hub_builds,
     };
     let unwritable =
         |error: serde_json::Error| Error::new(Exit::Unable, format!("the release can't be written: {error}"));
@@ -158,7 +161,9 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
             .open(&signers)
             .map_err(|why| Error::new(Exit::Unable, format!("the signature is not good: {why}")))?;
     }
-    upload(&mut hub.open().await?, context.nix, &built, events).await?;
+    let mut connection = hub.open().await?;
+    upload_bundles(&mut connection, &built.bundles).await?;
+    upload(&mut connection, context.nix, &built.closures, &built.paths, events).await?;
     Ok(Made::Ready(Box::new(Ready { release, changes })))
 }
 

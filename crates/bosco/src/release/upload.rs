@@ -18,7 +18,6 @@ use tokio::time::timeout;
 use crate::error::{Error, Exit};
 use crate::event::{Event, Sink};
 use crate::hub::Connection;
-use crate::release::Built;
 
 /// How many digests go into one question.
 const DIGESTS_AT_ONCE: usize = 5_000;
@@ -34,29 +33,38 @@ const STALL: Duration = Duration::from_secs(300);
 /// How many bytes a second a hub has to take at least of a closure, or of a bundle of secrets.
 const LEAST_RATE: u64 = 64 * 1024;
 
-/// Sends what the hub lacks of what was built: secrets, archives, then the closures that need them, one by one.
+/// Sends what the hub lacks of closures, whose paths these are: archives first, then the closures that need them, one by one.
 pub(crate) async fn upload(
     hub: &mut Connection,
     nix: Nix,
-    built: &Built,
+    closures: &BTreeMap<Digest, Contents>,
+    paths: &BTreeMap<Digest, PathInfo>,
     events: &Sink,
 ) -> Result<(), Error> {
-    let digests: Vec<&Digest> = built.bundles.keys().collect();
-    for digest in missing(hub, "/v1/secrets/missing", &digests).await? {
-        let Some(bundle) = built.bundles.get(&digest) else { continue };
-        let limit = Duration::from_secs(bundle.len() as u64 / LEAST_RATE);
-        hub.put(&format!("/v1/secrets/{digest}"), bundle.clone(), limit).await?;
-    }
-    let digests: Vec<&Digest> = built.closures.keys().collect();
+    let digests: Vec<&Digest> = closures.keys().collect();
     let lacking = missing(hub, "/v1/closures/missing", &digests).await?;
-    let closures: Vec<&Contents> = lacking.iter().filter_map(|digest| built.closures.get(digest)).collect();
+    let closures: Vec<&Contents> = lacking.iter().filter_map(|digest| closures.get(digest)).collect();
     // What the hub has a closure of, it has the archives of.
     let hashes = closures.iter().flat_map(|contents| contents.iter().map(|path| &path.hash));
-    let paths = hashes.filter_map(|hash| Some((*hash, built.paths.get(hash)?.clone()))).collect();
+    let paths = hashes.filter_map(|hash| Some((*hash, paths.get(hash)?.clone()))).collect();
     archives(hub, nix, &paths, events).await?;
     for contents in closures {
         let size = serde_json::to_vec(contents).map_or(0, |text| text.len() as u64);
         let _: Digest = hub.post("/v1/closures", contents, Duration::from_secs(size / LEAST_RATE)).await?;
+    }
+    Ok(())
+}
+
+/// Sends the bundles of secrets that the hub lacks.
+pub(crate) async fn upload_bundles(
+    hub: &mut Connection,
+    bundles: &BTreeMap<Digest, Vec<u8>>,
+) -> Result<(), Error> {
+    let digests: Vec<&Digest> = bundles.keys().collect();
+    for digest in missing(hub, "/v1/secrets/missing", &digests).await? {
+        let Some(bundle) = bundles.get(&digest) else { continue };
+        let limit = Duration::from_secs(bundle.len() as u64 / LEAST_RATE);
+        hub.put(&format!("/v1/secrets/{digest}"), bundle.clone(), limit).await?;
     }
     Ok(())
 }

@@ -19,12 +19,16 @@ pub(crate) struct System {
     pub age: Age,
     /// The secrets and templates.
     pub declared: Declared,
+    /// The names of its `deployment.keys` that have a unit.
+    pub keys: Vec<String>,
 }
 
 #[derive(Deserialize)]
 struct Keys {
     #[serde(default)]
     age: Age,
+    #[serde(default)]
+    keys: Vec<String>,
 }
 
 /// What a system declares; `None` where it installs nothing by itself.
@@ -42,6 +46,6 @@ pub(crate) fn of(toplevel: &Path) -> Result<Option<System>, String> {
     let mut text = Vec::new();
     file.take(MAX_DECLARED as u64 + 1).read_to_end(&mut text).map_err(|error| wrong(&error))?;
     let declared = Declared::parse(&text).map_err(|error| wrong(&error))?;
-    let Keys { age } = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
-    Ok(Some(System { age, declared }))
+    let Keys { age, keys } = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
+    Ok(Some(System { age, declared, keys }))
 }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::HeaderValue;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bosco_release::{Contents, Digest};
 use bytes::Bytes;
 
@@ -38,8 +36,7 @@ pub(super) async fn any(
 
 async fn give(hub: &Hub, digest: &Digest) -> Answer<Response> {
     let contents = hub.store.closure(digest).await?.ok_or_else(|| Refused::not_there("closure"))?;
-    let json = HeaderValue::from_static("application/json");
-    Ok(([(CONTENT_TYPE, json)], contents).into_response())
+    Ok(super::json(contents))
 }
 
 /// `POST /v1/closures/missing`

@@ -32,11 +32,7 @@ impl Asking {
 impl Drop for Asking {
     fn drop(&mut self) {
         // It is heard no more; when it was heard last, it has said itself.
-        {
-            let mut now = self.host.now();
-            now.connections = now.connections.saturating_sub(1);
-        }
-        self.hub.changed();
+        self.hub.touch(&self.host, |now| now.connections = now.connections.saturating_sub(1));
     }
 }
 

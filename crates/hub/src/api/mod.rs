@@ -1,6 +1,7 @@
 //! The hub's HTTP: who asks is known already, by the key of the connection. One group of paths per file; `bosco_wire::api` has
 //! the list.
 
+mod builds;
 mod closures;
 mod host;
 mod join;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, FromRequestParts};
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -84,6 +86,7 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/v1/releases/{number}", get(operator::release))
         .route("/v1/closures/missing", post(closures::missing))
         .route("/v1/closures", post(closures::keep).layer(DefaultBodyLimit::max(LONGEST_CLOSURE)))
+        .route("/v1/builds", post(builds::build))
         .route("/v1/paths/missing", post(paths::missing))
         .route("/v1/closures/{digest}", get(closures::any))
         .route("/v1/paths", post(paths::take).layer(DefaultBodyLimit::disable()))
@@ -104,13 +107,21 @@ fn router(hub: Arc<Hub>) -> Router {
 struct Refused {
     status: StatusCode,
     error: String,
+    /// When to ask again.
+    again: Option<Duration>,
 }
 
 type Answer<T> = Result<T, Refused>;
 
 impl Refused {
     fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, error: error.into() }
+        Self { status, error: error.into(), again: None }
+    }
+
+    /// There is no place for this just now.
+    fn busy(again: Duration) -> Self {
+        let why = "as many are served as can be; again later";
+        Self { again: Some(again), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, why) }
     }
 
     fn forbidden() -> Self {
@@ -129,7 +140,11 @@ impl Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        (self.status, Json(Problem { error: self.error })).into_response()
+        let mut response = (self.status, Json(Problem { error: self.error })).into_response();
+        if let Some(again) = self.again {
+            response.headers_mut().insert(RETRY_AFTER, again.as_secs().into());
+        }
+        response
     }
 }
 
@@ -199,6 +214,11 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> Answer<T> + Send + 'sta
 /// Reads a document that may be long.
 async fn read<T: DeserializeOwned + Send + 'static>(body: Bytes) -> Answer<T> {
     aside(move || serde_json::from_slice(&body).map_err(|error| Refused::bad(error.to_string()))).await
+}
+
+/// A document that is written already.
+fn json(text: impl IntoResponse) -> Response {
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }
 
 /// How long somebody wants to wait, as far as they may.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use bosco_model::HostName;
-use bosco_release::{Number, Release};
-use bosco_wire::api::{Enroll, FleetStatus, ReleaseLine, ReportLine, Why};
+use bosco_release::Number;
+use bosco_wire::api::{Enroll, ReleaseLine, ReportLine, Why};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{Answer, AsOperator, Refused, wait};
+use super::{Answer, AsOperator, Refused, aside, wait};
 use crate::hub::{Hub, Trigger};
 
 /// How many reports are given at once.
@@ -32,10 +33,14 @@ pub(super) async fn status(
     State(hub): State<Arc<Hub>>,
     operator: AsOperator,
     Query(watch): Query<Watch>,
-) -> Json<FleetStatus> {
+) -> Answer<Response> {
     let mut version = hub.version();
     let _ = timeout(wait(watch.wait), version.wait_for(|version| Some(*version) != watch.since)).await;
-    Json(hub.status(&operator.grant))
+    let text = aside(move || {
+        let unwritten = |error: serde_json::Error| crate::store::StoreError::Unreadable(error.to_string());
+        Ok(hub.status(&operator.grant).and_then(|status| serde_json::to_vec(&status)).map_err(unwritten)?)
+    });
+    Ok(super::json(text.await?))
 }
 
 /// `GET /v1/releases`
@@ -51,9 +56,9 @@ pub(super) async fn release(
     State(hub): State<Arc<Hub>>,
     _operator: AsOperator,
     Path(number): Path<Number>,
-) -> Answer<Json<Release>> {
-    let found = hub.store.release(number).await?;
-    found.map(|(_, release)| Json(release)).ok_or_else(|| Refused::not_there("release"))
+) -> Answer<Response> {
+    let found = hub.store.document(number).await?;
+    found.map(super::json).ok_or_else(|| Refused::not_there("release"))
 }
 
 /// `PUT /v1/hosts/H`
@@ -155,16 +160,14 @@ pub(super) async fn resume(
 /// Tells a host to stay as it is, or no more.
 async fn tell(hub: &Hub, host: &crate::hub::Host, held: Option<String>) -> Answer<()> {
     hub.store.hold(&host.name, held.as_deref()).await?;
-    {
-        let mut now = host.now();
+    hub.touch(host, |now| {
         // That it may go on has to be heard as well: by a trigger, which is what is wanted then.
         if held.is_none() {
             now.trigger = Trigger::Wanted;
         }
         now.held = held;
         now.told = false;
-    }
+    });
     host.bell.send_replace(());
-    hub.changed();
     Ok(())
 }

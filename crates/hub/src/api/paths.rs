@@ -1,5 +1,6 @@
 //! Archives, in and out.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +19,15 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::{Answer, AsHost, AsOperator, Refused};
-use crate::hub::{Host, Hub, RELEASES, now};
+use crate::hub::{Hub, RELEASES, now};
 use crate::objects::Unkept;
 
 /// How much is read from the disk at once.
 const PIECE: usize = 256 * 1024;
+/// How long who asks waits for a place among those who are sent something. Then they are told when to come back, well before they
+/// think that nobody answers.
+const QUEUE: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(5);
 /// How long a piece may wait to be taken: an agent gives up on less than this.
 const STALLED: Duration = Duration::from_secs(300);
 /// How much of the disk stays free, for what hosts and operators have to say.
@@ -42,10 +47,19 @@ pub(super) async fn send(
         let (size, stored) = *own.get(&hash).ok_or_else(|| Refused::not_there("path"))?;
         queue.push(Head { hash, size, stored });
     }
+    // Its own first: who asks for more than it may have at once keeps nobody else waiting.
+    let places = async {
+        let own = Arc::clone(&host.bulk).acquire_owned().await;
+        (own, Arc::clone(&hub.bulk).acquire_owned().await)
+    };
+    let (Ok(own), Ok(place)) = timeout(QUEUE, places).await.map_err(|_| Refused::busy(AGAIN))? else {
+        return Err(Refused::busy(AGAIN));
+    };
     let (sender, mut pieces) = mpsc::channel(1);
     tokio::spawn(async move {
+        let _places = (own, place);
         tokio::select! {
-            () = give(&hub, &host, queue, &sender) => {}
+            () = give(&hub, queue, &sender) => {}
             // Whoever it was for is gone.
             () = sender.closed() => {}
         }
@@ -55,15 +69,12 @@ pub(super) async fn send(
 
 type Piece = std::io::Result<Bytes>;
 
-/// Sends archives, one after the other, once there is a place among those who are sent something. Who takes nothing for too
-/// long loses it.
-async fn give(hub: &Hub, host: &Host, queue: Vec<Head>, sender: &mpsc::Sender<Piece>) {
-    // Its own first: who asks for more than it may have at once keeps nobody else waiting.
-    let (Ok(_own), Ok(_place)) = (host.bulk.acquire().await, hub.bulk.acquire().await) else { return };
+/// Sends archives, one after the other. Who takes nothing for too long has lost their place.
+async fn give(hub: &Hub, queue: Vec<Head>, sender: &mpsc::Sender<Piece>) {
     let pass = async |piece: Piece| matches!(timeout(STALLED, sender.send(piece)).await, Ok(Ok(())));
     for head in queue {
-        let mut file = match hub.objects.read(&head.hash) {
-            Ok(file) => tokio::fs::File::from_std(file),
+        let mut file = match tokio::fs::File::open(hub.objects.place(&head.hash)).await {
+            Ok(file) => file,
             Err(error) => {
                 crate::say(&format!("bosco hub: the archive {} can't be read: {error}", head.hash));
                 pass(Err(error)).await;
@@ -125,25 +136,22 @@ pub(super) async fn take(
             return Err(Refused::bad("an archive is sent longer than it is"));
         }
         let disk = |error: std::io::Error| crate::Error::disk(&hub.state, &error);
+        let ends = || Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the hub ends");
         let mut incoming = hub.objects.incoming(head.hash, head.size).map_err(disk)?;
         let mut left = head.stored;
         while left > 0 {
-            let piece = reader.piece(left).await?;
-            left -= piece.len() as u64;
-            incoming.write(&piece).map_err(disk)?;
+            // A disk may take its time, and others are not to wait for it.
+            let pieces = reader.pieces(left).await?;
+            left -= pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+            let write =
+                move || pieces.iter().try_for_each(|piece| incoming.write_all(piece)).map(|()| incoming);
+            incoming = spawn_blocking(write).await.map_err(|_| ends())?.map_err(disk)?;
         }
-        let ends = || Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the hub ends");
-        let verified = spawn_blocking(move || incoming.verify().map(|()| incoming)).await;
-        let incoming = match verified.map_err(|_| ends())? {
-            Ok(incoming) => incoming,
-            Err(other @ Unkept::Other(_)) => return Err(Refused::bad(other.to_string())),
-            Err(Unkept::Disk(error)) => return Err(disk(error).into()),
-        };
-        let _storing = hub.storing.lock().await;
-        if hub.store.want_objects(&[head.hash], now()).await?.is_empty() {
-            spawn_blocking(move || incoming.keep()).await.map_err(|_| ends())?.map_err(disk)?;
-            hub.store.object(&head.hash, (head.size, head.stored), now()).await?;
-        }
+        hub.keep_archive(incoming).await.map_err(|unkept| match unkept {
+            Unkept::Other(_) => Refused::bad(unkept.to_string()),
+            Unkept::Disk(error) => disk(error).into(),
+            Unkept::Store(error) => error.into(),
+        })?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -174,6 +182,18 @@ impl Reader {
         }
         let most = usize::try_from(most).unwrap_or(usize::MAX).min(self.piece.len());
         Ok(self.piece.split_to(most))
+    }
+
+    /// What comes until there is enough for the disk, or all of it.
+    async fn pieces(&mut self, most: u64) -> Answer<Vec<Bytes>> {
+        let most = most.min(PIECE as u64);
+        let (mut pieces, mut size) = (Vec::new(), 0);
+        while size < most {
+            let piece = self.piece(most - size).await?;
+            size += piece.len() as u64;
+            pieces.push(piece);
+        }
+        Ok(pieces)
     }
 
     /// What stands before the next archive; none at the end.

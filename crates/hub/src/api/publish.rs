@@ -106,7 +106,15 @@ pub(super) async fn publish(
     };
     let bundles: BTreeMap<HostName, Digest> =
         manifests.values().filter_map(|manifest| Some((manifest.host.clone(), manifest.secrets?))).collect();
-    match hub.store.publish(&line, &release, &of_hosts, &bundles, now()).await {
+    let (current, document) = aside({
+        let line = line.clone();
+        move || {
+            let text = serde_json::to_string(&release).map_err(|error| Refused::bad(error.to_string()))?;
+            Ok((Current::new(line, &release), text))
+        }
+    })
+    .await?;
+    match hub.store.publish(&line, &document, &of_hosts, &bundles, now()).await {
         Ok(()) => {}
         Err(taken @ StoreError::NumberTaken(_)) => {
             return Err(Refused::new(StatusCode::CONFLICT, taken.to_string()));
@@ -115,11 +123,7 @@ pub(super) async fn publish(
     }
     // Before any host hears of it.
     configs::lay_out(&hub, &manifests.values().collect::<Vec<_>>()).await;
-    let current = aside({
-        let line = line.clone();
-        move || Ok(Current::new(line, &release))
-    });
-    hub.announce(current.await?);
+    hub.announce(current);
     Ok(Json(line))
 }
 

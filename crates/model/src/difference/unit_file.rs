@@ -102,7 +102,7 @@ impl UnitFile {
                     ("Unit", RELOAD_TRIGGERS) if new.contains_key(key) => asks = Asks::Reload,
                     ("Unit", key) if key == RELOAD_TRIGGERS || COSMETIC.contains(&key) => {}
                     ("Mount", "Options") if old.contains_key(key) && new.contains_key(key) => {
-                        asks = Asks::Reload
+                        asks = Asks::Reload;
                     }
                     _ => return Asks::Restart,
                 }

@@ -71,6 +71,9 @@ in {
     };
     system.activationScripts.nix = lib.stringAfter [ "etc" "users" ] ''
       mkdir -p -m 0755 /nix/var/nix/{gcroots,profiles,daemon-socket} /nix/var/nix/{profiles,gcroots}/per-user
+      # As NixOS has it, whatever was there: every user may ask.
+      chown root:root /nix/var/nix/daemon-socket
+      chmod 0755 /nix/var/nix/daemon-socket
     '';
   };
 }

@@ -1,0 +1,81 @@
+//! Building on the hub: what was evaluated here goes there as derivations, with all that they are built from, and nothing comes
+//! back but the digest of what they make. For who has a slow machine, or a slow line.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bosco_model::Declaration;
+use bosco_nix::contents;
+use bosco_release::Digest;
+use bosco_wire::api::{Build, Building};
+use tokio::sync::Semaphore;
+
+use super::upload;
+use crate::error::{Error, Exit};
+use crate::event::{Event, Stage};
+use crate::fleet::{Context, failed};
+use crate::hub::{Connection, Hub};
+use crate::outcome::Outcome;
+
+/// How long the hub is asked to wait for something new.
+const WAIT: Duration = Duration::from_secs(60);
+/// How many hosts' derivations are sent, or built, at once: each has a connection of its own.
+const AT_ONCE: usize = 4;
+
+/// A hub that builds.
+pub(crate) struct AtHub {
+    hub: Hub,
+    turns: Semaphore,
+}
+
+impl AtHub {
+    pub(crate) fn new(hub: Hub) -> Self {
+        Self { hub, turns: Semaphore::new(AT_ONCE) }
+    }
+
+    /// Has the hub build a host's toplevel, and gives the digest of what is in its closure there.
+    pub(crate) async fn build(&self, context: &Context, declared: &Declaration) -> Result<Digest, Outcome> {
+        let _turn = self.turns.acquire().await;
+        let nix_says = |error: bosco_nix::Error| failed(Stage::Build, &error);
+        let store = context.nix.store_here().map_err(nix_says)?;
+        let (_, infos) =
+            store.closure(std::slice::from_ref(declared.derivation.as_ref())).await.map_err(nix_says)?;
+        let (inputs, infos) = contents(infos).map_err(|why| Outcome::failed(Stage::Build, why, None))?;
+        let digest = inputs.digest();
+        let built = async {
+            let mut hub = self.hub.open().await?;
+            let (closures, paths) = (BTreeMap::from([(digest, inputs)]), infos.into_iter().collect());
+            upload(&mut hub, context.nix, &closures, &paths, &context.events).await?;
+            wait(&mut hub, context, declared, digest).await
+        };
+        built.await.map_err(|error: Error| match error.exit {
+            Exit::Interrupted => Outcome::Interrupted { stage: Stage::Build },
+            _ => Outcome::failed(Stage::Build, error.message, error.hint),
+        })
+    }
+}
+
+/// Waits until the hub has built it.
+async fn wait(
+    hub: &mut Connection,
+    context: &Context,
+    declared: &Declaration,
+    inputs: Digest,
+) -> Result<Digest, Error> {
+    let Declaration { derivation, toplevel, .. } = declared.clone();
+    let mut build = Build { derivation, toplevel, inputs, seen: None, wait: WAIT.as_secs() };
+    loop {
+        let now: Building = hub.post("/v1/builds", &build, WAIT).await?;
+        match &now {
+            Building::Waiting => {}
+            Building::Building { building, fetching } => {
+                (context.events)(Event::At { building: building.clone(), fetching: fetching.clone() });
+            }
+            Building::Built { closure } => return Ok(*closure),
+            Building::Failed { why } => {
+                return Err(Error::new(Exit::NotBuilt, format!("the hub could not build it: {why}")));
+            }
+        }
+        build.seen = Some(now);
+    }
+}
