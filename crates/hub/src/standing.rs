@@ -173,6 +173,52 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_host_that_has_other_secrets_than_the_newest_release_is_not_there_and_has_not_drifted() {
+        let host = HostName::parse("web").unwrap();
+        let should = StorePath::parse(&format!("/nix/store/{}-x", "0".repeat(32))).unwrap();
+        let [old, new] = ["old", "new"].map(|text| Digest::of(&[text.as_bytes()]));
+        let last = Activity {
+            toplevel: should.clone(),
+            by: "agent".into(),
+            since: 7,
+            stage: ActivityStage::Committed,
+            words: String::new(),
+            log: String::new(),
+        };
+        let observed = Observed {
+            nixos: true,
+            nix: true,
+            current: Some(should.clone()),
+            profile: Some(should.clone()),
+            activity: Some(last),
+            secrets: Some(old),
+            ..Observed::default()
+        };
+        let brought = Some(bosco_wire::api::Brought { number: 3, toplevel: should.clone(), since: 7 });
+        let standing = Standing { observed, brought, ..Standing::default() };
+        for (secrets, state, release) in [
+            (Some(old), State::UpToDate, 4),
+            (Some(new), State::Pending, 3),
+            // They are to go.
+            (None, State::Pending, 3),
+        ] {
+            let line = line(&Facts {
+                host: &host,
+                should: Some(&should),
+                secrets,
+                standing: Some(&standing),
+                connected: true,
+                seen: Some(0),
+                now: 0,
+                held: None,
+                alarm: None,
+                newest: Some(4),
+            });
+            assert_eq!((line.state, line.release), (state, Some(release)), "{secrets:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_host_on_a_timer_is_offline_once_it_has_missed_two_runs(rhythm: u64, seen in 0..u64::MAX / 2, later: u32) {
@@ -183,7 +229,7 @@ mod tests {
                 let seen = Some(seen);
                 let host = &host;
                 let facts = Facts {
-                    host, should: None, standing, connected, seen, now, held: None, alarm: None, newest: None,
+                    host, should: None, secrets: None, standing, connected, seen, now, held: None, alarm: None, newest: None,
                 };
                 state(&facts)
             };
