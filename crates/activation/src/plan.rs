@@ -181,6 +181,7 @@ mod tests {
                 build_on_target: false,
                 replace_unknown_profiles: true,
                 allow_local_deployment: false,
+                ignored: Vec::new(),
             },
             derivation: format!("/nix/store/{}-web.drv", "0".repeat(32)).try_into().unwrap(),
             toplevel: path(1),

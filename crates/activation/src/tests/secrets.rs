@@ -37,7 +37,7 @@ fn a_candidate_on_its_way_forward_gets_its_own_secrets_and_nothing_else_does() {
         (State::InstallingBoot, false, true, true),
         (State::Reverting, false, true, false),
         (State::Retesting { connected: true, complaints: None }, false, true, false),
-        (State::Closing { ending: committed.clone() }, false, true, true),
+        (State::Closing { ending: committed }, false, true, true),
         (State::Closing { ending: reverted.clone() }, false, true, false),
         (State::Ended { ending: reverted }, false, true, false),
     ] {
