@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bosco_activation::{Attempt, Journal};
 use bosco_model::{Observed, State, StorePath};
-use bosco_release::{Digest, Judged, Known, Opened, Refusal, Runs, Sealed, Trust, judge, tree};
+use bosco_release::{Digest, Judged, Known, Manifest, Opened, Refusal, Runs, Sealed, Trust, judge, tree};
 use bosco_wire::api::{Brought, Orders, Phase, Standing};
 
 use crate::build::Built;
@@ -244,6 +244,17 @@ impl Core {
         }
     }
 
+    /// The bundle of secrets that the host has to commit to be where a manifest wants it. `None`: it never had any, and is to have
+    /// none.
+    pub(crate) fn secrets(&self, manifest: &Manifest) -> Option<Digest> {
+        bosco_secrets::wanted(manifest.secrets, self.journal.secrets)
+    }
+
+    fn has_secrets(&self, observed: &Observed) -> bool {
+        let named = self.opened().and_then(|opened| opened.manifest.secrets);
+        bosco_secrets::wanted(named, observed.secrets) == observed.secrets
+    }
+
     /// How much room the store has, in bytes.
     pub(crate) fn free(&self) -> Option<u64> {
         self.observed.as_ref().and_then(|(observed, _)| observed.free)
@@ -252,7 +263,7 @@ impl Core {
     fn state(&self) -> Option<State> {
         let (observed, _) = self.observed.as_ref()?;
         match self.should() {
-            Some(should) => Some(State::of(should, observed)),
+            Some(should) => Some(State::with_secrets(should, self.has_secrets(observed), observed)),
             None => self.opened().map(|_| State::unbuilt(observed)),
         }
     }
@@ -260,7 +271,8 @@ impl Core {
     /// Decides what to do now. What is given to do is begun with: nobody needs to say it again.
     pub(crate) fn decide(&mut self, moment: &Moment) -> Decision {
         self.judge_again();
-        let quarantined = self.should().and_then(|should| self.journal.quarantined(should));
+        let secrets = self.opened().and_then(|opened| self.secrets(&opened.manifest));
+        let quarantined = self.should().and_then(|should| self.journal.quarantined_with(should, secrets));
         let view = View {
             judged: self.judged.as_ref(),
             state: self.state(),

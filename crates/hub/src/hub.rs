@@ -527,6 +527,7 @@ impl Hub {
         let mut line = standing::line(&Facts {
             host,
             should: part.and_then(|part| part.should(now.standing.as_ref())),
+            secrets: part.and_then(|part| part.manifest.secrets),
             standing: now.standing.as_ref(),
             connected: now.connections > 0,
             seen: now.seen,

@@ -44,6 +44,7 @@ pub(crate) async fn tidy(hub: &Hub, now: u64) -> Result<(), Error> {
         // Nobody publishes meanwhile: what was there when somebody looked is there when it is written down.
         let _deciding = hub.deciding.lock().await;
         hub.store.forget_closures(retention.releases.max(1), before).await?;
+        hub.store.forget_bundles(retention.releases.max(1), before).await?;
     }
     loop {
         let _storing = hub.storing.lock().await;

@@ -104,6 +104,8 @@ pub(super) async fn publish(
         expires: statement.expires,
         level: level(&statement, &manifests),
     };
+    let bundles: BTreeMap<HostName, Digest> =
+        manifests.values().filter_map(|manifest| Some((manifest.host.clone(), manifest.secrets?))).collect();
     let (current, document) = aside({
         let line = line.clone();
         move || {
@@ -112,7 +114,7 @@ pub(super) async fn publish(
         }
     })
     .await?;
-    match hub.store.publish(&line, &document, &of_hosts, now()).await {
+    match hub.store.publish(&line, &document, &of_hosts, &bundles, now()).await {
         Ok(()) => {}
         Err(taken @ StoreError::NumberTaken(_)) => {
             return Err(Refused::new(StatusCode::CONFLICT, taken.to_string()));
@@ -163,7 +165,7 @@ fn sign(hub: &Hub, release: &Release) -> Answer<String> {
     text.map_err(|error| crate::Error::Key(error.to_string()).into())
 }
 
-/// Every closure has to be here: all its archives are then.
+/// Every closure has to be here: all its archives are then. And every bundle of secrets.
 async fn complete(hub: &Hub, manifests: &BTreeMap<HostName, Manifest>) -> Answer<()> {
     for manifest in manifests.values() {
         if !hub.store.closure_has(&manifest.runs.closure(), manifest.runs.path()).await? {
@@ -171,5 +173,11 @@ async fn complete(hub: &Hub, manifests: &BTreeMap<HostName, Manifest>) -> Answer
             return Err(Refused::bad(why));
         }
     }
-    Ok(())
+    let bundles: Vec<Digest> = manifests.values().filter_map(|manifest| manifest.secrets).collect();
+    let there = hub.store.want_bundles(&bundles, now()).await?;
+    let lacks = |manifest: &&Manifest| manifest.secrets.is_some_and(|digest| !there.contains(&digest));
+    match manifests.values().find(lacks) {
+        Some(manifest) => Err(Refused::bad(format!("the secrets of {} are missing", manifest.host))),
+        None => Ok(()),
+    }
 }
