@@ -99,11 +99,15 @@ fn restore(objects: &Objects, contents: &PathContents, to: &Path) -> io::Result<
     if contents.size > LARGEST {
         return Err(io::Error::other("it is too large"));
     }
+    if !objects.has_room(contents.size) {
+        return Err(io::Error::other("the disk is full"));
+    }
     let stored = File::open(objects.place(&contents.hash))?;
     let archive = zstd::stream::read::Decoder::new(stored)?.take(contents.size);
     let restored = restore_reader(&mut BufReader::new(archive), to, CaseHack::Disabled);
     restored.map_err(io::Error::other)?;
-    if to.is_dir() { Ok(()) } else { Err(io::Error::other("it is no folder")) }
+    // Of itself: a link leads to what is none of the host's.
+    if to.symlink_metadata()?.is_dir() { Ok(()) } else { Err(io::Error::other("it is no folder")) }
 }
 
 fn remove(place: &Path) -> io::Result<()> {
@@ -111,5 +115,53 @@ fn remove(place: &Path) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An archive of these words.
+    fn archive(words: &[&str]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for word in words {
+            bytes.extend_from_slice(&(word.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(word.as_bytes());
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_tree_that_is_a_link_to_a_folder_of_the_hub_is_not_laid_out() {
+        let state = std::env::temp_dir().join(format!("bosco-configs-{}", std::process::id()));
+        let (folder, other) = (state.join("hosts/web"), state.join("hosts/db"));
+        fs::create_dir_all(&other).unwrap();
+        fs::set_permissions(&other, fs::Permissions::from_mode(0o750)).unwrap();
+        let objects = Objects::open(&state.join("objects")).unwrap();
+        let lay = |words: &[&str]| {
+            let bytes = archive(words);
+            let hash = Digest::of(&[&bytes]);
+            fs::create_dir_all(objects.place(&hash).parent().unwrap()).unwrap();
+            fs::write(objects.place(&hash), zstd::encode_all(bytes.as_slice(), 3).unwrap()).unwrap();
+            let contents = PathContents {
+                path: bosco_model::StorePath::parse(&format!("/nix/store/{}-source", "0".repeat(32)))
+                    .unwrap(),
+                hash,
+                size: bytes.len() as u64,
+                references: std::collections::BTreeSet::new(),
+                signatures: Vec::new(),
+                address: String::new(),
+            };
+            replace(&objects, &folder, Some(&(hash, contents)))
+        };
+        lay(&["nix-archive-1", "(", "type", "directory", ")"]).unwrap();
+        let link = ["nix-archive-1", "(", "type", "symlink", "target", other.to_str().unwrap(), ")"];
+        assert!(lay(&link).is_err());
+        assert!(folder.join(CONFIG).symlink_metadata().unwrap().is_dir(), "what was there stays");
+        assert_eq!(other.metadata().unwrap().permissions().mode() & 0o777, 0o750);
+        lay(&["nix-archive-1", "(", "type", "directory", ")"]).unwrap();
+        fs::remove_dir_all(&state).unwrap();
     }
 }

@@ -254,7 +254,7 @@ impl Hub {
             bulk: Arc::new(Semaphore::new(BULK)),
             storing: tokio::sync::Mutex::default(),
             laying: tokio::sync::Mutex::default(),
-            builds: Builds::default(),
+            builds: Builds::open(state).map_err(|error| Error::disk(state, &error))?,
             worlds: Worlds::new(state.join("hosts")),
             fleet: RwLock::new(Arc::new(fleet)),
             people: RwLock::default(),
