@@ -15,7 +15,7 @@ use bytes::Bytes;
 use russh::keys::HashAlg;
 use russh::keys::ssh_key::LineEnding;
 
-use super::{Answer, AsOperator, Refused, aside, read};
+use super::{Answer, AsOperator, Refused, aside, read, whole};
 use crate::authority::{self, No, Publisher};
 use crate::configs;
 use crate::hub::{Current, Hub, now};
@@ -76,7 +76,12 @@ pub(super) async fn publish(
     operator: AsOperator,
     body: Bytes,
 ) -> Answer<Json<ReleaseLine>> {
-    let mut release: Release = read(body).await?;
+    let release = read(body).await?;
+    whole(take(hub, operator, release)).await.map(Json)
+}
+
+/// Keeps a release, and has everybody hear of it.
+async fn take(hub: Arc<Hub>, operator: AsOperator, mut release: Release) -> Answer<ReleaseLine> {
     let _deciding = hub.deciding.lock().await;
     let publisher = operator.publisher();
     let fleet = hub.fleet();
@@ -122,7 +127,7 @@ pub(super) async fn publish(
     // Before any host hears of it.
     configs::lay_out(&hub, &manifests.values().collect::<Vec<_>>()).await;
     hub.announce(current);
-    Ok(Json(line))
+    Ok(line)
 }
 
 fn wrong(why: &Unsealed) -> Refused {
