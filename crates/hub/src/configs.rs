@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use bosco_model::HostName;
 use bosco_release::{Contents, Digest, Manifest, PathContents, Runs};
 use nix_archive::nar::{CaseHack, restore_reader};
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
@@ -25,24 +26,25 @@ const MAKING: &str = ".config-new";
 /// The largest tree that is laid out, in bytes of its archive.
 const LARGEST: u64 = 1024 * 1024 * 1024;
 
-/// Lays out what all hosts of the newest release build themselves from: what a hub that was cut short has left, or was restored
-/// without.
+/// Lays out what all hosts of the newest release build themselves from, and what a hub that was cut short has left, or was
+/// restored without.
 pub(crate) async fn lay_out_all(hub: Arc<Hub>) {
     let current = hub.current().borrow().clone();
     let Some(current) = current else { return };
-    let manifests: Vec<&Manifest> = current.parts.values().map(|part| &part.manifest).collect();
-    lay_out(&hub, &manifests).await;
+    for host in current.parts.keys() {
+        lay_out(&hub, host).await;
+    }
 }
 
-/// Lays out what the hosts of these manifests build themselves from. What can't be laid out is told, and stands in nobody's way.
-pub(crate) async fn lay_out(hub: &Hub, manifests: &[&Manifest]) {
+/// Lays out what a host builds itself from. What can't be laid out is told, and stands in nobody's way.
+pub(crate) async fn lay_out(hub: &Hub, host: &HostName) {
     let _laying = hub.laying.lock().await;
-    for manifest in manifests {
-        let is_let_in = hub.host(&manifest.host).is_some_and(|host| host.now().gone.is_none());
-        if is_let_in && let Err(error) = of_host(hub, manifest).await {
-            let host = &manifest.host;
-            crate::say(&format!("bosco hub: what {host} builds itself from is not in its /config: {error}"));
-        }
+    // As it is now: there may have been another release while others were laid out.
+    let current = hub.current().borrow().clone();
+    let Some(part) = current.as_ref().and_then(|current| current.parts.get(host)) else { return };
+    let is_let_in = hub.host(host).is_some_and(|host| host.now().gone.is_none());
+    if is_let_in && let Err(error) = of_host(hub, &part.manifest).await {
+        crate::say(&format!("bosco hub: what {host} builds itself from is not in its /config: {error}"));
     }
 }
 
