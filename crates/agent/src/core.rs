@@ -278,7 +278,7 @@ impl Core {
                 self.at(Phase::Fetching, None);
             }
             Decision::Update => {
-                self.nudge = None;
+                self.going = self.nudge.take();
                 self.stale = None;
                 self.pull.updated = moment.now;
                 self.save();
@@ -304,11 +304,12 @@ impl Core {
         self.decide(moment)
     }
 
-    /// Whether newer inputs may be taken, once they are built.
+    /// Whether newer inputs may be taken, once they are built: at any time, where somebody has told it to look for them.
     pub(crate) fn may_update(&mut self, opened: &Opened, moment: &Moment) -> bool {
         self.judge_again();
         let is_same = self.wanted().is_some_and(|wanted| wanted.leaf == opened.leaf);
-        is_same && self.held.is_none() && schedule::not_now(&opened.manifest.policy, moment).is_none()
+        let is_time = self.going.is_some() || schedule::not_now(&opened.manifest.policy, moment).is_none();
+        is_same && self.held.is_none() && is_time
     }
 
     /// It could not update itself; it is up to date all the same.

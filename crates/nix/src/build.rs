@@ -86,7 +86,7 @@ impl Nix {
         command.args(["--option", "build-poll-interval", "1"]);
         match &fleet.builders {
             Some(Builders::File(machines)) => {
-                _ = command.args(["--option", "builders", &format!("@{machines}")])
+                command.args(["--option", "builders", &format!("@{machines}")]);
             }
             Some(Builders::Only { target, system }) => {
                 command.args(["--option", "builders", &builder(target, system), "--option", "max-jobs", "0"]);

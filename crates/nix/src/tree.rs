@@ -297,14 +297,10 @@ pub(crate) fn copy(root: &Path, resolved: &Resolved, to: &Path) -> Result<(), Un
 /// The names of the directories of a tree's hosts, in their order; none where it is no tree.
 pub(crate) fn hosts(root: &Path) -> Vec<OsString> {
     let Ok(entries) = std::fs::read_dir(root.join(HOSTS)) else { return Vec::new() };
-    let mut names: Vec<OsString> =
-        entries.flatten().map(|entry| entry.path()).filter(|dir| is_host(dir)).filter_map(named).collect();
+    let dirs = entries.flatten().filter(|entry| is_host(&entry.path()));
+    let mut names: Vec<OsString> = dirs.map(|entry| entry.file_name()).collect();
     names.sort();
     names
-}
-
-fn named(path: PathBuf) -> Option<OsString> {
-    path.file_name().map(OsStr::to_owned)
 }
 
 fn is_host(dir: &Path) -> bool {
