@@ -10,16 +10,26 @@
         nixosModules.agent
         nixosModules.hub
       ];
-      # `deployment.targetHost`, `deployment.tags` and the like, which Colmena declares too, and those of `activation`.
+      # `deployment.targetHost`, `deployment.tags`, `deployment.keys` and the like, which Colmena declares too, and those of `activation`.
       deployment.imports = [
         ./nix/modules/deployment.nix
+        ./nix/modules/keys.nix
+        ./nix/modules/secrets.nix
         nixosModules.activation
       ];
       # Only what Colmena does not declare, to go beside its own: `deployment.healthChecks`, `deployment.update` and
       # `deployment.publicKeys`.
       activation = ./nix/modules/activation.nix;
       # `services.bosco.enable`, for any.
-      host = ./nix/modules/host.nix;
+      host.imports = [
+        ./nix/modules/host.nix
+        ./nix/modules/secrets.nix
+      ];
+      # `sops`, in place of sops-nix, for any.
+      sops.imports = [
+        ./nix/modules/sops.nix
+        ./nix/modules/secrets.nix
+      ];
       # `services.bosco.agent`: the host fetches what releases say.
       agent = ./nix/modules/agent.nix;
       # `services.bosco.hub`: the machine is the fleet's hub.

@@ -110,6 +110,7 @@ let
         modules.deployment
         modules.activation
         modules.host
+        modules.secrets
         modules.agent
         modules.hub
         (hive.defaults or { })

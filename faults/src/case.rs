@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use bosco_activation::{Effect, Ending, Refused, Report, Request};
-use bosco_model::Goal;
+use bosco_model::{Goal, Limits, Profile, ProfileAt, ProfileName, Profiles, UserName};
 use testbed::{Host, Unsynced, run};
 
 use crate::cell::{Cell, Fault, takes_a_boot};
@@ -113,6 +113,9 @@ impl<'a> Worker<'a> {
             id: id.to_owned(),
             goal: Goal::Switch,
             toplevel: to.path.clone(),
+            profiles: Profiles { all: beside(self.host, to), only: false },
+            limits: Limits::default(),
+            secrets: None,
             generation: None,
             by: "faults@here".into(),
             reboot,
@@ -457,4 +460,13 @@ fn spin_sleep(time: Duration) {
     while Instant::now() < until {
         std::hint::spin_loop();
     }
+}
+
+/// The profile that a host with bosco's module has beside its system: that same system.
+fn beside(host: &Host, to: &System) -> Vec<ProfileAt> {
+    let (Ok(name), Ok(user)) = (ProfileName::parse("app"), UserName::parse("root")) else {
+        return Vec::new();
+    };
+    let at = ProfileAt { profile: Profile { name, user, place: None }, path: to.path.clone() };
+    has_module(host.name()).then_some(at).into_iter().collect()
 }

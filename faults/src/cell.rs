@@ -59,6 +59,11 @@ pub(crate) fn takes_a_boot(effect: Effect) -> bool {
     matches!(effect, Effect::PrepareEntry | Effect::Reboot)
 }
 
+/// Whether an effect occurs only on a host with bosco's module: those boot candidates, and have a profile beside the system.
+pub(crate) fn takes_the_module(effect: Effect) -> bool {
+    takes_a_boot(effect) || effect == Effect::Profiles
+}
+
 /// How an effect is made to fail, in words.
 #[must_use]
 pub fn way(effect: Effect) -> &'static str {
@@ -68,6 +73,7 @@ pub fn way(effect: Effect) -> &'static str {
         Effect::Sync => "a file of the candidate has other contents than it was made with",
         Effect::Arm => "`systemd-run` fails for the dead man",
         Effect::Switch => "the candidate's activation script fails",
+        Effect::Profiles => "the profile can't be activated",
         Effect::Probe => "a unit of the candidate fails",
         Effect::PrepareEntry => "`nix-env` fails for the candidate's profile",
         Effect::Reboot => "`systemctl reboot` fails",

@@ -21,6 +21,21 @@
       letterOf = name: builtins.readFile (./letters + "/${name}");
     in
     {
+      # Hosts with bosco's module have a profile beside their system.
+      deploy.nodes = lib.genAttrs hosts (
+        name:
+        let
+          path = self.nixosConfigurations.${name}.config.system.build.toplevel;
+        in
+        {
+          hostname = name;
+          user = "root";
+          profiles = {
+            system = { inherit path; };
+          }
+          // lib.optionalAttrs (kindOf name == "module") { app = { inherit path; }; };
+        }
+      );
       nixosConfigurations = lib.genAttrs hosts (name: system (kindOf name) (letterOf name));
       systems = lib.genAttrs [ "plain" "module" ] (
         kind:

@@ -24,6 +24,8 @@ pub(crate) struct Stands {
     pub(crate) profile: String,
     /// What the boot loader boots.
     pub(crate) default: String,
+    /// What the profile beside the system names, where there is one.
+    pub(crate) other: String,
     /// What is there of an attempt that has ended.
     pub(crate) left: Vec<String>,
 }
@@ -33,9 +35,10 @@ cd /nix/var/nix
 echo "running $(readlink /run/current-system)"
 echo "booted $(readlink /run/booted-system)"
 echo "profile $(readlink -f profiles/system)"
+[ ! -L profiles/per-user/root/app ] || echo "other $(readlink -f profiles/per-user/root/app)"
 entry=$(sed -n 's/^default *//p' /boot/loader/loader.conf)
 echo "default $(sed -n 's#^options .*init=\([^ ]*\)/init.*#\1#p' "/boot/loader/entries/${entry%.conf}.conf")"
-for root in candidate before; do [ ! -L gcroots/bosco/$root ] || echo "left root $root"; done
+for root in candidate before candidate-profile-0; do [ ! -L gcroots/bosco/$root ] || echo "left root $root"; done
 for file in profiles/system-profiles/bosco_candidate*; do [ ! -L "$file" ] || echo "left $file"; done
 for file in /boot/loader/entries/*bosco_candidate*.conf; do [ ! -e "$file" ] || echo "left $file"; done
 [ ! -e /boot/loader/oneshot ] || echo "left oneshot entry"
@@ -54,6 +57,7 @@ pub(crate) fn look(host: &Host) -> Result<Stands> {
             "booted" => stands.booted = value,
             "profile" => stands.profile = value,
             "default" => stands.default = value,
+            "other" => stands.other = value,
             "left" => stands.left.push(value),
             _ => {}
         }
@@ -193,6 +197,11 @@ pub(crate) fn judge_settled(
     }
     if stands.profile != stands.default {
         verdict.half.push(format!("its profile names {} and it boots {}", stands.profile, stands.default));
+    }
+    if !stands.other.is_empty() && stands.other != stands.default {
+        verdict
+            .half
+            .push(format!("its other profile names {} and it boots {}", stands.other, stands.default));
     }
     if committed != (stands.default == new.as_str()) {
         verdict.half.push(format!("it boots {} and its attempt ended as {ending:?}", stands.default));

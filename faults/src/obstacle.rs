@@ -50,6 +50,9 @@ impl<'a> Obstacle<'a> {
             Effect::Sync => self.damage(),
             Effect::Arm => self.shadow("systemd-run", "dead-man"),
             Effect::Switch => write(&self.at("root/script-fails"), &self.candidate.letter.to_string(), 0o644),
+            Effect::Profiles => {
+                write(&self.at("root/profile-fails"), &self.candidate.letter.to_string(), 0o644)
+            }
             Effect::Probe => self.fail_unit(),
             Effect::PrepareEntry => self.shadow("nix-env", "candidate"),
             Effect::Reboot => self.shadow("systemctl", "reboot"),
@@ -108,6 +111,7 @@ impl<'a> Obstacle<'a> {
             Effect::Root => gone(self.at(ROOTS).join("candidate.new")),
             Effect::Arm => shadow("systemd-run"),
             Effect::Switch => gone(self.at("root/script-fails")),
+            Effect::Profiles => gone(self.at("root/profile-fails")),
             Effect::PrepareEntry | Effect::SetProfile => shadow("nix-env"),
             Effect::InstallBoot => gone(self.at("boot/loader/loader.conf.tmp")),
             Effect::Disarm => gone(self.at(ROOTS).join("candidate")),

@@ -1,4 +1,5 @@
-# A system that is well, and fails where a file on the host says so by its letter.
+# A system that is well, and fails where a file on the host says so by its letter. It is a profile beside itself as well, by
+# deploy-rs's contract.
 {
   kind,
   letter,
@@ -24,6 +25,9 @@ in
   ];
   environment.etc.letter.text = letter;
   system.activationScripts.fails = says "script-fails";
+  system.systemBuilderCommands = ''
+    ln -s ${pkgs.writeShellScript "deploy-rs-activate" (says "profile-fails")} $out/deploy-rs-activate
+  '';
   systemd.services.fails = {
     description = "Fails where it is told to (${letter})";
     wantedBy = [ "multi-user.target" ];

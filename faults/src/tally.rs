@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use bosco_activation::Effect;
 use serde::Serialize;
 
-use crate::cell::{Cell, Fault, cells, takes_a_boot, way};
+use crate::cell::{Cell, Fault, cells, takes_the_module, way};
 use crate::random::Random;
 
 /// How often a cell is tried for each time that it is to be hit: short effects are missed now and then.
@@ -141,11 +141,11 @@ impl Goals {
         let open = |(cell, goal): &(&Cell, &Goal)| {
             goal.hits < goal.wanted
                 && goal.tries < goal.wanted * TRIES
-                && (has_module || !takes_a_boot(cell.effect))
+                && (has_module || !takes_the_module(cell.effect))
         };
         let all: Vec<_> = self.left.iter().filter(open).collect();
         // What only some hosts can do is theirs to do first.
-        let only: Vec<_> = all.iter().filter(|(cell, _)| takes_a_boot(cell.effect)).copied().collect();
+        let only: Vec<_> = all.iter().filter(|(cell, _)| takes_the_module(cell.effect)).copied().collect();
         let all = if only.is_empty() || !self.random.one_in(2) { all } else { only };
         let least = all.iter().map(|(_, goal)| lag(goal)).min()?;
         let behind: Vec<Cell> =
@@ -191,7 +191,7 @@ mod tests {
     fn a_host_without_the_module_boots_no_candidates() {
         let mut goals = Goals::new(2, 2, 1);
         while let Some(cell) = goals.next(false) {
-            assert!(!takes_a_boot(cell.effect));
+            assert!(!takes_the_module(cell.effect));
         }
     }
 }

@@ -11,71 +11,7 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
   inherit (config.deployment) keys;
-
-  key =
-    { name, config, ... }:
-    {
-      options = {
-        name = mkOption {
-          type = types.str;
-          default = name;
-          description = "The name of the file.";
-        };
-        text = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = "What is in it. Everybody who reads the configuration can read it.";
-        };
-        keyFile = mkOption {
-          type = types.nullOr types.path;
-          default = null;
-          # Not copied to the store, as a path in a text would be.
-          apply = file: if file == null then null else toString file;
-          description = "A file on the operator's machine that has it.";
-        };
-        keyCommand = mkOption {
-          type = types.nullOr (types.addCheck (types.listOf types.str) (words: words != [ ]));
-          default = null;
-          description = "A command that prints it, run on the operator's machine.";
-        };
-        destDir = mkOption {
-          type = types.path;
-          default = "/run/keys";
-          description = "The directory on the host.";
-        };
-        path = mkOption {
-          type = types.path;
-          default = "${config.destDir}/${config.name}";
-          internal = true;
-          description = "The file on the host.";
-        };
-        user = mkOption {
-          type = types.str;
-          default = "root";
-          description = "The owner of the file.";
-        };
-        group = mkOption {
-          type = types.str;
-          default = "root";
-          description = "The group of the file.";
-        };
-        permissions = mkOption {
-          type = types.str;
-          default = "0600";
-          description = "The mode of the file.";
-        };
-        uploadAt = mkOption {
-          type = types.enum [
-            "pre-activation"
-            "post-activation"
-          ];
-          default = "pre-activation";
-          description = "Whether it is there before the new system is activated, or only after.";
-        };
-      };
-    };
 
   early = lib.filterAttrs (_: key: key.uploadAt == "pre-activation") keys;
 
@@ -89,14 +25,6 @@ let
 in
 {
   _file = "bosco/nix/modules/colmena.nix";
-
-  options.deployment = {
-    keys = mkOption {
-      type = types.attrsOf (types.submodule key);
-      default = { };
-      description = "Secrets, which go to the host beside its system and never into a store.";
-    };
-  };
 
   config = {
     deployment.targetHost = lib.mkOptionDefault name;

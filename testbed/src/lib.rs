@@ -35,6 +35,7 @@ mod programs;
 mod rootfs;
 mod run;
 mod setup;
+pub mod sops;
 mod state;
 mod sweep;
 mod tools;

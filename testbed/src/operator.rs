@@ -95,7 +95,11 @@ impl Operator {
         };
         let registry = serde_json::json!({
             "version": 2,
-            "flakes": [entry("nixpkgs", micronix.clone()), entry("colmena", micronix.join("colmena"))],
+            "flakes": [
+                entry("nixpkgs", micronix.clone()),
+                entry("colmena", micronix.join("colmena")),
+                entry("deploy-rs", micronix.join("deploy-rs")),
+            ],
         });
         fs::write(home.join("xdg/config/nix/registry.json"), registry.to_string())?;
         let git = "[user]\n\tname = Operator\n\temail = operator@example.org\n[init]\n\tdefaultBranch = main\n\

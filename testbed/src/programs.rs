@@ -14,7 +14,7 @@ use crate::tools::tool;
 /// Building one with all it needs, on a busy machine.
 const BUILD: Duration = Duration::from_secs(15 * 60);
 /// What the helper is made from.
-const HELPER: [&str; 3] = ["crates/model", "crates/activation", "crates/host"];
+const HELPER: [&str; 4] = ["crates/model", "crates/activation", "crates/secrets", "crates/host"];
 
 /// The checkout that this was built from.
 fn workspace() -> PathBuf {

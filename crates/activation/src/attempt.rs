@@ -49,6 +49,9 @@ pub struct Attempt {
     /// Whether the candidate may have been made to run, by a switch.
     #[serde(default)]
     pub switched: bool,
+    /// Whether profiles beside the system may have been set or activated.
+    #[serde(default)]
+    pub profiled: bool,
     /// Whether the candidate was booted.
     #[serde(default)]
     pub booted: bool,
@@ -86,6 +89,7 @@ impl Attempt {
             proves_boot: false,
             proven: false,
             switched: false,
+            profiled: false,
             booted: false,
             committing: false,
             entry: false,
@@ -105,6 +109,7 @@ impl Attempt {
             State::Syncing => Effect::Sync,
             State::Arming => Effect::Arm,
             State::Switching => Effect::Switch,
+            State::ActivatingProfiles => Effect::Profiles,
             State::Proving { .. } | State::Retesting { .. } => Effect::Probe,
             State::PreparingEntry => Effect::PrepareEntry,
             State::Rebooting { .. } => Effect::Reboot,
@@ -199,6 +204,7 @@ impl Attempt {
                 self.preparing(event, next)
             }
             State::Switching => self.switching(event),
+            State::ActivatingProfiles => self.activating_profiles(event),
             State::Proving { connected, healthy } => self.proving(connected, healthy, was_booted, event),
             State::PreparingEntry => self.preparing_entry(event),
             State::Rebooting { into } => self.rebooting(into, event),
@@ -214,6 +220,7 @@ impl Attempt {
         };
         match self.state {
             State::Switching => self.switched = true,
+            State::ActivatingProfiles => self.profiled = true,
             State::PreparingEntry => self.entry = true,
             State::SettingProfile | State::InstallingBoot => self.committing = true,
             _ => {}
@@ -225,6 +232,7 @@ impl Attempt {
         if let Event::Done(Found::Checked(checked)) = event {
             let Checked { before, needs, proves_boot, wants_reboot } = *checked;
             self.before = Some(before);
+            let needs = if self.request.profiles.only { Needs::Nothing } else { needs };
             self.needs = needs;
             self.proves_boot = proves_boot;
             self.may_reboot = self.request.reboot || wants_reboot;
@@ -257,6 +265,7 @@ impl Attempt {
     /// Which way an attempt goes once all is ready.
     fn way(&self) -> State {
         match (self.request.goal, self.needs) {
+            _ if self.request.profiles.only => self.follow_up(),
             // What is the default already can't be tried by one boot: there is nothing to fall back to.
             (Goal::Switch, Needs::Kernel | Needs::Init)
                 if self.may_reboot && self.proves_boot && !self.is_default_already() =>
@@ -264,8 +273,25 @@ impl Attempt {
                 State::PreparingEntry
             }
             // Nothing can be switched to: it is made the next boot's, unproven.
-            (Goal::Boot, _) | (Goal::Switch, Needs::Init) => State::SettingProfile,
+            (Goal::Boot, _) | (Goal::Switch, Needs::Init) => self.follow_up(),
             _ => State::Switching,
+        }
+    }
+
+    /// What comes once the system runs, or is only to be the next boot's: the other profiles, before anything is proven.
+    fn follow_up(&self) -> State {
+        if self.request.profiles.all.is_empty() { self.profiled() } else { State::ActivatingProfiles }
+    }
+
+    /// What comes once the other profiles are what they should be.
+    fn profiled(&self) -> State {
+        match self.request.goal {
+            Goal::Boot if self.request.profiles.only => {
+                State::Closing { ending: Ending::Committed { reboot: false, proven: false } }
+            }
+            Goal::Boot => State::SettingProfile,
+            Goal::Switch if self.needs == Needs::Init && !self.booted => State::SettingProfile,
+            _ => self.prove(),
         }
     }
 
@@ -276,9 +302,17 @@ impl Attempt {
 
     fn switching(&mut self, event: Event) -> State {
         match event {
-            Event::Done(_) => self.prove(),
+            Event::Done(_) => self.follow_up(),
             Event::Refused(why) => State::Closing { ending: Ending::Refused { why } },
             Event::Booted { .. } => self.rebooted(Effect::Switch),
+            other => self.give_up(other),
+        }
+    }
+
+    /// What a profile names outlasts a boot, and so does what its activation has left.
+    fn activating_profiles(&mut self, event: Event) -> State {
+        match event {
+            Event::Done(_) => self.profiled(),
             other => self.give_up(other),
         }
     }
@@ -305,8 +339,8 @@ impl Attempt {
         }
         self.proven = true;
         match self.request.goal {
-            Goal::Test => State::Closing { ending: Ending::Committed { reboot: false, proven: true } },
-            _ => State::SettingProfile,
+            Goal::Switch if !self.request.profiles.only => State::SettingProfile,
+            _ => State::Closing { ending: Ending::Committed { reboot: false, proven: true } },
         }
     }
 
@@ -331,7 +365,7 @@ impl Attempt {
             Event::Resumed => return self.no_reboot(into, Cause::Interrupted { doing: Effect::Reboot }),
         }
         match into {
-            Into::Candidate if self.booted => self.prove(),
+            Into::Candidate if self.booted => self.follow_up(),
             Into::Candidate => self.revert(Cause::DidNotBoot),
             Into::Committed { proven } if self.booted => {
                 State::Closing { ending: Ending::Committed { reboot: false, proven } }
@@ -397,7 +431,7 @@ impl Attempt {
         match event {
             // The same script fails on the old system.
             Event::Done(Found::Back { script_failed: true })
-                if self.cause == Some(Cause::ActivationScript) =>
+                if matches!(self.cause, Some(Cause::ActivationScript | Cause::Profile { .. })) =>
             {
                 self.inconclusive()
             }
@@ -425,9 +459,11 @@ impl Attempt {
     fn stuck(&mut self, cause: Cause) -> State {
         self.stuck = Some(cause);
         self.reverts += 1;
+        // No boot brings a profile back that is the user's own.
+        let helps = !matches!(self.stuck, Some(Cause::Profile { .. }));
         if self.reverts < REVERTS {
             State::Reverting
-        } else if self.reverts < 2 * REVERTS && (self.switched || self.booted) {
+        } else if self.reverts < 2 * REVERTS && helps && (self.switched || self.booted) {
             self.switched = false;
             self.booted = false;
             State::Rebooting { into: Into::Old }
@@ -480,6 +516,9 @@ impl Attempt {
     /// A boot has taken away what was only running.
     fn rebooted(&mut self, doing: Effect) -> State {
         let cause = Cause::Interrupted { doing };
+        if self.profiled {
+            return self.revert(cause);
+        }
         self.cause.get_or_insert(cause.clone());
         State::Closing { ending: Ending::Inconclusive { cause } }
     }

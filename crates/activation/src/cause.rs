@@ -138,6 +138,14 @@ pub enum Cause {
         /// Its exit code.
         code: i32,
     },
+    /// A profile beside the system could not be activated, or brought back.
+    #[error("{profile} failed: {why}")]
+    Profile {
+        /// Which one.
+        profile: String,
+        /// What was said.
+        why: String,
+    },
     /// Something that has to hold did not.
     #[error("{}", complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Unhealthy {
@@ -218,7 +226,7 @@ impl Cause {
     /// Whether the candidate is to blame, by what was found on the old system: what fails there as well is not its doing.
     pub(crate) fn blames_candidate(&self, retest: &Retest) -> bool {
         match self {
-            Self::ActivationScript | Self::Switch { .. } | Self::DidNotBoot => true,
+            Self::ActivationScript | Self::Switch { .. } | Self::Profile { .. } | Self::DidNotBoot => true,
             Self::Overdue { doing } => doing.is_the_candidates(),
             Self::NoConnection => retest.connected,
             Self::Unhealthy { complaints } => {

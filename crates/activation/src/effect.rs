@@ -16,6 +16,8 @@ pub enum Effect {
     Arm,
     /// `switch-to-configuration test` of the candidate.
     Switch,
+    /// Sets the profiles that the host has beside its system, and activates them, in their order.
+    Profiles,
     /// Looks at units and health checks.
     Probe,
     /// Gives the candidate an entry of its own in the boot menu, and chooses it for one boot.
@@ -34,12 +36,13 @@ pub enum Effect {
 
 impl Effect {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Check,
         Self::Root,
         Self::Sync,
         Self::Arm,
         Self::Switch,
+        Self::Profiles,
         Self::Probe,
         Self::PrepareEntry,
         Self::Reboot,
@@ -58,6 +61,7 @@ impl Effect {
             Self::Sync => "sync",
             Self::Arm => "arm",
             Self::Switch => "switch",
+            Self::Profiles => "profiles",
             Self::Probe => "probe",
             Self::PrepareEntry => "prepare-entry",
             Self::Reboot => "reboot",
@@ -77,6 +81,7 @@ impl Effect {
             Self::Sync => "verifying the new system",
             Self::Arm => "arming the dead man",
             Self::Switch => "switching",
+            Self::Profiles => "activating its profiles",
             Self::Probe => "proving the new system",
             Self::PrepareEntry => "preparing its boot entry",
             Self::Reboot => "rebooting",
@@ -89,6 +94,6 @@ impl Effect {
 
     /// Whether it is the candidate's own programs that are at work in it.
     pub(crate) fn is_the_candidates(self) -> bool {
-        matches!(self, Self::Switch)
+        matches!(self, Self::Switch | Self::Profiles)
     }
 }

@@ -1,9 +1,9 @@
 //! What a host remembers of its activations, on its disk.
 
-use bosco_model::{Goal, Hold, Number, StorePath};
+use bosco_model::{Digest, Goal, Hold, Number, ProfileAt, StorePath};
 use serde::{Deserialize, Serialize};
 
-use crate::{Attempt, Cause, Ending, Refused, Request};
+use crate::{Attempt, Cause, Ending, Into, Refused, Request, State};
 
 /// How many systems a host keeps in mind that failed there; older ones are forgotten.
 const REMEMBERED: usize = 50;
@@ -35,6 +35,10 @@ pub struct Journal {
     /// one that comes to nothing, whoever asked for it, does not let it go.
     #[serde(default)]
     pub hold: Option<Hold>,
+    /// The bundle of secrets that was committed last. It is apart from the generations: one that is gone back to has the
+    /// newest secrets, so that none comes back that was revoked.
+    #[serde(default)]
+    pub secrets: Option<Digest>,
 }
 
 /// What could not be understood of a journal.
@@ -53,6 +57,12 @@ pub enum Unread {
 pub struct Quarantined {
     /// The system.
     pub toplevel: StorePath,
+    /// The profiles that it was to run with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<ProfileAt>,
+    /// The bundle of secrets that it was given: with another one it is another thing.
+    #[serde(default)]
+    pub secrets: Option<Digest>,
     /// What it did, in words.
     pub why: String,
     /// When, in seconds since 1970.
@@ -80,6 +90,7 @@ impl Journal {
             interrupted: serde_json::from_value(part("interrupted")).unwrap_or_default(),
             number: serde_json::from_value(part("number")).unwrap_or_default(),
             hold: serde_json::from_value(part("hold")).unwrap_or_default(),
+            secrets: serde_json::from_value(part("secrets")).unwrap_or_default(),
         };
         let open = !attempt.is_null() && attempt["state"] != "ended";
         Ok((journal, if open { Unread::OpenAttempt } else { Unread::Something }))
@@ -89,6 +100,36 @@ impl Journal {
     #[must_use]
     pub fn open(&self) -> Option<&Attempt> {
         self.attempt.as_ref().filter(|attempt| attempt.ending().is_none())
+    }
+
+    /// The bundle of secrets that a system has to install: the attempt's own, where it is the candidate and on its way
+    /// forward, or else what was committed last. `this_boot` is whether the machine has not gone down since the journal was
+    /// written: a boot takes away what was only running.
+    #[must_use]
+    pub fn secrets_of(&self, toplevel: &StorePath, this_boot: bool) -> Option<Digest> {
+        let attempt = self.open().filter(|attempt| attempt.request.toplevel == *toplevel);
+        let forward = attempt.filter(|attempt| match &attempt.state {
+            State::Switching | State::ActivatingProfiles => this_boot,
+            State::Proving { .. } => this_boot || attempt.booted,
+            State::PreparingEntry | State::SettingProfile | State::InstallingBoot => true,
+            State::Rebooting { into } => *into != Into::Old,
+            State::Closing { ending } => matches!(ending, Ending::Committed { .. }),
+            State::Checking
+            | State::Rooting
+            | State::Syncing
+            | State::Arming
+            | State::Reverting
+            | State::Retesting { .. }
+            | State::Ended { .. } => false,
+        });
+        forward.and_then(|attempt| attempt.request.secrets).or(self.secrets)
+    }
+
+    /// All bundles of secrets that may still be installed.
+    #[must_use]
+    pub fn secrets_in_use(&self) -> Vec<Digest> {
+        let open = self.open().and_then(|attempt| attempt.request.secrets);
+        self.secrets.into_iter().chain(open).collect()
     }
 
     /// Why a system is in quarantine, if it is.
@@ -111,6 +152,11 @@ impl Journal {
             return Some(Refused::Held { number, toplevel });
         }
         let held = self.quarantined(toplevel).filter(|_| !request.again)?;
+        // With other profiles, or other secrets, it is another one.
+        let same_secrets = request.secrets.is_none() || held.secrets == request.secrets;
+        if held.profiles != request.profiles.all || !same_secrets {
+            return None;
+        }
         Some(Refused::Quarantined { why: held.why.clone() })
     }
 
@@ -124,12 +170,15 @@ impl Journal {
         if matches!(ending, Ending::Committed { .. }) {
             self.count(&request);
         }
-        let toplevel = request.toplevel;
+        let (toplevel, profiles) = (request.toplevel, request.profiles.all);
         match ending {
-            Ending::Reverted { cause } => self.condemn(toplevel, cause.to_string(), now),
+            Ending::Reverted { cause } => {
+                self.condemn((toplevel, profiles, request.secrets), cause.to_string(), now);
+            }
             Ending::Inconclusive { cause: cause @ Cause::Interrupted { .. } } => {
                 if self.interrupted.contains(&toplevel) {
-                    self.condemn(toplevel, format!("{cause}, for the second time"), now);
+                    let why = format!("{cause}, for the second time");
+                    self.condemn((toplevel, profiles, request.secrets), why, now);
                 } else {
                     self.interrupted.push(toplevel);
                     cap(&mut self.interrupted);
@@ -143,12 +192,14 @@ impl Journal {
     }
 
     /// Counts what was committed. A test is not counted, and neither sets a hold nor lifts one: it is gone with the next boot,
-    /// and what holds must outlast that. So what is pulled takes its place, as a boot would.
+    /// and what holds must outlast that. So what is pulled takes its place, as a boot would. What leaves the system as it is
+    /// stands in no release's way.
     fn count(&mut self, request: &Request) {
-        if !matches!(request.goal, Goal::Switch | Goal::Boot) {
+        if !matches!(request.goal, Goal::Switch | Goal::Boot) || request.profiles.only {
             return;
         }
         self.number = self.number.max(request.number);
+        self.secrets = request.secrets.or(self.secrets);
         if request.hold {
             self.hold = Some(Hold { number: self.number, toplevel: request.toplevel.clone() });
         } else if request.number > 0 {
@@ -170,9 +221,14 @@ impl Journal {
         held
     }
 
-    fn condemn(&mut self, toplevel: StorePath, why: String, since: u64) {
+    fn condemn(
+        &mut self,
+        (toplevel, profiles, secrets): (StorePath, Vec<ProfileAt>, Option<Digest>),
+        why: String,
+        since: u64,
+    ) {
         self.forgive(&toplevel);
-        self.quarantine.push(Quarantined { toplevel, why, since });
+        self.quarantine.push(Quarantined { toplevel, profiles, secrets, why, since });
         cap(&mut self.quarantine);
     }
 }

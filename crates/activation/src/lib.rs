@@ -22,4 +22,4 @@ pub use journal::{Journal, Quarantined, Unread};
 pub use plan::{Plan, Refusal, Shortage, foreign, plan, shortage};
 pub use report::{Busy, Report, Told};
 pub use request::{HealthCheck, Kind, Reboot, Request, Settings};
-pub use state::{Before, Checked, Event, Found, Into, Needs, State};
+pub use state::{Before, Checked, Event, Found, Into, Needs, State, Was};

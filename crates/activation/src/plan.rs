@@ -1,6 +1,6 @@
 //! Whether a host needs anything at all.
 
-use bosco_model::{Activity, ActivityStage, Declaration, Goal, Observed, State, StorePath, Unfit};
+use bosco_model::{Activity, ActivityStage, Declaration, Digest, Goal, Observed, State, StorePath, Unfit};
 use thiserror::Error;
 
 /// What to do with a host that answered.
@@ -70,9 +70,10 @@ impl Refusal {
     }
 }
 
-/// What to do with a host that answered `observed`, to bring it to what is declared.
+/// What to do with a host that answered `observed`, to bring it to what is declared, with that bundle of secrets where it
+/// has some.
 #[must_use]
-pub fn plan(goal: Goal, declared: &Declaration, observed: &Observed) -> Plan {
+pub fn plan(goal: Goal, declared: &Declaration, secrets: Option<Digest>, observed: &Observed) -> Plan {
     if let Some(unfit) = observed.unfit() {
         return Plan::Refuse(unfit.into());
     }
@@ -84,16 +85,22 @@ pub fn plan(goal: Goal, declared: &Declaration, observed: &Observed) -> Plan {
         let busy = observed.activity.clone().filter(|activity| activity.stage == ActivityStage::Open);
         return Plan::Refuse(Refusal::Activating { busy: busy.map(Box::new) });
     }
-    let state = State::of(&declared.toplevel, observed);
+    let state = declared.state(observed);
     let there = match goal {
-        Goal::Build => true,
+        Goal::Build | Goal::Keys => true,
         Goal::Push => observed.has_toplevel && is_kept(declared, observed),
         Goal::DryActivate => false,
         Goal::Test => matches!(state, State::UpToDate | State::RebootNeeded | State::NotCommitted),
         Goal::Boot => matches!(state, State::UpToDate | State::RebootNeeded | State::BootPending),
         Goal::Switch => matches!(state, State::UpToDate | State::RebootNeeded),
     };
-    if there { Plan::Nothing } else { Plan::Deliver }
+    let has_secrets = match goal {
+        Goal::Build | Goal::Push | Goal::DryActivate => true,
+        Goal::Keys | Goal::Test | Goal::Boot | Goal::Switch => {
+            secrets.is_none() || secrets == observed.secrets
+        }
+    };
+    if there && has_secrets { Plan::Nothing } else { Plan::Deliver }
 }
 
 /// What a host boots that bosco has not brought there, and that may be somebody else's.
@@ -110,11 +117,12 @@ fn who(busy: Option<&Activity>) -> String {
     busy.map(|busy| format!(", by {}: {} ({})", busy.by, busy.toplevel, busy.words)).unwrap_or_default()
 }
 
-/// Whether garbage collection leaves the host its toplevel.
+/// Whether garbage collection leaves the host its toplevel. Of other profiles the host does not say it.
 fn is_kept(declared: &Declaration, observed: &Observed) -> bool {
-    [&observed.pushed, &observed.current, &observed.profile, &observed.booted]
-        .into_iter()
-        .any(|root| root.as_ref() == Some(&declared.toplevel))
+    declared.profiles.is_empty()
+        && [&observed.pushed, &observed.current, &observed.profile, &observed.booted]
+            .into_iter()
+            .any(|root| root.as_ref() == Some(&declared.toplevel))
 }
 
 /// A host whose store has no room for what it is to get. Both in bytes.
@@ -166,6 +174,9 @@ mod tests {
                 mode: bosco_model::Mode::default(),
                 public_keys: Vec::new(),
                 target: None,
+                profiles: Vec::new(),
+                profiles_only: false,
+                limits: bosco_model::Limits::default(),
                 after: Vec::new(),
                 build_on_target: false,
                 replace_unknown_profiles: true,
@@ -174,7 +185,9 @@ mod tests {
             },
             derivation: format!("/nix/store/{}-web.drv", "0".repeat(32)).try_into().unwrap(),
             toplevel: path(1),
+            profiles: Vec::new(),
             policy: bosco_model::Policy::default(),
+            secrets: bosco_model::DeclaredSecrets::default(),
         }
     }
 
@@ -202,7 +215,7 @@ mod tests {
             (Test, 0, 1, false),
             (DryActivate, 1, 1, false),
         ] {
-            let planned = plan(goal, &declared(), &observed(current, profile));
+            let planned = plan(goal, &declared(), None, &observed(current, profile));
             assert_eq!(
                 planned == Plan::Nothing,
                 nothing,
@@ -214,10 +227,10 @@ mod tests {
     #[test]
     fn a_push_needs_only_the_paths_there_and_kept() {
         let seen = Observed { has_toplevel: true, activating: true, ..observed(0, 0) };
-        assert_eq!(plan(Goal::Push, &declared(), &seen), Plan::Deliver, "nothing keeps it there");
+        assert_eq!(plan(Goal::Push, &declared(), None, &seen), Plan::Deliver, "nothing keeps it there");
         let seen = Observed { pushed: Some(path(1)), ..seen };
-        assert_eq!(plan(Goal::Push, &declared(), &seen), Plan::Nothing);
-        assert_eq!(plan(Goal::Push, &declared(), &observed(1, 1)), Plan::Deliver);
+        assert_eq!(plan(Goal::Push, &declared(), None, &seen), Plan::Nothing);
+        assert_eq!(plan(Goal::Push, &declared(), None, &observed(1, 1)), Plan::Deliver);
     }
 
     #[test]
@@ -226,7 +239,18 @@ mod tests {
         let stage = ActivityStage::Open;
         let cut = Activity { toplevel: path(1), by, since: 0, stage, words, log };
         let seen = Observed { activity: Some(cut), ..observed(1, 1) };
-        assert_eq!(plan(Goal::Switch, &declared(), &seen), Plan::Deliver);
+        assert_eq!(plan(Goal::Switch, &declared(), None, &seen), Plan::Deliver);
+    }
+
+    #[test]
+    fn a_host_with_other_secrets_is_not_up_to_date() {
+        let (old, new) = (Digest::of(&[b"old"]), Digest::of(&[b"new"]));
+        let seen = Observed { secrets: Some(old), ..observed(1, 1) };
+        for goal in [Goal::Switch, Goal::Boot, Goal::Test, Goal::Keys] {
+            assert_eq!(plan(goal, &declared(), Some(new), &seen), Plan::Deliver, "{goal}");
+            assert_eq!(plan(goal, &declared(), Some(old), &seen), Plan::Nothing, "{goal}");
+            assert_eq!(plan(goal, &declared(), None, &seen), Plan::Nothing, "{goal}: it keeps what it has");
+        }
     }
 
     #[test]
@@ -251,7 +275,7 @@ mod tests {
                 activating,
                 ..observed(current, profile)
             };
-            if plan(goal, &declared(), &seen) == Plan::Deliver {
+            if plan(goal, &declared(), None, &seen) == Plan::Deliver {
                 prop_assert!(nix && nixos && !arm && (!activating || goal == Goal::Push));
             }
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bosco_model::{Goal, HIGHEST, Number, StorePath};
+use bosco_model::{Digest, Goal, HIGHEST, Limits, Number, Profiles, StorePath};
 use serde::{Deserialize, Serialize};
 
 /// What is asked of a host.
@@ -17,6 +17,16 @@ pub struct Request {
     pub goal: Goal,
     /// The system to bring the host to.
     pub toplevel: StorePath,
+    /// What is activated beside it, in the same attempt.
+    #[serde(default)]
+    pub profiles: Profiles,
+    /// How long it may take, where that is not what the system says.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The bundle of secrets that goes with it, which the host has been given before. `None`: the host keeps those that it
+    /// has come to.
+    #[serde(default)]
+    pub secrets: Option<Digest>,
     /// The generation that has it already, where the host is to go back: no new one is made then.
     #[serde(default)]
     pub generation: Option<u32>,
@@ -106,6 +116,14 @@ impl Settings {
         let mut asked = self.clone();
         asked.health_checks.retain(|name, check| old.health_checks.get(name) == Some(check));
         asked
+    }
+
+    /// The same with other limits, as far as they are given.
+    #[must_use]
+    pub fn within(mut self, limits: Limits) -> Self {
+        self.activation_timeout = limits.activation.unwrap_or(self.activation_timeout);
+        self.confirm_timeout = limits.confirm.unwrap_or(self.confirm_timeout);
+        self
     }
 
     /// How long an activation may take.
@@ -199,6 +217,9 @@ mod tests {
             id: id.into(),
             goal: Goal::Switch,
             toplevel: toplevel.clone(),
+            profiles: Profiles::default(),
+            limits: Limits::default(),
+            secrets: None,
             generation: None,
             by: by.into(),
             reboot: false,

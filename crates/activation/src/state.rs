@@ -21,6 +21,8 @@ pub enum State {
     Arming,
     /// The candidate is on its way to run.
     Switching,
+    /// The profiles beside the system are on their way to be the candidate's.
+    ActivatingProfiles,
     /// The candidate runs, and has to prove itself.
     Proving {
         /// A fresh connection has come.
@@ -93,6 +95,20 @@ pub struct Before {
     /// Units that had failed already.
     #[serde(default)]
     pub failed: BTreeSet<String>,
+    /// What the profiles beside the system were, in the order in which the request has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<Was>,
+}
+
+/// What a profile beside the system was.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Was {
+    /// What it named, where it was there.
+    pub path: Option<StorePath>,
+    /// Its generation.
+    pub generation: Option<u32>,
+    /// The newest generation that it had.
+    pub newest: Option<u32>,
 }
 
 /// What only a boot can bring in of the candidate.
@@ -133,7 +149,7 @@ pub enum Found {
     Probed(Vec<Complaint>),
     /// Of [`Effect::Revert`](crate::Effect::Revert).
     Back {
-        /// Whether the old system's own activation script has failed.
+        /// Whether the old system's own activation script, or that of an old profile, has failed.
         script_failed: bool,
     },
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use bosco_model::{Goal, StorePath};
+use bosco_model::{Goal, Profile, ProfileAt, ProfileName, Profiles, StorePath, UserName};
 use proptest::prelude::*;
 
 use super::*;
 
 mod numbers;
+mod profiles;
+mod secrets;
 
 fn path(number: u8) -> StorePath {
     StorePath::parse(&format!("/nix/store/{}-nixos-system-{number}", "0".repeat(32))).unwrap()
@@ -21,11 +23,24 @@ fn new() -> StorePath {
     path(1)
 }
 
+/// Two profiles beside the system.
+fn two() -> Vec<ProfileAt> {
+    let one = |user: &str| Profile {
+        name: ProfileName::parse("app").unwrap(),
+        user: UserName::parse(user).unwrap(),
+        place: None,
+    };
+    vec![ProfileAt { profile: one("root"), path: path(3) }, ProfileAt { profile: one("ada"), path: path(4) }]
+}
+
 fn attempt(goal: Goal) -> Attempt {
     let request = Request {
         id: "1".into(),
         goal,
         toplevel: new(),
+        profiles: Profiles::default(),
+        limits: bosco_model::Limits::default(),
+        secrets: None,
         generation: None,
         by: "ada@laptop".into(),
         reboot: false,
@@ -46,6 +61,7 @@ fn checked(needs: Needs) -> Event {
         profile: Some(old()),
         generation: Some(1),
         failed: BTreeSet::new(),
+        profiles: Vec::new(),
     };
     let found = Checked { before, needs, proves_boot: true, wants_reboot: false };
     Event::Done(Found::Checked(Box::new(found)))
@@ -197,7 +213,13 @@ fn an_attempt_is_the_same_after_a_crash_as_it_was_written_down() {
 
 #[test]
 fn a_journal_of_another_version_keeps_its_quarantine_and_says_what_is_open() {
-    let held = Quarantined { toplevel: new(), why: "it failed".into(), since: 1 };
+    let held = Quarantined {
+        toplevel: new(),
+        profiles: Vec::new(),
+        secrets: None,
+        why: "it failed".into(),
+        since: 1,
+    };
     let journal =
         Journal { attempt: Some(attempt(Goal::Switch)), quarantine: vec![held], ..Journal::default() };
     let text = serde_json::to_string(&journal).unwrap();
@@ -218,6 +240,8 @@ struct World {
     /// What the boot loader boots.
     default: StorePath,
     once: Option<StorePath>,
+    /// Whether each profile beside the system is the new one.
+    others: [bool; 2],
     /// What was there before the attempt: profile and default need not be what runs.
     start: StorePath,
     /// Whether what runs was seen to be well in this boot, by probes and by a fresh connection.
@@ -279,6 +303,8 @@ struct Case {
     proves_boot: bool,
     connection: bool,
     start: StorePath,
+    profiles: bool,
+    only: bool,
     broken: Option<Effect>,
 }
 
@@ -288,14 +314,18 @@ fn case() -> impl Strategy<Value = Case> {
     // What booted by default before: as a rule what runs, or the candidate, or something else.
     let start = prop::sample::select(vec![0, 0, 0, 1, 2]).prop_map(path);
     let broken = prop::option::weighted(0.2, prop::sample::select(Effect::ALL.to_vec()));
-    (goal, needs, any::<bool>(), any::<bool>(), prop::bool::weighted(0.8), start, broken).prop_map(
-        |(goal, needs, reboot, proves_boot, connection, start, broken)| Case {
+    // With profiles, and those alone.
+    let profiles = prop::sample::select(vec![(false, false), (true, false), (true, true)]);
+    (goal, needs, any::<bool>(), any::<bool>(), prop::bool::weighted(0.8), start, profiles, broken).prop_map(
+        |(goal, needs, reboot, proves_boot, connection, start, (profiles, only), broken)| Case {
             goal,
             needs,
             reboot,
             proves_boot,
             connection,
             start,
+            profiles,
+            only,
             broken,
         },
     )
@@ -306,12 +336,14 @@ impl Case {
         let mut one = attempt(self.goal);
         one.request.reboot = self.reboot;
         one.request.connection = self.connection;
+        one.request.profiles = Profiles { all: if self.profiles { two() } else { vec![] }, only: self.only };
         let start = || self.start.clone();
         let world = World {
             running: old(),
             profile: start(),
             default: start(),
             once: None,
+            others: [false; 2],
             start: start(),
             seen_well: false,
             connected: false,
@@ -339,6 +371,8 @@ impl World {
                 self.seen_well = false;
                 self.connected = false;
             }
+            // A test sets none of them.
+            Some(Effect::Profiles) if attempt.request.goal != Goal::Test => self.others = [true; 2],
             Some(Effect::PrepareEntry) => self.once = Some(new()),
             Some(Effect::SetProfile) => self.profile = new(),
             Some(Effect::InstallBoot) => self.default = new(),
@@ -353,7 +387,19 @@ impl World {
                 if attempt.switched {
                     self.running = old();
                 }
+                if attempt.profiled {
+                    self.others = [false; 2];
+                }
             }
+            _ => {}
+        }
+    }
+
+    /// Comes half-way with it: the profiles are set one after the other, and go back in the other order.
+    fn begin_with(&mut self, attempt: &Attempt) {
+        match attempt.effect() {
+            Some(Effect::Profiles) if attempt.request.goal != Goal::Test => self.others[0] = true,
+            Some(Effect::Revert) if attempt.profiled => self.others[1] = false,
             _ => {}
         }
     }
@@ -365,6 +411,7 @@ impl World {
             profile: Some(self.start.clone()),
             generation: Some(1),
             failed: BTreeSet::new(),
+            profiles: Vec::new(),
         };
         let (needs, proves_boot) = (case.needs, case.proves_boot);
         let found = Checked { before, needs, proves_boot, wants_reboot: false };
@@ -398,6 +445,8 @@ impl World {
             Luck::Fails { done } | Luck::Killed { done } | Luck::Cut { done } => {
                 if done {
                     self.perform(&attempt);
+                } else {
+                    self.begin_with(&attempt);
                 }
                 match luck {
                     Luck::Cut { .. } => self.boot(),
@@ -419,7 +468,8 @@ impl World {
 
     /// Whether what runs is the candidate, and was found well by all that is asked for, in this boot.
     fn is_proven(&self, case: &Case) -> bool {
-        self.running == new() && self.seen_well && (self.connected || !case.connection)
+        let runs = case.only || self.running == new();
+        runs && self.seen_well && (self.connected || !case.connection)
     }
 }
 
@@ -475,6 +525,13 @@ proptest! {
             return Ok(());
         }
         prop_assert!(world.once.is_none(), "{one:?} in {world:?}");
+        let committed = matches!(ending, Some(Ending::Committed { .. })) && case.goal != Goal::Test;
+        prop_assert_eq!(world.others, [committed && case.profiles; 2], "{:?}", one);
+        if case.only {
+            prop_assert_eq!((&world.default, &world.profile), (&world.start, &world.start), "{:?}", one);
+            prop_assert!(world.running == old() || world.boots > 0 && world.running == world.start);
+            return Ok(());
+        }
         match ending {
             Some(Ending::Committed { reboot, .. }) => {
                 prop_assert!(
@@ -500,7 +557,7 @@ proptest! {
         let mut tried = false;
         for luck in lucks {
             one = world.turn(one, &case, luck);
-            tried |= matches!(one.state, State::Switching | State::Rebooting { .. });
+            tried |= matches!(one.state, State::Switching | State::ActivatingProfiles | State::Rebooting { .. });
         }
         if let Some(Ending::Reverted { cause }) = settle(&mut world, &case, one).ending() {
             prop_assert!(tried, "{cause:?}");

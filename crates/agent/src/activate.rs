@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bosco_activation::{Ending, Report, Request, Told};
 use bosco_host::{durable, local};
-use bosco_model::{Goal, StorePath};
+use bosco_model::{Goal, Limits, Profiles, StorePath};
 use bosco_release::{HostReport, Number, Opened, REPORT_NAMESPACE, Runs, SignedReport};
 use bosco_session::{Following, Heard, Stage, Unended};
 use ssh_key::{HashAlg, LineEnding};
@@ -68,6 +68,9 @@ pub(crate) async fn run(
         id: format!("pull-{:x}-{:016x}", machine::now(), machine::random()),
         goal: Goal::Switch,
         toplevel: toplevel.clone(),
+        profiles: Profiles::default(),
+        limits: Limits::default(),
+        secrets: None,
         generation: None,
         by: BY.into(),
         reboot: matches!(manifest.runs, Runs::Tree { reboot: true, .. }),

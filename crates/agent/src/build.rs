@@ -2,7 +2,7 @@
 //! and goes the way of every other system from there on.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use bosco_activation::{Ending, Refused, Report};
 use bosco_model::{Observed, StorePath};
@@ -107,7 +107,7 @@ pub(crate) async fn update(agent: &Agent, opened: &Opened) -> Result<Option<Stor
     kept.map(|()| Some(toplevel))
 }
 
-fn clear(folder: &PathBuf) -> Result<(), String> {
+fn clear(folder: &Path) -> Result<(), String> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(format!("{} can't be removed: {error}", folder.display()))

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bosco_activation::{Busy, Ending, Refused, Request, Told};
-use bosco_model::{Activity, ActivityStage, Goal, Number, StorePath, Target};
+use bosco_model::{Activity, ActivityStage, Digest, Goal, Limits, Number, Profiles, StorePath, Target};
 use bosco_session::{Error, Session, Stage as Progress};
 use tokio::time::{Instant, sleep};
 
@@ -35,6 +35,8 @@ pub(crate) struct Ask {
     pub(crate) again: bool,
     /// Its number: one more than the host has come to.
     pub(crate) number: Number,
+    /// The bundle of secrets that goes with it; without one the host keeps those that it has.
+    pub(crate) secrets: Option<Digest>,
 }
 
 /// A host whose activation is followed.
@@ -44,6 +46,10 @@ pub(crate) struct Activation<'a> {
     pub(crate) helper: &'a StorePath,
     pub(crate) reach: &'a Reach,
     pub(crate) events: &'a Sink,
+    /// What is activated beside the system.
+    pub(crate) profiles: Profiles,
+    /// How long it may take, where that is not the system's to say.
+    pub(crate) limits: Limits,
 }
 
 /// An activation that was refused, before anything was changed, for paths of the new system that are damaged there.
@@ -65,8 +71,12 @@ impl Activation<'_> {
     ) -> Result<Outcome, Damaged> {
         let request = Request {
             id: new_id(),
-            goal,
+            // Secrets alone are a switch to what runs already.
+            goal: if goal == Goal::Keys { Goal::Switch } else { goal },
             toplevel: toplevel.clone(),
+            profiles: self.profiles.clone(),
+            limits: self.limits,
+            secrets: ask.secrets,
             generation: ask.generation,
             by: operator(),
             reboot: ask.reboot,

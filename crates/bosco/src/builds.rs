@@ -100,11 +100,11 @@ async fn build(context: Context, root: Arc<Root>, rule: Rule, mut requests: Vec<
     let mut work = pin!(context.nix.build(&context.fleet, &declared, &root, &mut listen));
     let results = loop {
         let early = rule == Rule::Each && requests.len() > 1;
-        let waiting = requests.iter().map(|request| request.declared.toplevel.clone()).collect();
+        let waiting = requests.iter().flat_map(|request| request.declared.paths()).collect();
         tokio::select! {
             results = &mut work => break results,
             there = look(&context, &root, waiting), if early => {
-                for request in requests.extract_if(.., |request| there.contains(&request.declared.toplevel)) {
+                for request in requests.extract_if(.., |request| request.is_in(&there)) {
                     request.tell(Ok(()));
                 }
             }
@@ -117,7 +117,7 @@ async fn build(context: Context, root: Arc<Root>, rule: Rule, mut requests: Vec<
     }
 }
 
-/// Which of some toplevels are there after a while, rooted.
+/// Which of some paths are there after a while, rooted.
 async fn look(context: &Context, root: &Root, waiting: Vec<StorePath>) -> Vec<StorePath> {
     sleep(LOOK).await;
     let mut kept = Vec::new();
@@ -130,6 +130,11 @@ async fn look(context: &Context, root: &Root, waiting: Vec<StorePath>) -> Vec<St
 }
 
 impl Request {
+    /// Whether these paths are all that it waits for.
+    fn is_in(&self, there: &[StorePath]) -> bool {
+        self.declared.paths().iter().all(|path| there.contains(path))
+    }
+
     fn tell(self, result: Result<(), Error>) {
         // Who does not wait any more needs no answer.
         let _ = self.answer.send(result);

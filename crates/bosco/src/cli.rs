@@ -1,6 +1,7 @@
 //! The command line: what can be asked, in which words. Help, completions and man pages come from here.
 
 mod apply;
+mod secrets;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 pub(crate) use self::apply::{Apply, ApplyLocal};
+pub(crate) use self::secrets::{Secrets, SecretsCommand};
 use crate::error::{Error, Exit};
 
 /// What each exit code means; part of every help and man page.
@@ -27,8 +29,8 @@ Exit codes:
 /// Keeps a fleet of NixOS machines at what one git repository says.
 ///
 /// The fleet is the `flake.nix`, `hive.nix` or tree of `hosts/NAME` in this directory, or else the nearest one above it; a
-/// flake declares `colmenaHive`, `colmena` or `nixosConfigurations`. Hosts are reached with your own `ssh`; nothing but Nix
-/// and sshd has to be on them.
+/// flake declares `colmenaHive`, `colmena`, `deploy` (deploy-rs) or `nixosConfigurations`. Hosts are reached with your own
+/// `ssh`; nothing but Nix and sshd has to be on them.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -101,6 +103,15 @@ pub(crate) enum Command {
     /// like any other host; what waits for a fresh connection gets one of its own.
     #[command(after_help = EXIT_CODES)]
     ApplyLocal(ApplyLocal),
+    /// Write the files of a new fleet, or those that the one here lacks
+    ///
+    /// In a folder without a fleet a `flake.nix` with one host, and a `bosco.toml`; in a fleet what it lacks of that. Nothing
+    /// is overwritten.
+    #[command(after_help = EXIT_CODES)]
+    Init,
+    /// Bring hosts their secrets, and nothing else: the same as `apply --goal keys`, by Colmena's name
+    #[command(after_help = EXIT_CODES, hide = true)]
+    UploadKeys(Selection),
     /// List the hosts that the fleet declares
     #[command(after_help = EXIT_CODES)]
     Hosts(Selection),
@@ -217,6 +228,9 @@ pub(crate) enum Command {
         /// The number of the generation, as `bosco generations` lists it
         #[arg(long, value_name = "N")]
         to: Option<u32>,
+        /// Another profile than the system's, as deploy-rs has them: its name, or USER/NAME
+        #[arg(long, value_name = "NAME")]
+        profile: Option<String>,
     },
     /// Reboot hosts, and wait until they are back with what they boot by default
     #[command(after_help = EXIT_CODES, override_usage = "bosco reboot [OPTIONS] <SELECTOR>...")]
@@ -328,45 +342,6 @@ pub(crate) struct Hub {
 pub(crate) enum HubCommand {
     /// Print the hub's public key, as `bosco.toml` has it; it is made if there is none
     Key,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Secrets {
-    #[command(subcommand)]
-    pub(crate) command: SecretsCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum SecretsCommand {
-    /// List which host can read which file, what it asks for, and who else can
-    List {
-        #[command(flatten)]
-        selection: Selection,
-        /// All that this host could read, value by value: what has to be changed if it is stolen
-        #[arg(long, value_name = "HOST", value_parser = HostName::parse, conflicts_with_all = ["selectors", "on"])]
-        host: Option<HostName>,
-    },
-    /// Find secrets that hosts ask for and can't read, and others who can
-    Check,
-    /// Encrypt each file to its hosts and operators, and to nobody else
-    ///
-    /// Writes them into a marked block of `.sops.yaml`, and runs `sops updatekeys` for each file that is encrypted to
-    /// others. Your own rules stay as they are.
-    Rekey,
-    /// Open a file with `sops`, once `.sops.yaml` says whom to encrypt it to
-    Edit {
-        /// The file
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: PathBuf,
-    },
-    /// Print a secret of a host, with your own key
-    Show {
-        /// The host
-        #[arg(value_parser = HostName::parse)]
-        host: HostName,
-        /// The secret, as the host's configuration names it
-        name: String,
-    },
 }
 
 #[derive(Debug, Args)]
@@ -532,9 +507,9 @@ pub(crate) struct GoalArg(pub(crate) Goal);
 
 impl ValueEnum for GoalArg {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [GoalArg; 6] = {
-            let [a, b, c, d, e, f] = Goal::ALL;
-            [GoalArg(a), GoalArg(b), GoalArg(c), GoalArg(d), GoalArg(e), GoalArg(f)]
+        const ALL: [GoalArg; 7] = {
+            let [a, b, c, d, e, f, g] = Goal::ALL;
+            [GoalArg(a), GoalArg(b), GoalArg(c), GoalArg(d), GoalArg(e), GoalArg(f), GoalArg(g)]
         };
         &ALL
     }
@@ -543,6 +518,7 @@ impl ValueEnum for GoalArg {
         let help = match self.0 {
             Goal::Build => "build here, touch no host",
             Goal::Push => "build and copy, activate nothing",
+            Goal::Keys => "bring its secrets to the system that runs",
             Goal::DryActivate => "say what an activation would do",
             Goal::Test => "run it until the next boot",
             Goal::Boot => "run it from the next boot on",

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use bosco_model::{Difference, HostName, StorePath, System, alike};
 use bosco_nix::Nix;
+use bosco_session::Session;
 use serde::Serialize;
 
 /// A system that is to be compared.
@@ -52,6 +53,21 @@ impl Side {
     }
 }
 
+/// What a host runs, as far as it has to tell of that itself, and the units that are active there.
+pub(crate) async fn running(
+    nix: &Nix,
+    session: &mut Session,
+    current: &StorePath,
+) -> Result<(Side, Option<BTreeSet<String>>), bosco_session::Error> {
+    let active = Some(session.active().await?).filter(|active| !active.is_empty());
+    if !nix.is_there(std::slice::from_ref(current)).await.is_empty() {
+        return Ok((Side::Here(current.clone()), active));
+    }
+    let told = session.describe(current).await?;
+    let unknown = || Side::Unknown(current.clone());
+    Ok((told.map_or_else(unknown, |system| Side::Told(Box::new(system))), active))
+}
+
 /// Compares all pairs, in their order.
 pub(crate) async fn compare(nix: &Nix, pairs: &[Pair]) -> Result<Vec<Compared>, bosco_nix::Error> {
     let sides = pairs.iter().flat_map(|pair| [&pair.before, &pair.after]);
@@ -73,9 +89,17 @@ pub(crate) async fn compare(nix: &Nix, pairs: &[Pair]) -> Result<Vec<Compared>, 
     Ok(pairs.iter().map(compared).collect())
 }
 
-/// Hosts that have the same to say, with what each has, and those of which nothing is known.
-pub(crate) fn grouped(compared: &[Compared]) -> (Vec<(Vec<&HostName>, Vec<Difference>)>, Vec<&HostName>) {
+/// What changes, for people.
+pub(crate) struct Grouped<'a> {
+    /// Hosts that have the same to say, with what each has.
+    pub(crate) alike: Vec<(Vec<&'a HostName>, Vec<Difference>)>,
+    /// Those of which nothing is known.
+    pub(crate) unknown: Vec<&'a HostName>,
+}
+
+/// Puts together the hosts that have the same to say.
+pub(crate) fn grouped(compared: &[Compared]) -> Grouped<'_> {
     let known = compared.iter().filter_map(|one| Some((&one.host, one.difference.clone()?)));
     let unknown = compared.iter().filter(|one| one.difference.is_none()).map(|one| &one.host);
-    (alike(known), unknown.collect())
+    Grouped { alike: alike(known), unknown: unknown.collect() }
 }

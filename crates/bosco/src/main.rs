@@ -7,6 +7,7 @@
 
 mod activate;
 mod builds;
+mod bundle;
 mod check;
 mod cli;
 mod commands;

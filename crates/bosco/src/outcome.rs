@@ -60,6 +60,7 @@ impl Outcome {
             Self::Built { toplevel } => format!("built {toplevel}"),
             Self::Pushed => "pushed".into(),
             Self::Activated { goal: Goal::DryActivate, .. } => "dry-activated, nothing was changed".into(),
+            Self::Activated { goal: Goal::Keys, .. } => "its secrets are committed".into(),
             Self::Activated { goal: Goal::Test, .. } => "activated until the next boot".into(),
             Self::Activated { goal: Goal::Boot, .. } => "will run it from the next boot on".into(),
             Self::Activated { reboot: true, proven: true, .. } => "committed; reboot needed".into(),

@@ -14,15 +14,16 @@ use bosco_model::{
     Declaration, Goal, HostName, Number, Observed, Privilege, Selector, StorePath, Target, next_number,
 };
 use bosco_nix::Root;
-use bosco_session::{Session, Wanted};
+use bosco_session::{Others, Session, Wanted};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::activate::{Activation, Ask, Damaged};
 use crate::builds::{Builds, builds};
+use crate::bundle::{Bundler, Carried, Unmade};
 use crate::consent::Consent;
 use crate::copy::Copier;
-use crate::differences::{Pair, Side};
+use crate::differences::{Pair, Side, running};
 use crate::error::Error;
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, each, failed};
@@ -94,6 +95,7 @@ struct Push {
     reach: Reach,
     helpers: Helpers,
     builds: Builds,
+    bundler: Bundler,
     gate: Arc<Gate>,
     sequence: Arc<Sequence>,
     /// Whether each host builds what it is to run.
@@ -125,6 +127,7 @@ pub(crate) async fn push(
     let push = Push {
         helpers: Helpers::new(context.nix),
         copier: Copier::new(context.nix, Arc::clone(&context.events), wish.substitute),
+        bundler: Bundler::new(),
         context,
         goal: wish.goal,
         ask: wish.ask,
@@ -142,8 +145,9 @@ pub(crate) async fn push(
     let hosts = each(chosen, |chosen| {
         let push = push.clone();
         async move {
+            let name = chosen.name.clone();
             let mut host =
-                Host { push, name: chosen.name.clone(), place: Place::Evaluating, turn: None, number: 0 };
+                Host { push, name, place: Place::Evaluating, turn: None, number: 0, secrets: None };
             let outcome = host.bring(&chosen).await.unwrap_or_else(Some);
             outcome.map(|outcome| host.end(outcome))
         }
@@ -164,6 +168,8 @@ struct Host {
     turn: Option<OwnedSemaphorePermit>,
     /// The number that it is pushed with: one more than it has come to.
     number: Number,
+    /// Its secrets, where it is to have some, or has some that go.
+    secrets: Option<Carried>,
 }
 
 impl Host {
@@ -187,7 +193,7 @@ impl Host {
         self.alone_at(target)?;
         self.push.sequence.settle(&declared.host).await?;
         let helper = match self.push.goal {
-            Goal::Test | Goal::Boot | Goal::Switch => {
+            Goal::Keys | Goal::Test | Goal::Boot | Goal::Switch => {
                 self.push.helpers.of(&declared.host.system).await.map(Some)
             }
             Goal::Build | Goal::Push | Goal::DryActivate => Ok(None),
@@ -197,11 +203,20 @@ impl Host {
             self.go(Place::Asked);
             self.enter(Stage::Connect);
         };
+        let others = declared.others();
         let wanted = Wanted {
             toplevel: Some(&declared.toplevel),
+            others: Others::Wanted(&others),
             helper: helper.as_ref().ok().and_then(Option::as_ref),
         };
         let (mut session, observed) = reach.open(&chosen.name, target, wanted, asked).await?;
+        let declared = match self.with_secrets(declared.clone(), &observed).await {
+            Ok(declared) => declared,
+            Err(outcome) => {
+                session.close().await;
+                return Err(outcome);
+            }
+        };
         let delivered = self.deliver(&declared, helper, &observed, &mut session).await;
         match delivered {
             Ok(helper) => Ok(Some(self.activate(&declared, target, helper.as_ref(), session).await)),
@@ -210,6 +225,57 @@ impl Host {
                 Err(outcome)
             }
         }
+    }
+
+    /// Makes the host's secrets, and gives what is to be activated: where only they are wanted, the system that runs.
+    async fn with_secrets(
+        &mut self,
+        declared: Declaration,
+        observed: &Observed,
+    ) -> Result<Declaration, Outcome> {
+        let goal = self.push.goal;
+        if matches!(goal, Goal::Build | Goal::Push | Goal::DryActivate) {
+            return Ok(declared);
+        }
+        if !declared.secrets.is_empty() || observed.secrets.is_some() {
+            let own = observed.host_key.as_deref();
+            let made = self.push.bundler.make(&declared.host, &declared.secrets, own).await;
+            self.secrets = Some(made.map_err(Unmade::outcome)?);
+        }
+        if goal != Goal::Keys {
+            return Ok(declared);
+        }
+        match &observed.current {
+            // Another one than its default may not be meant to stay.
+            Some(current) if observed.profile.as_ref() == Some(current) => {
+                Ok(Declaration { toplevel: current.clone(), ..declared })
+            }
+            _ => Err(Outcome::Refused {
+                reason: "what it runs is not what it boots, so it is not clear which of the two gets them"
+                    .into(),
+                hint: "`bosco apply` brings both".into(),
+            }),
+        }
+    }
+
+    /// Hands over its secrets, where it does not have them.
+    async fn carry(
+        &self,
+        declared: &Declaration,
+        observed: &Observed,
+        session: &mut Session,
+    ) -> Result<(), Outcome> {
+        let Some(Carried { digest, bytes }) = &self.secrets else { return Ok(()) };
+        if !declared.secrets.keys.is_empty() && !declared.secrets.at_boot {
+            let text = "its `deployment.keys` last until it reboots, as nothing of bosco is in its configuration; with \
+                        `services.bosco.enable` they stay";
+            let host = Some(self.name.clone());
+            (self.push.context.events)(Event::Warning { host, text: text.into() });
+        }
+        if observed.secrets.as_ref() == Some(digest) {
+            return Ok(());
+        }
+        session.secrets(*digest, bytes).await.map_err(|error| troubled(Stage::Copy, &error))
     }
 
     /// What it should run, where all that it goes after are hosts of the fleet.
@@ -239,8 +305,10 @@ impl Host {
         self.number = next_number(observed.number);
         self.known(declared, observed).await?;
         let helper = helper?;
-        let there = observed.has_toplevel || self.make(declared, observed, session).await?;
-        self.tell(declared, observed).await;
+        let there = self.push.goal == Goal::Keys
+            || observed.has_toplevel
+            || self.make(declared, observed, session).await?;
+        self.tell(declared, observed, session).await;
         self.go(Place::Through);
         self.enter(Stage::Wait);
         if !self.push.gate.pass(&self.push.context.events).await {
@@ -262,24 +330,39 @@ impl Host {
         if asked.elapsed() > FRESH {
             let now = session.observe().await.map_err(|error| troubled(Stage::Copy, &error))?;
             self.plan(declared, &now)?;
-            if (&now.current, &now.profile) != (&observed.current, &observed.profile) {
+            if (&now.current, &now.profile, &now.profiles)
+                != (&observed.current, &observed.profile, &observed.profiles)
+            {
                 return Err(refused(&Refusal::Changed));
             }
             self.number = next_number(now.number);
         }
         self.copy(declared, helper.as_ref(), there, observed.free, session).await?;
+        if helper.is_some() {
+            self.carry(declared, observed, session).await?;
+        }
         Ok(helper)
     }
 
     /// Tells what is to become of it, where somebody is asked about that.
-    async fn tell(&self, declared: &Declaration, observed: &Observed) {
-        let (Some(consent), Some(current)) = (&self.push.consent, &observed.current) else { return };
-        let here = self.push.context.nix.is_there(&[current.clone(), declared.toplevel.clone()]).await;
-        let side = |path: &StorePath| {
-            if here.contains(path) { Side::Here(path.clone()) } else { Side::Unknown(path.clone()) }
+    async fn tell(&self, declared: &Declaration, observed: &Observed, session: &mut Session) {
+        // Without a system, the first profile is what is to be something else.
+        let of_profile = observed.profiles.first().map(|one| &one.path);
+        let is = if declared.host.profiles_only { of_profile } else { observed.current.as_ref() };
+        let (Some(consent), Some(is)) = (&self.push.consent, is) else { return };
+        let nix = &self.push.context.nix;
+        let after = declared.toplevel.clone();
+        let here = nix.is_there(&[is.clone(), after.clone()]).await;
+        let side =
+            |path: StorePath| if here.contains(&path) { Side::Here(path) } else { Side::Unknown(path) };
+        let (before, active) = if declared.host.profiles_only {
+            (side(is.clone()), None)
+        } else {
+            // It is to be read; a host that does not say it has not failed yet.
+            let Ok(running) = running(nix, session, is).await else { return };
+            running
         };
-        let (before, after) = (side(current), side(&declared.toplevel));
-        consent.tell(Pair { host: self.name.clone(), before, after, active: None });
+        consent.tell(Pair { host: self.name.clone(), before, after: side(after), active });
     }
 
     /// Delivered to the end.
@@ -305,8 +388,10 @@ impl Host {
             };
         };
         let (reach, events) = (&self.push.reach, &self.push.context.events);
-        let activation = Activation { name: &self.name, target, helper, reach, events };
-        let ask = Ask { number: self.number, ..self.push.ask };
+        let (profiles, limits) = (declared.others(), declared.host.limits);
+        let activation = Activation { name: &self.name, target, helper, reach, events, profiles, limits };
+        let secrets = self.secrets.as_ref().map(|secrets| secrets.digest);
+        let ask = Ask { number: self.number, secrets, ..self.push.ask };
         let mut mended = HashSet::new();
         loop {
             self.enter(Stage::Activate);
@@ -337,10 +422,12 @@ impl Host {
         self.enter(Stage::Copy);
         // It is not here where the host has had it.
         self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
-        let wanted = Wanted { toplevel: Some(&declared.toplevel), helper: Some(helper) };
+        let others = declared.others();
+        let others = Others::Wanted(&others);
+        let wanted = Wanted { toplevel: Some(&declared.toplevel), others, helper: Some(helper) };
         let (mut session, observed) = self.push.reach.open(&self.name, target, wanted, || ()).await?;
         let copier = &self.push.copier;
-        let mended = copier.mend(&self.name, &declared.toplevel, paths, observed.free, &mut session).await;
+        let mended = copier.mend(&self.name, &declared.paths(), paths, observed.free, &mut session).await;
         match mended {
             Ok(()) => Ok(session),
             Err(why) => {
@@ -352,7 +439,8 @@ impl Host {
 
     /// Whether anything is to be done for it.
     fn plan(&self, declared: &Declaration, observed: &Observed) -> Result<(), Outcome> {
-        match plan(self.push.goal, declared, observed) {
+        let secrets = self.secrets.as_ref().map(|secrets| secrets.digest);
+        match plan(self.push.goal, declared, secrets, observed) {
             Plan::Deliver => Ok(()),
             Plan::Nothing => Err(Outcome::UpToDate { goal: self.push.goal }),
             Plan::Refuse(refusal) => Err(refused(&refusal)),
@@ -423,10 +511,13 @@ impl Host {
         }
         self.go(Place::Building);
         self.enter(Stage::Build);
-        let derivation = declared.derivation.path();
-        self.push.copier.copy(&self.name, std::slice::from_ref(derivation), observed.free, session).await?;
+        let derivations: Vec<StorePath> =
+            declared.derivations().into_iter().map(|derivation| derivation.path().clone()).collect();
+        self.push.copier.copy(&self.name, &derivations, observed.free, session).await?;
         self.enter(Stage::Build);
-        session.build(derivation).await.map_err(|error| troubled(Stage::Build, &error))?;
+        for derivation in &derivations {
+            session.build(derivation).await.map_err(|error| troubled(Stage::Build, &error))?;
+        }
         Ok(true)
     }
 
@@ -439,11 +530,14 @@ impl Host {
         free: Option<u64>,
         session: &mut Session,
     ) -> Result<(), Outcome> {
-        let mut wanted: Vec<StorePath> = [&declared.toplevel].into_iter().chain(helper).cloned().collect();
-        if there {
+        let own = declared.paths();
+        let mut wanted: Vec<StorePath> = own.iter().chain(helper).cloned().collect();
+        if self.push.goal == Goal::Keys {
+            wanted.retain(|path| !own.contains(path));
+        } else if there {
             // They are rooted by the question.
             wanted = self.push.copier.lacking(&wanted, session).await?;
-            if wanted.contains(&declared.toplevel) {
+            if own.iter().any(|path| wanted.contains(path)) {
                 // It was collected meanwhile, and so was not built here.
                 self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
             }

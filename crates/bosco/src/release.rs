@@ -78,6 +78,7 @@ pub(crate) async fn build(
             let declared = context.declaration(&chosen).await;
             gate.go(Place::Evaluating, if declared.is_ok() { Place::Building } else { Place::Through });
             let came = match declared {
+                Ok(Some(declared)) if !declared.profiles.is_empty() => Err(unreleased(&declared)),
                 Ok(Some(declared)) => {
                     enter(Stage::Build);
                     // It is evaluated here, so that mistakes are found before anybody has it, and built there.
@@ -141,6 +142,14 @@ pub(crate) async fn build(
         }
     }
     Ok(built)
+}
+
+/// A host with more than a manifest has.
+fn unreleased(declared: &Declaration) -> Outcome {
+    let profiles: Vec<String> = declared.profiles.iter().map(|one| one.at.profile.to_string()).collect();
+    let reason = format!("a release can't carry profiles beside the system: {}", profiles.join(", "));
+    let hint = "push to it with `bosco apply`, and leave it out of the release";
+    Outcome::failed(Stage::Evaluate, reason, Some(hint.into()))
 }
 
 /// Keeps what a host builds itself from.

@@ -9,18 +9,21 @@ pub(crate) mod readers;
 pub(crate) mod rekey;
 pub(crate) mod rules;
 pub(crate) mod sops;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tree;
 
 use std::collections::BTreeMap;
 
 use bosco_model::HostName;
-use bosco_nix::Inspected;
+use bosco_nix::{Inspected, Source};
 use bosco_release::{FleetFile, Key};
 use bosco_secrets::Recipient;
 use bosco_secrets::sops::{Error as SopsError, File, Format, MAX_FILE};
 use bosco_wire::api::Next;
 
 use self::readers::{Asked, Book, HostKeys, Kept, Operator, Reader};
+use self::rules::Named;
 use self::tree::Tree;
 use crate::cli::Cli;
 use crate::error::{Error, Exit};
@@ -50,37 +53,36 @@ pub(crate) async fn inspect(context: &Context, system: bool) -> Result<Answers, 
 /// All that is known of the secrets of the fleet here, without opening any. A host that does not evaluate is an error:
 /// without it nobody could say who is a stranger.
 pub(crate) async fn survey(cli: &Cli, events: Sink) -> Result<Secrets, Error> {
-    let context = Context::find(cli, events.clone()).await?;
-    here(&context)?;
+    let context = Context::find(cli, events).await?;
+    here(&context.fleet.source)?;
     let tree = Tree::of(&context.fleet.source.dir).await?;
     let answers = inspect(&context, false).await?;
     if let Some((host, Err(outcome))) = answers.iter().find(|(_, answer)| answer.is_err()) {
         return Err(Error::of(host, outcome));
     }
-    let book = book(context.rules.as_ref(), &tree, &answers, &events).await?;
+    let book = book(&context, &tree, &answers).await?;
     Ok(Secrets { tree, book })
 }
 
 /// That the fleet's files lie here.
-pub(crate) fn here(context: &Context) -> Result<(), Error> {
-    if context.fleet.source.is_here() {
+pub(crate) fn here(source: &Source) -> Result<(), Error> {
+    if source.is_here() {
         return Ok(());
     }
-    Err(Error::new(Exit::Usage, format!("{} is not a directory here", context.fleet.source))
+    Err(Error::new(Exit::Usage, format!("{source} is not a directory here"))
         .hint("this command looks at the fleet's files; run it in a checkout"))
 }
 
 /// Puts together what the fleet's files, its hosts and its hub say.
-pub(crate) async fn book(
-    rules: Option<&Rules>,
-    tree: &Tree,
-    answers: &Answers,
-    events: &Sink,
-) -> Result<Book, Error> {
+pub(crate) async fn book(context: &Context, tree: &Tree, answers: &Answers) -> Result<Book, Error> {
+    let rules = context.rules.as_ref();
     let mut book = Book::default();
-    if let Some(text) = tree.text(rules::FILE, MAX_FILE) {
+    let is_rules = |file: &&String| file.rsplit('/').next() == Some(rules::FILE);
+    for file in tree.files.iter().filter(is_rules) {
         // What is wrong with it is told where it is used.
-        book.named = rules::read(&text).map(|rules| rules.named).unwrap_or_default();
+        let Ok(read) = rules::read(&tree.text(file, MAX_FILE).unwrap_or_default()) else { continue };
+        let named = read.named.into_iter();
+        book.named.extend(named.map(|(reader, named)| (reader, Named { file: file.clone(), ..named })));
     }
     if let Some(rules) = rules {
         book.operators = operators(&rules.file)
@@ -93,14 +95,14 @@ pub(crate) async fn book(
         book.asked.extend(inspected.secrets.iter().map(|secret| Asked {
             host: host.clone(),
             name: secret.name.clone(),
-            file: tree.place(&secret.file),
+            file: tree.place_of(&context.fleet.source.dir, host, &secret.file),
             key: secret.key.clone(),
             format: secret.format.clone(),
         }));
     }
     book.files = files(tree, &book.asked);
     if book.hosts.values().any(|keys| keys.readers.is_empty()) {
-        for (host, keys) in enrolled(rules, events).await {
+        for (host, keys) in enrolled(rules, &context.events).await {
             let entry = book.hosts.get_mut(&host).filter(|entry| entry.readers.is_empty());
             if let Some(entry) = entry {
                 entry.readers = readers_of(keys.iter().map(Key::as_str));
@@ -117,7 +119,7 @@ pub(crate) fn readers_of<T: AsRef<str>>(keys: impl IntoIterator<Item = T>) -> Ve
 }
 
 /// The operators, with what they read by. `Err` says what of it can't be one.
-fn operators(file: &FleetFile) -> Result<BTreeMap<String, Operator>, String> {
+pub(crate) fn operators(file: &FleetFile) -> Result<BTreeMap<String, Operator>, String> {
     let operator = |(name, one): (&String, &bosco_release::OperatorFile)| {
         let readers = match &one.recipients {
             None => readers_of(one.keys.iter().map(Key::as_str)),
@@ -187,6 +189,9 @@ fn kept(bytes: &[u8], format: Format) -> Option<Result<Kept, String>> {
         Err(SopsError::NotSops) => return None,
         Err(why) => return Some(Err(why.to_string())),
     };
+    if !file.has_mac() {
+        return Some(Err(SopsError::NoMac.to_string()));
+    }
     let (age, others): (Vec<_>, Vec<_>) = file.recipients().into_iter().partition(|key| key.kind == "age");
     Some(Ok(Kept {
         format,

@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{bosco, json, stands, toplevel_of};
+use std::io::Write;
+use std::process::Stdio;
+
+use common::{Said, bosco, json, stands, toplevel_of};
 use testbed::{Lab, LabSpec, fleet};
 
 /// Two hosts that are the same but for their names.
@@ -81,7 +84,20 @@ fn what_an_apply_would_change_is_said_once_for_all_hosts_and_is_what_it_does() {
     assert_eq!(difference["packages"][0]["after"], serde_json::json!(["1.1"]), "{answer}");
     assert_eq!(difference["reboot"], serde_json::json!(["kernel-params"]), "{answer}");
 
-    bosco(operator, &fleet, &["apply"]).exits(0);
+    // At a terminal, a whole fleet is changed only after a yes.
+    let at_terminal = |answer: &str, args: &str| {
+        let mut script = operator.command("script");
+        let command = format!("{} apply {args}", env!("CARGO_BIN_EXE_bosco"));
+        script.args(["--quiet", "--return", "--command", &command, "/dev/null"]).current_dir(fleet.path());
+        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.as_mut().unwrap().write_all(answer.as_bytes()).unwrap();
+        Said::of(&child.wait_with_output().unwrap())
+    };
+    at_terminal("n\n", "").exits(130).says("tool 1.0 → 1.1").says("go on? [Y/n]");
+    assert_eq!(stands(host), before, "a no changes nothing");
+    at_terminal("", "host2 --goal push").exits(0).does_not_say("go on?");
+    at_terminal("\n", "").exits(0).says("go on? [Y/n]").says("committed");
+    assert_ne!(stands(host), before);
     bosco(operator, &fleet, &["diff", "host1"]).exits(0).says("nothing changes on host1");
     bosco(operator, &fleet, &["diff", "1", "host1"]).exits(2).says("--on");
 }

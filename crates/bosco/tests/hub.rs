@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bosco_model::{HostName, Observed, StorePath};
 use bosco_release::{Key, SignedReport};
+use bosco_secrets::Recipient;
 use bosco_wire::api::{Enroll, Hello, Orders, Standing, Welcome};
 use bosco_wire::http::Http;
 use bosco_wire::link::{self, Link, Width};
@@ -168,6 +169,7 @@ async fn a_release_reaches_a_host_and_its_status_and_log_come_back() {
     // A host is let in, gets its manifest, and says that it runs it.
     let (key, identity) = new_key(operator.dir(), "host1");
     let (_ada, mut http) = scene.link(&operator.dir().join("ada")).await;
+    let key_text = key.to_string();
     http.send(Method::PUT, "/v1/hosts/host1", &Enroll { keys: vec![key] }).await.unwrap();
     scene.bosco(&["trigger", "host1"]).exits(4).says("not connected");
     scene.release(&[]).exits(0).says("host1: its keys");
@@ -242,7 +244,13 @@ async fn a_release_reaches_a_host_and_its_status_and_log_come_back() {
     scene.bosco(&["status", "host1"]).exits(0).says("offline");
 
     scene.bosco(&["approve"]).exits(0).says("nobody asks");
-    scene.bosco(&["forget", "host1"]).exits(0);
+    // Of a host that leaves it is said what it could read.
+    let recipient = Recipient::parse(&key_text).unwrap().age_form();
+    let web = include_str!("sops/web.yaml");
+    let of_web = "age1g43mccq87434n56ldxdr256fhu70en2klze27s4876n0hwhq7scq6tcsvh";
+    scene.fleet.write("web.yaml", &web.replace(of_web, recipient.as_str())).unwrap();
+    scene.bosco(&["secrets", "list", "--host", "host1"]).exits(0).says("db/password");
+    scene.bosco(&["forget", "host1"]).exits(0).says("rekey").says("web.yaml: token, db/password");
 }
 
 /// A report that the host has signed.

@@ -32,10 +32,10 @@ fn a_host_is_brought_after_those_it_waits_for_and_left_alone_where_one_of_them_f
     fleet.add_bosco().unwrap();
     fleet.write("flake.nix", FLAKE).unwrap();
     let of_db = |more: &str| {
-        fleet.write("db.nix", &format!("{{ deployment.tags = [ \"database\" ]; {more} }}")).unwrap()
+        fleet.write("db.nix", &format!("{{ deployment.tags = [ \"database\" ]; {more} }}")).unwrap();
     };
     let of_web = |more: &str| {
-        fleet.write("web.nix", &format!("{{ deployment.after = [ \"@database\" ]; {more} }}")).unwrap()
+        fleet.write("web.nix", &format!("{{ deployment.after = [ \"@database\" ]; {more} }}")).unwrap();
     };
 
     of_db("");

@@ -92,8 +92,8 @@ fn release(pull: &Pull<'_>, tree: &Fleet<'_>) -> u64 {
     let key = pull.lab.operator().ssh_key();
     let args = ["release", "--json", "--sign-with", key.to_str().unwrap()];
     let said: Said = bosco(pull.lab.operator(), tree, &args).exits(0);
-    let came = said.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let published = came.filter(|event| event["event"] == "release").last();
+    let mut came = said.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let published = came.rfind(|event| event["event"] == "release");
     published.unwrap()["published"]["number"].as_u64().unwrap_or_else(|| panic!("{}\n{}", said.out, said.err))
 }
 

@@ -202,7 +202,7 @@ fn a_flake_is_taken_by_its_reference_from_anywhere() {
     bosco_in(&operator, &fleet, other.path(), &["hosts", "--flake", "../plain"]).does_not_say("laptop");
     bosco_in(&operator, &fleet, &elsewhere, &["hosts", "--flake", "nixpkgs"])
         .exits(2)
-        .says("none of `colmenaHive`, `colmena` and `nixosConfigurations`");
+        .says("none of `colmenaHive`, `colmena`, `deploy` and `nixosConfigurations`");
     bosco_in(&operator, &fleet, &elsewhere, &["hosts", "--flake", "colmena"])
         .exits(3)
         .says("cannot write modified lock file")

@@ -1,4 +1,4 @@
-//! A tree of directories, one for each host, is a fleet like any other; with real Nix, no machines.
+//! A tree of directories, one for each host, is a fleet like any other; with real Nix, and machines only where it is pushed.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
 mod common;
@@ -6,9 +6,9 @@ mod common;
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 
-use common::{Said, bosco, command, json};
-use testbed::Operator;
+use common::{Said, bosco, command, json, state};
 use testbed::fleet::{Fleet, sample};
+use testbed::{Lab, LabSpec, Operator};
 
 /// The toplevels of all hosts, by building them.
 fn toplevels(operator: &Operator, fleet: &Fleet<'_>) -> BTreeMap<String, String> {
@@ -56,4 +56,15 @@ fn a_directory_that_can_not_be_handed_over_is_told_and_stands_in_no_others_way()
     // A mistake is told by the name that it has in the tree.
     fleet.write("hosts/router/configuration.nix", "{ networking.hostNam = 3; }").unwrap();
     bosco(&operator, &fleet, &["build", "--on", "router"]).exits(3).says("hosts/router/configuration.nix");
+}
+
+#[test]
+fn a_tree_is_pushed_as_any_other_fleet() {
+    let lab = Lab::up(&LabSpec::named(["router", "t470"])).unwrap();
+    let fleet = sample(lab.operator(), "tree").unwrap();
+    bosco(lab.operator(), &fleet, &["apply"]).exits(0).says("2 committed");
+    for host in ["router", "t470"] {
+        assert_eq!(state(lab.operator(), &fleet, host), "up-to-date");
+        assert_eq!(lab.host(host).unwrap().ssh_ok("cat /etc/motd-of-all").unwrap(), "one for all\n");
+    }
 }

@@ -23,7 +23,7 @@ use crate::memory::{Lock, Memory, now};
 use crate::notify;
 use crate::places::Places;
 use crate::run::{run, succeed};
-use crate::{check, leftover, loader, local};
+use crate::{check, generations, leftover, loader, local, secrets};
 
 /// The unit that carries an attempt out. There is one at a time.
 pub const UNIT: &str = "bosco-activation.service";
@@ -302,6 +302,9 @@ pub fn resume(places: &Places) -> Result<Option<Report>, String> {
 #[must_use]
 pub fn main(places: &Places, arguments: &[String]) -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["secrets", rest @ ..] = words.as_slice() {
+        return secrets::main(places, rest);
+    }
     let mut ended = None;
     let mut tell = |told: &Told| {
         if let Told::Ended { report } = told {
@@ -350,7 +353,7 @@ fn survey(places: &Places) -> Result<(), String> {
         say("activating", "yes");
     }
     if let Some(boots) = loader::default_toplevel(places) {
-        say("boots", boots.as_str());
+        say("boots", generations::named(places, boots).as_str());
     }
     if let Some(activity) = local::activity(places, &journal) {
         say("activity", &serde_json::to_string(&activity).unwrap_or_default());
@@ -360,6 +363,9 @@ fn survey(places: &Places) -> Result<(), String> {
     }
     if let Some(hold) = &journal.hold {
         say("hold", &serde_json::to_string(hold).unwrap_or_default());
+    }
+    if let Some(secrets) = &journal.secrets {
+        say("secrets", &secrets.to_string());
     }
     for missing in check::unprotected(&places.current_system()) {
         say("unprotected", missing);

@@ -70,6 +70,7 @@ fn picture(places: &Places, failed: BTreeSet<String>) -> Result<Before, String> 
         profile: places.store_path(&places.profile()),
         generation: generations::present(places),
         failed,
+        profiles: Vec::new(),
     })
 }
 
@@ -251,6 +252,7 @@ mod tests {
             profile: Some(store_path(2)),
             generation: Some(10),
             failed: failed(),
+            profiles: Vec::new(),
         };
         assert_eq!(picture(places, failed()).unwrap(), expected);
         // It is a specialisation of an older generation.

@@ -3,6 +3,7 @@
 //! Each state is on the disk before its effect begins. A state that can't be written down is not entered where its effect
 //! would change what boots; on the way back it is, as the way back must not depend on a disk with room.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -12,13 +13,14 @@ use std::time::{Duration, Instant};
 use bosco_activation::{
     Attempt, Cause, Effect, Event, Found, Journal, Needs, Refused, Report, Settings, State, Told,
 };
+use bosco_model::StorePath;
 
 use crate::generations;
 use crate::hands::Hands;
 use crate::listen::{Asked, Clients, Question, listen};
 use crate::memory::{Memory, now, this_boot};
 use crate::places::Places;
-use crate::{check, leftover};
+use crate::{check, leftover, secrets};
 
 /// How long a machine may take to go down once it is told to.
 const GO_DOWN: Duration = Duration::from_secs(300);
@@ -75,13 +77,13 @@ pub(crate) fn drive(
     // The machine it was in has gone down since.
     journal.boot = this_boot();
     journal.ended = None;
-    let settings = check::settings(attempt.request.toplevel.as_ref());
+    let settings = check::settings(&system(places, &attempt.request)).unwrap_or_default();
     let mut drive = Drive {
         places: places.clone(),
         memory: memory.clone(),
         journal,
         hands,
-        settings: settings.unwrap_or_default(),
+        settings: settings.within(attempt.request.limits),
         clients: Clients::default(),
         tell,
         turn: 0,
@@ -333,7 +335,12 @@ impl Drive {
         if attempt.ending().is_some() {
             self.journal.close(now());
         }
-        let Err(why) = self.memory.save(&self.journal) else { return attempt };
+        let Err(why) = self.memory.save(&self.journal) else {
+            if attempt.ending().is_some() {
+                secrets::prune(&self.places, &self.journal.secrets_in_use());
+            }
+            return attempt;
+        };
         self.hands.note(&format!("bosco: {why}"));
         if !attempt.must_be_kept() {
             return attempt;
@@ -366,12 +373,21 @@ fn same_effect_goes_on(was: &Attempt, is: &Attempt) -> bool {
     }
 }
 
+/// The system that says how an attempt wants to be activated: the candidate, or what runs where no other is asked for.
+fn system(places: &Places, request: &bosco_activation::Request) -> PathBuf {
+    if request.profiles.only { places.current_system() } else { request.toplevel.as_str().into() }
+}
+
 /// How an attempt that was found in the journal is taken up: by whoever finds it, with nobody at it any more.
 pub(crate) fn taken_up(places: &Places, journal: &Journal) -> Event {
     if journal.boot == this_boot() {
         Event::Resumed
     } else {
-        Event::Booted { running: places.store_path(&places.booted_system()) }
+        let booted = places.store_path(&places.booted_system());
+        // By the name that it was asked for.
+        let asked = journal.attempt.as_ref().map(|attempt| &attempt.request.toplevel);
+        let is_asked = |asked: &&StorePath| Some(places.system(asked)) == booted;
+        Event::Booted { running: asked.filter(is_asked).cloned().or(booted) }
     }
 }
 
@@ -380,6 +396,9 @@ pub(crate) fn unwanted(journal: &Journal, request: &bosco_activation::Request) -
     let refused = journal.refusal(request);
     if refused.is_some() {
         return refused;
+    }
+    if request.profiles.only {
+        return None;
     }
     // How it wants to be activated has to be known; a system that is not there is told by the check.
     let toplevel = request.toplevel.as_ref();

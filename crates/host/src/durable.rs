@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// Puts `contents` into the file at `path`.
@@ -10,9 +10,23 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// In words, with the file's name; it is what it was then.
 pub fn write(path: &Path, contents: &[u8]) -> Result<(), String> {
+    write_for(path, contents, 0o666)
+}
+
+/// The same, for nobody but its owner to read.
+///
+/// # Errors
+/// As for [`write`].
+pub fn write_private(path: &Path, contents: &[u8]) -> Result<(), String> {
+    // One that was left over may be anybody's.
+    let _ = fs::remove_file(beside(path));
+    write_for(path, contents, 0o600)
+}
+
+fn write_for(path: &Path, contents: &[u8], mode: u32) -> Result<(), String> {
     let making = beside(path);
     let put = || -> io::Result<()> {
-        let mut file = File::create(&making)?;
+        let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(&making)?;
         file.write_all(contents)?;
         file.sync_all()?;
         fs::rename(&making, path)?;

@@ -1,19 +1,23 @@
-//! The generations of the system profile, read from its links.
+//! The generations of the system profile, and of others, read from their links.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bosco_model::StorePath;
 
 use crate::places::Places;
 
-/// What the profile's links are called.
-const NAME: &str = "system";
-
 /// The link of a generation, there or not.
 #[must_use]
 pub(crate) fn link(places: &Places, number: u32) -> PathBuf {
-    places.profile().with_file_name(format!("{NAME}-{number}-link"))
+    link_of(&places.profile(), number)
+}
+
+/// The same of any profile.
+#[must_use]
+pub(crate) fn link_of(profile: &Path, number: u32) -> PathBuf {
+    let name = profile.file_name().unwrap_or_default().to_string_lossy();
+    profile.with_file_name(format!("{name}-{number}-link"))
 }
 
 /// The system of a generation, if it is there.
@@ -25,16 +29,30 @@ pub(crate) fn toplevel(places: &Places, number: u32) -> Option<StorePath> {
 /// The generation that the profile names.
 #[must_use]
 pub(crate) fn present(places: &Places) -> Option<u32> {
-    let target = fs::read_link(places.profile()).ok()?;
-    number(target.file_name()?.to_str()?)
+    present_of(&places.profile())
+}
+
+/// The same of any profile.
+#[must_use]
+pub(crate) fn present_of(profile: &Path) -> Option<u32> {
+    let target = fs::read_link(profile).ok()?;
+    number(profile.file_name()?.to_str()?, target.file_name()?.to_str()?)
 }
 
 /// All that are there, the oldest first.
 #[must_use]
 pub(crate) fn all(places: &Places) -> Vec<u32> {
-    let folder = places.profile().with_file_name("");
+    all_of(&places.profile())
+}
+
+/// The same of any profile.
+#[must_use]
+pub(crate) fn all_of(profile: &Path) -> Vec<u32> {
+    let folder = profile.with_file_name("");
+    let name = profile.file_name().unwrap_or_default().to_string_lossy();
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut numbers: Vec<u32> = entries.filter_map(|entry| number(entry.file_name().to_str()?)).collect();
+    let mut numbers: Vec<u32> =
+        entries.filter_map(|entry| number(&name, entry.file_name().to_str()?)).collect();
     numbers.sort_unstable();
     numbers
 }
@@ -42,12 +60,18 @@ pub(crate) fn all(places: &Places) -> Vec<u32> {
 /// The generation that is a system: the profile's own where it is that one, or else the newest.
 #[must_use]
 pub(crate) fn of(places: &Places, system: &StorePath) -> Option<u32> {
-    let is = |number: &u32| toplevel(places, *number).as_ref() == Some(system);
+    let is = |number: &u32| toplevel(places, *number).is_some_and(|path| places.system(&path) == *system);
     present(places).filter(is).or_else(|| all(places).into_iter().rev().find(is))
 }
 
-fn number(link: &str) -> Option<u32> {
-    link.strip_prefix(NAME)?.strip_prefix('-')?.strip_suffix("-link")?.parse().ok()
+/// A system by the path that the profile has it under: itself, but where that wraps it.
+#[must_use]
+pub(crate) fn named(places: &Places, system: StorePath) -> StorePath {
+    of(places, &system).and_then(|number| toplevel(places, number)).unwrap_or(system)
+}
+
+fn number(name: &str, link: &str) -> Option<u32> {
+    link.strip_prefix(name)?.strip_prefix('-')?.strip_suffix("-link")?.parse().ok()
 }
 
 #[cfg(test)]
@@ -76,9 +100,9 @@ mod tests {
 
     #[test]
     fn only_the_links_of_generations_are_generations() {
-        assert_eq!(number("system-1-link"), Some(1));
+        assert_eq!(number("system", "system-1-link"), Some(1));
         for link in ["system", "system-link", "system--link", "system-1", "other-1-link", "system-1x-link"] {
-            assert_eq!(number(link), None, "{link}");
+            assert_eq!(number("system", link), None, "{link}");
         }
     }
 }

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use bosco_activation::{
     Attempt, Before, Cause, Checked, Effect, Ending, Event, Found, Needs, Reboot, Refused, Settings, State,
+    Was,
 };
-use bosco_model::StorePath;
+use bosco_model::{Profiles, StorePath};
+use bosco_secrets::UploadAt;
 
 use crate::places::Places;
 use crate::run::{Ran, program, run, run_into, succeed, tail};
-use crate::{check, durable, generations, loader, probe, units};
+use crate::{check, durable, generations, loader, probe, profiles, secrets, units};
 
 /// How long Nix may take to change a profile.
 const PROFILE: Duration = Duration::from_secs(120);
@@ -30,6 +32,8 @@ const SYSTEMD: Duration = Duration::from_secs(60);
 const GENERATIONS: usize = 50;
 /// How much of what a switch says is kept, in bytes: its end.
 const MOST_SAID: u64 = 1024 * 1024;
+/// What keeps the other profiles of an attempt is called so, and a number.
+const PROFILE_ROOT: &str = "candidate-profile-";
 /// How many logs are kept.
 const LOGS: usize = 20;
 /// What `switch-to-configuration` says last where it can't begin, and the exit codes that it has then. Its output also has
@@ -90,7 +94,7 @@ impl Hands {
             Effect::Check => self.check(attempt, settings, left).unwrap_or_else(Event::Refused),
             Effect::Root => done(self.root(attempt)),
             Effect::Sync => match check::sync_store() {
-                Ok(()) => match check::verify_new(&candidate(attempt), &self.places.current_system(), left) {
+                Ok(()) => match self.verify(attempt, left) {
                     Ok(()) => Event::Done(Found::Nothing),
                     Err(why) => Event::Refused(why),
                 },
@@ -98,13 +102,22 @@ impl Hands {
             },
             Effect::Arm => done(self.arm(attempt, settings)),
             Effect::Switch => self.switch(attempt, left),
+            Effect::Profiles => {
+                match profiles::activate_all(&self.places, attempt, deadline, stop, &|line| self.note(line)) {
+                    Ok(()) => Event::Done(Found::Nothing),
+                    Err(cause) => Event::Failed(cause),
+                }
+            }
             Effect::Probe => self.probe(attempt, settings, deadline, stop),
             Effect::PrepareEntry => done(self.prepare_entry(attempt, stop)),
             Effect::Reboot => done(reboot()),
             Effect::SetProfile => done(self.set_profile(attempt, stop)),
             Effect::InstallBoot => done(self.install_boot(attempt, stop)),
             Effect::Revert => match self.revert(attempt, stop) {
-                Ok(script_failed) => Event::Done(Found::Back { script_failed }),
+                Ok(script_failed) => match self.bring_profiles_back(attempt, &|_| true, stop) {
+                    Ok(failed) => Event::Done(Found::Back { script_failed: script_failed || failed }),
+                    Err(cause) => Event::Failed(cause),
+                },
                 Err(why) => done(Err(why)),
             },
             Effect::Disarm => done(self.disarm(attempt)),
@@ -126,8 +139,16 @@ impl Hands {
         let failed = |why| Refused::Failed { doing: Effect::Check, why };
         let toplevel = &attempt.request.toplevel;
         let candidate = candidate(attempt);
-        let verify = || check::verify_new(&candidate, &self.places.current_system(), limit);
-        if !check::is_system(&candidate) {
+        let verify = || self.verify(attempt, limit);
+        let Profiles { all: others, only } = &attempt.request.profiles;
+        if let Some(other) = others.iter().find(|one| !profiles::can_be_activated(&one.path)) {
+            verify()?;
+            return Err(failed(format!(
+                "{} has no `deploy-rs-activate`, so it can't be activated",
+                other.path
+            )));
+        }
+        if !only && !check::is_system(&candidate) {
             // It may have been one, and have lost what makes it one.
             return Err(match verify() {
                 Err(why @ Refused::Damaged { .. }) => why,
@@ -140,13 +161,16 @@ impl Hands {
             return Err(Refused::OtherGeneration { number });
         }
         check::room(&self.places, &candidate)?;
+        secrets::check(&self.places, attempt).map_err(failed)?;
         let needs = check::needs(&self.places, &candidate);
-        if needs == Needs::Init {
+        if needs == Needs::Init && !only {
             // Rare, and the end of it unless it may reboot: a file that a power cut has emptied must not decide that.
             verify()?;
         }
+        let mut before = check::before(&self.places).map_err(failed)?;
+        before.profiles = others.iter().map(|one| profiles::was(&self.places, &one.profile)).collect();
         let checked = Checked {
-            before: check::before(&self.places).map_err(failed)?,
+            before,
             needs,
             proves_boot: check::proves_boot(&self.places, &candidate),
             wants_reboot: settings.reboot == Reboot::WhenNeeded,
@@ -154,8 +178,22 @@ impl Hands {
         Ok(Event::Done(Found::Checked(Box::new(checked))))
     }
 
+    /// Reads all paths again that are new.
+    fn verify(&self, attempt: &Attempt, limit: Duration) -> Result<(), Refused> {
+        let deadline = Instant::now() + limit;
+        let others = attempt.request.profiles.all.iter().map(|one| PathBuf::from(one.path.as_str()));
+        let system = (!attempt.request.profiles.only).then(|| candidate(attempt));
+        system.into_iter().chain(others).try_for_each(|path| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            check::verify_new(&path, &self.places.current_system(), left)
+        })
+    }
+
     fn root(&self, attempt: &Attempt) -> Result<(), String> {
         let roots = self.places.gcroots();
+        for (number, one) in attempt.request.profiles.all.iter().enumerate() {
+            durable::link(one.path.as_ref(), &roots.join(format!("{PROFILE_ROOT}{number}")))?;
+        }
         durable::link(attempt.request.toplevel.as_ref(), &roots.join("candidate"))?;
         if let Some(before) = &attempt.before {
             durable::link(before.running.as_ref(), &roots.join("before"))?;
@@ -184,9 +222,13 @@ impl Hands {
 
     fn switch(&self, attempt: &Attempt, left: Duration) -> Event {
         let system = self.to_run(attempt);
+        let failed = |why| Event::Failed(Cause::Failed { doing: Effect::Switch, why });
+        if let Err(why) = secrets::beside_switch(&self.places, &system, UploadAt::PreActivation) {
+            return failed(why);
+        }
         let ran = match self.switch_to(&system, "test", &[("NIXOS_NO_SYNC", "1")], left) {
             Ok(ran) => ran,
-            Err(why) => return Event::Failed(Cause::Failed { doing: Effect::Switch, why }),
+            Err(why) => return failed(why),
         };
         let running = self.places.store_path(&self.places.current_system());
         let unchanged = running == attempt.before.as_ref().map(|before| before.running.clone());
@@ -196,7 +238,10 @@ impl Hands {
                 Event::Refused(Refused::Inhibited { said: before_last_words(&ran.said) })
             }
             // Some unit has failed, which may be one that it did not touch: the probes know.
-            0 | 4 => Event::Done(Found::Nothing),
+            0 | 4 => match secrets::beside_switch(&self.places, &system, UploadAt::PostActivation) {
+                Ok(()) => Event::Done(Found::Nothing),
+                Err(why) => failed(why),
+            },
             2 => Event::Failed(Cause::ActivationScript),
             code => Event::Failed(Cause::Switch { code }),
         }
@@ -221,6 +266,7 @@ impl Hands {
             // Whether its agent is well the fresh connection says, which is the agent's. One that was killed starts again.
             before.insert(units::AGENT.into());
         }
+        before.extend(secrets::units_without(&self.places));
         let old = match (&attempt.state, &attempt.before) {
             (State::Retesting { .. }, Some(before)) => {
                 Some(check::settings(before.running.as_ref()).unwrap_or_default())
@@ -241,7 +287,7 @@ impl Hands {
         let default = default.ok_or("there is no system profile")?;
         self.install(&default, stop)?;
         goes_on(stop)?;
-        loader::prepare_once(&self.places, &attempt.request.toplevel)?;
+        loader::prepare_once(&self.places, &self.places.system(&attempt.request.toplevel))?;
         self.sync_boot()
     }
 
@@ -280,7 +326,7 @@ impl Hands {
 
     /// Whether a system is the boot loader's default, as far as that can be read.
     fn boots(&self, toplevel: &StorePath) -> bool {
-        loader::default_toplevel(&self.places).is_none_or(|default| default == *toplevel)
+        loader::default_toplevel(&self.places).is_none_or(|default| default == self.places.system(toplevel))
     }
 
     /// Brings back what was before, and says whether the old system's own script has failed at that.
@@ -298,7 +344,21 @@ impl Hands {
             self.install(default, stop)?;
         }
         goes_on(stop)?;
+        // For those that are new the user may be so as well.
+        if let Err(cause) = self.bring_profiles_back(attempt, &|was| was.path.is_none(), stop) {
+            self.note(&format!("bosco: {cause}"));
+        }
         if attempt.switched { self.switch_back(before, stop) } else { Ok(false) }
+    }
+
+    /// The profiles go back behind the system: what an old one needs is the old system's.
+    fn bring_profiles_back(
+        &self,
+        attempt: &Attempt,
+        which: &dyn Fn(&Was) -> bool,
+        stop: &AtomicBool,
+    ) -> Result<bool, Cause> {
+        profiles::bring_all_back(&self.places, attempt, which, stop, &|line| self.note(line))
     }
 
     fn restore_default(&self, before: &Before, stop: &AtomicBool) -> Result<(), String> {
@@ -329,6 +389,13 @@ impl Hands {
         }
         let until = Instant::now() + BACK_LOCK;
         let system: &Path = before.running.as_ref();
+        // What runs must not be without what it had; but it comes back all the same.
+        let put = |at| {
+            if let Err(why) = secrets::beside_switch(&self.places, system, at) {
+                self.note(&format!("bosco: not all keys came back: {why}"));
+            }
+        };
+        put(UploadAt::PreActivation);
         loop {
             goes_on(stop)?;
             let ran =
@@ -340,7 +407,10 @@ impl Hands {
             let runs = self.places.store_path(&self.places.current_system());
             return match ran.code {
                 // A unit that fails has failed before, or is told by the probes.
-                code @ (0 | 2 | 4) if runs.as_ref() == Some(&before.running) => Ok(code == 2),
+                code @ (0 | 2 | 4) if runs.as_ref() == Some(&before.running) => {
+                    put(UploadAt::PostActivation);
+                    Ok(code == 2)
+                }
                 code => Err(format!(
                     "`switch-to-configuration test` of {} ended with {code}: {}",
                     before.running,
@@ -353,6 +423,9 @@ impl Hands {
     fn disarm(&self, attempt: &Attempt) -> Result<(), String> {
         for root in ["candidate", "before", "default", "booted"] {
             durable::remove(&self.places.gcroots().join(root))?;
+        }
+        for number in 0..attempt.request.profiles.all.len() {
+            durable::remove(&self.places.gcroots().join(format!("{PROFILE_ROOT}{number}")))?;
         }
         if matches!(attempt.state, State::Closing { ending: Ending::Committed { .. } }) {
             self.prune_generations();
@@ -373,7 +446,8 @@ impl Hands {
             .collect();
         numbers.retain(|number| {
             let toplevel = generations::toplevel(&self.places, *number);
-            Some(*number) != present && toplevel.is_none_or(|toplevel| !in_use.contains(&toplevel))
+            let system = toplevel.map(|toplevel| self.places.system(&toplevel));
+            Some(*number) != present && system.is_none_or(|system| !in_use.contains(&system))
         });
         if numbers.is_empty() {
             return;
@@ -500,7 +574,7 @@ fn candidate(attempt: &Attempt) -> PathBuf {
 }
 
 /// That the effect is still wanted.
-fn goes_on(stop: &AtomicBool) -> Result<(), String> {
+pub(crate) fn goes_on(stop: &AtomicBool) -> Result<(), String> {
     if stop.load(Ordering::Relaxed) { Err("it was given up".into()) } else { Ok(()) }
 }
 

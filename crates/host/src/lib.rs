@@ -15,5 +15,7 @@ mod memory;
 pub mod notify;
 pub mod places;
 mod probe;
+mod profiles;
 mod run;
+mod secrets;
 mod units;

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use bosco_activation::{Attempt, Ending, Journal, Report, Request, Told};
-use bosco_model::{Activity, ActivityStage, Generation, Generations, Goal, StorePath, next_number};
+use bosco_model::{Activity, ActivityStage, Generation, Generations, Goal, Profiles, StorePath, next_number};
 
 use crate::carry::{self, activate};
 use crate::generations;
@@ -150,7 +150,7 @@ fn choose(places: &Places, asked: Option<u32>) -> Result<(u32, StorePath), Strin
         Some(Generation { number, made: 0, toplevel, version: None })
     };
     let all = generations::all(places).into_iter().filter_map(made).collect();
-    let running = places.store_path(&places.current_system());
+    let running = places.store_path(&places.current_system()).map(|runs| generations::named(places, runs));
     let all = Generations::new(all, generations::present(places));
     let back = all.back(asked, running.as_ref()).map_err(|error| error.to_string())?;
     Ok((back.number, back.toplevel.clone()))
@@ -163,6 +163,9 @@ fn rollback(places: &Places, to: Option<u32>) -> Result<u8, String> {
         id: format!("local-{}-{}", now(), std::process::id()),
         goal: Goal::Switch,
         toplevel,
+        profiles: Profiles::default(),
+        limits: bosco_model::Limits::default(),
+        secrets: None,
         generation: Some(number),
         by: "the console".into(),
         reboot: false,

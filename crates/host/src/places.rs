@@ -98,6 +98,26 @@ impl Places {
         self.at("run/nixos")
     }
 
+    /// Bundles of secrets: ciphertext.
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.at("nix/var/bosco/secrets")
+    }
+
+    /// The host's own key, by which it is known to ssh, and which opens its secrets.
+    pub(crate) fn host_key(&self) -> PathBuf {
+        self.at("etc/ssh/ssh_host_ed25519_key")
+    }
+
+    /// Where a path of the host's lies.
+    pub(crate) fn absolute(&self, path: &str) -> PathBuf {
+        self.at(path.trim_start_matches('/'))
+    }
+
+    /// Whether this is the machine itself, and not a folder that looks like one.
+    pub(crate) fn is_machine(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
     /// The store.
     #[must_use]
     pub fn store(&self) -> PathBuf {
@@ -117,6 +137,16 @@ impl Places {
     /// What the kernel says of block devices, by number.
     pub(crate) fn block_devices(&self) -> PathBuf {
         self.at("sys/dev/block")
+    }
+
+    /// The system in what a profile may name: deploy-rs has it in a wrapper with links to all that is in it. What is no wrapper
+    /// is its own.
+    #[must_use]
+    pub fn system(&self, path: &StorePath) -> StorePath {
+        let within = self.at(path.as_str().trim_start_matches('/')).join("nixos-version");
+        let file = fs::canonicalize(within).ok();
+        let system = file.as_deref().and_then(Path::parent).and_then(|folder| self.store_path(folder));
+        system.unwrap_or_else(|| path.clone())
     }
 
     /// The store path that a link leads to in the end. `None`: it leads nowhere, or elsewhere.

@@ -12,6 +12,8 @@ pub enum Goal {
     Build,
     /// Build and copy, activate nothing.
     Push,
+    /// Bring its secrets to the system that runs.
+    Keys,
     /// Run the new system now and at every boot.
     Switch,
     /// Run the new system from the next boot on.
@@ -24,8 +26,8 @@ pub enum Goal {
 
 impl Goal {
     /// All of them, in the order of how much they do.
-    pub const ALL: [Self; 6] =
-        [Self::Build, Self::Push, Self::DryActivate, Self::Test, Self::Boot, Self::Switch];
+    pub const ALL: [Self; 7] =
+        [Self::Build, Self::Push, Self::Keys, Self::DryActivate, Self::Test, Self::Boot, Self::Switch];
 
     /// The word that the command line and `switch-to-configuration` have for it.
     #[must_use]
@@ -33,6 +35,7 @@ impl Goal {
         match self {
             Self::Build => "build",
             Self::Push => "push",
+            Self::Keys => "keys",
             Self::Switch => "switch",
             Self::Boot => "boot",
             Self::Test => "test",

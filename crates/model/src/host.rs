@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DerivationPath, HostName, Mode, Policy, Selector, StorePath, Tag};
+use crate::{
+    DeclaredProfile, DeclaredSecrets, DerivationPath, HostName, Mode, Observed, Policy, Profile, Profiles,
+    Selector, State, StorePath, Tag,
+};
 
 /// A machine of the fleet: its name, and how to deploy it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +28,15 @@ pub struct Host {
     pub public_keys: Vec<String>,
     /// How to reach it; `None` where it is deployed on itself only.
     pub target: Option<Target>,
+    /// Its profiles beside the system, in the order in which they are activated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<Profile>,
+    /// Whether it gets these only, and no system.
+    #[serde(default)]
+    pub profiles_only: bool,
+    /// How long an activation may take there, where its source says that apart from its system.
+    #[serde(default)]
+    pub limits: Limits,
     /// Whom it goes after, where a push brings both to something new.
     #[serde(default)]
     pub after: Vec<Selector>,
@@ -42,22 +54,68 @@ pub struct Host {
     pub ignored: Vec<String>,
 }
 
+/// How long an activation may take, in seconds, where who asks for it says so; else it is the system's to say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// From its beginning until it is proven.
+    pub activation: Option<u64>,
+    /// From the switch until there is a fresh connection.
+    pub confirm: Option<u64>,
+}
+
 fn yes() -> bool {
     true
 }
 
 /// All that a source declares of a host: how to deploy it, and what it should run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Declaration {
     /// The machine.
     pub host: Host,
     /// What makes its toplevel.
     pub derivation: DerivationPath,
-    /// The NixOS system that it should run.
+    /// The NixOS system that it should run; of a host that gets profiles only, what the first of them should be.
     pub toplevel: StorePath,
+    /// What its profiles should be.
+    #[serde(default)]
+    pub profiles: Vec<DeclaredProfile>,
     /// When it updates by itself.
     #[serde(default)]
     pub policy: Policy,
+    /// What secrets go with it.
+    #[serde(default)]
+    pub secrets: DeclaredSecrets,
+}
+
+impl Declaration {
+    /// What is to be activated beside its system.
+    #[must_use]
+    pub fn others(&self) -> Profiles {
+        let all = self.profiles.iter().map(|declared| declared.at.clone()).collect();
+        Profiles { all, only: self.host.profiles_only }
+    }
+
+    /// All that it should have in its store, its toplevel first.
+    #[must_use]
+    pub fn paths(&self) -> Vec<StorePath> {
+        let others = self.profiles.iter().map(|declared| &declared.at.path);
+        let others = others.filter(|path| **path != self.toplevel);
+        std::iter::once(&self.toplevel).chain(others).cloned().collect()
+    }
+
+    /// What makes all that.
+    #[must_use]
+    pub fn derivations(&self) -> Vec<&DerivationPath> {
+        let others = self.profiles.iter().map(|declared| &declared.derivation);
+        std::iter::once(&self.derivation).chain(others.filter(|one| **one != self.derivation)).collect()
+    }
+
+    /// How it stands, by what it says of itself.
+    #[must_use]
+    pub fn state(&self, observed: &Observed) -> State {
+        State::with(&self.toplevel, &self.others(), observed)
+    }
 }
 
 /// How an operator reaches a host by SSH. What is `None` is left to the operator's ssh configuration.

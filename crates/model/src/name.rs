@@ -126,6 +126,14 @@ name! {
     FleetName, check_host
 }
 name! {
+    /// The name of a profile.
+    ProfileName, check_host
+}
+name! {
+    /// The name of a user on a host.
+    UserName, check_host
+}
+name! {
     /// A tag, as `deployment.tags` lists them.
     Tag, check_tag
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Hold, Number, StorePath};
+use crate::{Digest, Hold, Number, ProfileAt, StorePath};
 
 /// What one round trip to a host brought back. `None` is what the host did not know.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct Observed {
     pub specialisation: Option<String>,
     /// The system of its profile.
     pub profile: Option<StorePath>,
+    /// Its other profiles, of those that it was asked about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<ProfileAt>,
     /// The system that its boot loader boots, where that can be read there.
     pub boots: Option<StorePath>,
     /// What was last pushed to it, and is kept from garbage collection.
@@ -42,6 +45,10 @@ pub struct Observed {
     pub number: Number,
     /// What it was brought to by hand, where no release has contained it since.
     pub hold: Option<Hold>,
+    /// The bundle of secrets that it has come to.
+    pub secrets: Option<Digest>,
+    /// Its own public key of kind ssh-ed25519, a line as in `ssh_host_ed25519_key.pub`: what its secrets are sealed to.
+    pub host_key: Option<String>,
     /// Whether the toplevel that was asked for is in its store.
     pub has_toplevel: bool,
     /// Whether the helper that was asked for is in its store.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{ActivityStage, HostName, Observed, StorePath};
+use crate::{ActivityStage, HostName, Observed, Profiles, StorePath};
 
 /// How a host stands to what it should run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -87,13 +87,24 @@ impl State {
         }
     }
 
-    /// The state of a host that answered.
+    /// The state of a host that answered, and is to have no profiles beside its system.
     #[must_use]
     pub fn of(should: &StorePath, observed: &Observed) -> Self {
-        let runs = observed.current.as_ref() == Some(should);
+        Self::with(should, &Profiles::default(), observed)
+    }
+
+    /// The state of a host that answered.
+    #[must_use]
+    pub fn with(should: &StorePath, profiles: &Profiles, observed: &Observed) -> Self {
+        // One that lacks a profile has not got there, whatever its system is.
+        let has_profiles = profiles.all.iter().all(|one| {
+            observed.profiles.iter().any(|has| has.profile.is(&one.profile) && has.path == one.path)
+        });
+        let runs = has_profiles && (profiles.only || observed.current.as_ref() == Some(should));
         let last = observed.activity.as_ref().filter(|last| last.toplevel == *should).map(|last| last.stage);
         // Where the boot loader does not say, the profile does, unless its commit has never ended.
         let boots = match &observed.boots {
+            _ if !has_profiles || profiles.only => has_profiles && last != Some(ActivityStage::Open),
             Some(boots) => boots == should && observed.profile.as_ref() == Some(should),
             None => observed.profile.as_ref() == Some(should) && last != Some(ActivityStage::Open),
         };
@@ -101,7 +112,7 @@ impl State {
             Self::Unfit
         } else if observed.activating {
             Self::Updating
-        } else if runs && boots && observed.booted_kernel == observed.current_kernel {
+        } else if runs && boots && (profiles.only || observed.booted_kernel == observed.current_kernel) {
             Self::UpToDate
         } else if runs && boots {
             Self::RebootNeeded
@@ -171,7 +182,7 @@ pub struct Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Activity, Kernel};
+    use crate::{Activity, Kernel, Profile, ProfileAt, ProfileName, UserName};
 
     const NEW: &str = "/nix/store/10s5j3mfdg22k1597x580qrhprnzcjwb-nixos-system-new";
     const OLD: &str = "/nix/store/00s5j3mfdg22k1597x580qrhprnzcjwb-nixos-system-old";
@@ -233,6 +244,31 @@ mod tests {
         let seen =
             Observed { quarantined: [(path(NEW), "it failed".to_owned())].into(), ..observed(OLD, OLD) };
         assert_eq!(State::of(&path(NEW), &seen), State::Quarantined);
+    }
+
+    #[test]
+    fn a_host_is_up_to_date_only_with_all_of_its_profiles() {
+        let at = |path: &str| ProfileAt {
+            profile: Profile {
+                name: ProfileName::parse("app").unwrap(),
+                user: UserName::parse("ada").unwrap(),
+                place: None,
+            },
+            path: self::path(path),
+        };
+        for only in [false, true] {
+            let profiles = Profiles { all: vec![at(NEW)], only };
+            for (has, system, state) in [
+                (Some(NEW), NEW, State::UpToDate),
+                (Some(OLD), NEW, State::Pending),
+                (None, NEW, State::Pending),
+                (Some(NEW), OLD, if only { State::UpToDate } else { State::Pending }),
+            ] {
+                let seen =
+                    Observed { profiles: has.map(at).into_iter().collect(), ..observed(system, system) };
+                assert_eq!(State::with(&path(NEW), &profiles, &seen), state, "{only} {has:?} {system}");
+            }
+        }
     }
 
     #[test]

@@ -94,7 +94,8 @@ impl Nix {
             }
             None => {}
         }
-        command.args(declared.iter().map(|one| format!("{}^out", one.derivation.as_str())));
+        let derivations = declared.iter().flat_map(Declaration::derivations);
+        command.args(derivations.map(|derivation| format!("{}^out", derivation.as_str())));
         let Err(error) = run(command, Some(dir), listen).await.map(drop) else {
             return declared.iter().map(|_| Ok(())).collect();
         };
@@ -102,16 +103,16 @@ impl Nix {
             return declared.iter().map(|_| Err(error.clone())).collect();
         };
         let causes = message::failed_derivations(log);
-        let toplevels: Vec<StorePath> = declared.iter().map(|one| one.toplevel.clone()).collect();
-        let there = self.is_there(&toplevels).await;
+        let paths: Vec<StorePath> = declared.iter().flat_map(Declaration::paths).collect();
+        let there = self.is_there(&paths).await;
         let mut results = Vec::with_capacity(declared.len());
         for one in declared {
             // Nix makes no link where one of several has failed.
-            results.push(if there.contains(&one.toplevel) && self.root(&one.toplevel, root).await {
-                Ok(())
-            } else {
-                Err(self.cause(one, &causes, &error).await)
-            });
+            let mut is_kept = true;
+            for path in one.paths() {
+                is_kept = is_kept && there.contains(&path) && self.root(&path, root).await;
+            }
+            results.push(if is_kept { Ok(()) } else { Err(self.cause(one, &causes, &error).await) });
         }
         results
     }
@@ -171,7 +172,8 @@ impl Nix {
 
     /// Of all that failed, what this toplevel needs.
     async fn cause(&self, declared: &Declaration, causes: &[(String, String)], all: &Error) -> Error {
-        let query = self.store(["--query", "--requisites", declared.derivation.as_str()]);
+        let derivations = declared.derivations().into_iter().map(DerivationPath::as_str);
+        let query = self.store(["--query", "--requisites"].into_iter().chain(derivations));
         let needs = run(query, None, &mut |_| {}).await.unwrap_or_default();
         let needs = String::from_utf8_lossy(&needs);
         let is_needed = |derivation: &str| needs.lines().any(|line| line == derivation);

@@ -19,9 +19,9 @@ use crate::{Error, Nix};
 
 /// What is asked, for errors.
 const PROGRAM: &str = "nix-store --serve";
-/// How much the pipe from it holds, in bytes.
+/// How much a pipe from it, or to it, holds, in bytes.
 #[cfg(target_os = "linux")]
-const PIPE: usize = 1024 * 1024;
+pub(crate) const PIPE: usize = 1024 * 1024;
 /// What every archive begins with: `nix-archive-1`, as a text of the protocol.
 const ARCHIVE: [u8; 24] = *b"\x0d\0\0\0\0\0\0\0nix-archive-1\0\0\0";
 

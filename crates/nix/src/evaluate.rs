@@ -16,13 +16,16 @@ use crate::{Error, LogLine, Nix, Source};
 const SOURCE: &str = include_str!("../../../nix/source.nix");
 /// What evaluates a hive that is as its author wrote it.
 const HIVE: &str = include_str!("../../../nix/hive.nix");
+/// What reads deploy-rs's nodes.
+const DEPLOY: &str = include_str!("../../../nix/deploy.nix");
 /// What makes a host of its directory of a tree.
 pub(crate) const TREE: &str = include_str!("../../../nix/tree.nix");
 /// The modules that it needs, by the names that it knows them by.
-const MODULES: [(&str, &str); 7] = [
+const MODULES: [(&str, &str); 8] = [
     ("deployment", include_str!("../../../nix/modules/deployment.nix")),
     ("activation", include_str!("../../../nix/modules/activation.nix")),
     ("host", include_str!("../../../nix/modules/host.nix")),
+    ("secrets", include_str!("../../../nix/modules/secrets.nix")),
     ("agent", include_str!("../../../nix/modules/agent.nix")),
     ("hub", include_str!("../../../nix/modules/hub.nix")),
     ("colmena", include_str!("../../../nix/modules/colmena.nix")),
@@ -49,6 +52,9 @@ pub enum Form {
     /// A hive in a file, without flakes.
     #[serde(rename = "hive.nix")]
     Hive,
+    /// deploy-rs's nodes.
+    #[serde(rename = "deploy")]
+    Deploy,
     /// Plain NixOS systems.
     #[serde(rename = "nixosConfigurations")]
     NixosConfigurations,
@@ -123,6 +129,7 @@ struct HostQuestion<'a> {
     host: &'a HostName,
     condition: Option<&'a Condition>,
     system: bool,
+    operator: String,
 }
 
 impl Nix {
@@ -178,7 +185,12 @@ impl Nix {
         condition: Option<&Condition>,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<Evaluated<Declaration>, Error> {
-        self.evaluate_host(fleet, &HostQuestion { host, condition, system: true }, listen).await
+        self.evaluate_host(
+            fleet,
+            &HostQuestion { host, condition, system: true, operator: operator() },
+            listen,
+        )
+        .await
     }
 
     /// Evaluates how to deploy one host, and not what it should run.
@@ -192,7 +204,12 @@ impl Nix {
         condition: Option<&Condition>,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<Evaluated<Host>, Error> {
-        self.evaluate_host(fleet, &HostQuestion { host, condition, system: false }, listen).await
+        self.evaluate_host(
+            fleet,
+            &HostQuestion { host, condition, system: false, operator: operator() },
+            listen,
+        )
+        .await
     }
 
     async fn evaluate_host<T: DeserializeOwned>(
@@ -316,11 +333,16 @@ impl Nix {
     }
 }
 
+/// Who asks: deploy-rs takes a profile that says of no user for the operator's own.
+fn operator() -> String {
+    std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "root".into())
+}
+
 /// The expression that makes of a source's value what all other expressions work on.
 fn reader(kind: &str) -> String {
     let modules: String = MODULES.iter().map(|(name, module)| format!("{name} = ({module});\n")).collect();
     let hive = format!("args: ({HIVE}) (args // {{ modules = {{ {modules} }}; }})");
-    format!("({SOURCE}) {{ kind = \"{kind}\"; hive = {hive}; tree = ({TREE}); }}")
+    format!("({SOURCE}) {{ kind = \"{kind}\"; hive = {hive}; tree = ({TREE}); deploy = ({DEPLOY}); }}")
 }
 
 /// What imports a file.
@@ -333,7 +355,7 @@ fn nix_path(file: &Path) -> Result<String, Error> {
 }
 
 fn no_hosts(outputs: &[String], hive: Option<&Path>) -> Error {
-    let why = "the flake has none of `colmenaHive`, `colmena` and `nixosConfigurations`".into();
+    let why = "the flake has none of `colmenaHive`, `colmena`, `deploy` and `nixosConfigurations`".into();
     let hint = match hive {
         Some(hive) => {
             format!("a hive lies beside it, which does without the flake: `--hive {}`", hive.display())

@@ -64,6 +64,7 @@ impl Nix {
         system: bool,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<Inspected, Error> {
+        fleet.tree(host).transpose()?;
         let expression = Self::question(INSPECT, &Question { host, system })?;
         self.evaluate(&fleet.source, &fleet.trees, &expression, listen).await
     }

@@ -73,8 +73,8 @@ impl NoSource {
     pub fn hint(&self) -> String {
         match self {
             Self::Nowhere { .. } => "change to the directory of the fleet, or say where it is: `--flake REF` for one that \
-                                     declares `nixosConfigurations`, `colmenaHive` or `colmena`, `--hive FILE` for a hive \
-                                     without flakes; a tree is found from inside of it"
+                                     declares `nixosConfigurations`, `deploy`, `colmenaHive` or `colmena`, `--hive FILE` \
+                                     for a hive without flakes; a tree is found from inside of it"
                 .into(),
             Self::Part { reference } => {
                 let (flake, part) = reference.split_once('#').unwrap_or((reference, ""));

@@ -22,8 +22,8 @@ const UNITS: &str = "etc/systemd/system";
 struct Files {
     /// What stands before `/nix/store`.
     root: PathBuf,
-    /// Units that were read: hosts share most of them.
-    units: HashMap<PathBuf, Arc<UnitFile>>,
+    /// Units that were read, or found masked, by where links lead to: hosts share most of them.
+    units: HashMap<PathBuf, Option<Arc<UnitFile>>>,
     /// All units of a system, by where they are.
     systems: HashMap<PathBuf, Units>,
 }
@@ -35,10 +35,11 @@ impl Nix {
     /// [`Error::Failed`] with Nix's own words.
     pub async fn systems(&self, toplevels: &[StorePath]) -> Result<Vec<System>, Error> {
         let Some(first) = toplevels.first() else { return Ok(Vec::new()) };
-        let store = self.store_here()?;
-        let root =
-            if Path::new(first.as_str()).exists() { PathBuf::new() } else { self.root_of_store().await };
-        let (_, infos) = store.closure(toplevels).await?;
+        let root = async {
+            if Path::new(first.as_str()).exists() { "/".into() } else { self.root_of_store().await }
+        };
+        let (root, closure) = tokio::join!(root, self.store_here()?.closure(toplevels));
+        let (_, infos) = closure?;
         let toplevels = toplevels.to_vec();
         let read = move || {
             let graph = Graph::new(&infos);
@@ -53,7 +54,7 @@ impl Nix {
     /// What stands before `/nix/store` where the store here lies in a folder of its own.
     async fn root_of_store(&self) -> PathBuf {
         let said = run(self.nix("show-config", Path::new(".")), None, &mut |_| {}).await.unwrap_or_default();
-        store_root(&String::from_utf8_lossy(&said)).unwrap_or_default()
+        store_root(&String::from_utf8_lossy(&said)).unwrap_or_else(|| "/".into())
     }
 }
 
@@ -127,7 +128,7 @@ impl Files {
                 units.wants.extend(wanted.into_iter().map(|wanted| (unit.to_owned(), wanted)));
             } else if name.ends_with(".d") {
                 drop_ins.push(name);
-            } else if let Some(file) = self.unit(&folder.join(&name)) {
+            } else if let Some(file) = self.unit(folder, &name) {
                 units.files.insert(name, file);
             }
         }
@@ -146,17 +147,21 @@ impl Files {
         Some(units)
     }
 
-    /// A unit; `None` where it is masked.
-    fn unit(&mut self, path: &Path) -> Option<Arc<UnitFile>> {
-        let path = self.follow(path)?;
-        if let Some(known) = self.units.get(&path) {
-            return Some(Arc::clone(known));
+    /// A unit in a folder that no link leads on from; `None` where it is masked.
+    fn unit(&mut self, folder: &Path, name: &str) -> Option<Arc<UnitFile>> {
+        let path = folder.join(name);
+        // It is nearly always a link, and the same one on most hosts.
+        let to = self.here(&path).read_link().ok().filter(|to| to.is_absolute()).unwrap_or(path);
+        if let Some(known) = self.units.get(&to) {
+            return known.clone();
         }
-        let mut file = UnitFile::default();
-        file.add(&self.text(&path)?);
-        let file = Arc::new(file);
-        self.units.insert(path, Arc::clone(&file));
-        Some(file)
+        let file = self.follow(&to).and_then(|path| self.text(&path)).map(|text| {
+            let mut file = UnitFile::default();
+            file.add(&text);
+            Arc::new(file)
+        });
+        self.units.insert(to, file.clone());
+        file
     }
 
     /// What is in a folder, in the order of the names.

@@ -14,6 +14,8 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+#[cfg(target_os = "linux")]
+use crate::closure::PIPE;
 use crate::closure::PathInfo;
 use crate::command::{USUAL, finish, read_log, spawn};
 use crate::serve::{self, Message, Verb};
@@ -53,6 +55,9 @@ impl Nix {
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Error::Process { program: PROGRAM.into(), why: "it has no input or output".into() });
         };
+        // Its ends wait for each other less often. Where that is not allowed, it works all the same.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE);
         let stderr = child.stderr.take();
         let log = tokio::spawn(async move { read_log(stderr, &mut |_| {}).await });
         let mut taking = Taking { child, stdin, stdout: BufReader::new(stdout), log };

@@ -297,8 +297,8 @@ pub(crate) fn copy(root: &Path, resolved: &Resolved, to: &Path) -> Result<(), Un
 /// The names of the directories of a tree's hosts, in their order; none where it is no tree.
 pub(crate) fn hosts(root: &Path) -> Vec<OsString> {
     let Ok(entries) = std::fs::read_dir(root.join(HOSTS)) else { return Vec::new() };
-    let dirs = entries.flatten().filter(|entry| is_host(&entry.path()));
-    let mut names: Vec<OsString> = dirs.map(|entry| entry.file_name()).collect();
+    let hosts = entries.flatten().filter(|entry| is_host(&entry.path()));
+    let mut names: Vec<OsString> = hosts.map(|entry| entry.file_name()).collect();
     names.sort();
     names
 }

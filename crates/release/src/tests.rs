@@ -14,6 +14,7 @@ mod fleets;
 mod hostile;
 mod openssh;
 mod proofs;
+mod runs;
 
 const DAY: u64 = 24 * 3600;
 /// When the first release was made.

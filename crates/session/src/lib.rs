@@ -13,5 +13,5 @@ mod system;
 
 pub use answer::Unreadable;
 pub use follow::{Following, Heard, Stage, Unended};
-pub use session::{Error, Ran, Session, Wanted};
+pub use session::{Error, Others, Ran, Session, Wanted};
 pub use survey::{read_survey, survey_program};

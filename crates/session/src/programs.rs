@@ -44,7 +44,7 @@ impl Drop for Stubs {
 /// What the session says to `questions`, with `stubs` before everything else in PATH, and its state below `state`.
 fn session(shell: &[&str], stubs: &Path, state: &Path, questions: &[&str]) -> String {
     let toplevel = StorePath::parse(&format!("/nix/store/{}-x", "0".repeat(32))).unwrap();
-    let wanted = Wanted { toplevel: Some(&toplevel), helper: None };
+    let wanted = Wanted { toplevel: Some(&toplevel), ..Wanted::default() };
     let program = program(wanted)
         .replace("/bin/sh -c \"$mend\"", &format!("{} -c \"$mend\"", shell.join(" ")))
         .replace("roots=/nix/var/nix/gcroots/bosco", &format!("roots={}/roots", state.display()))

@@ -5,7 +5,9 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use bosco_activation::{Request, Told};
-use bosco_model::{Generations, Observed, StorePath, System, Target};
+use bosco_model::{
+    Digest, Generations, Observed, Profile, ProfilePlace, Profiles, StorePath, System, Target,
+};
 use bosco_wire::{Ssh, Trouble, Wire, quote};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -83,6 +85,9 @@ pub enum Error {
     /// A damaged path could not be mended.
     #[error("{0}")]
     Repair(String),
+    /// The host did not take its secrets.
+    #[error("it did not take its secrets: {0}")]
+    Secrets(String),
     /// The activation could not be started.
     #[error("the activation could not be started: {0}")]
     Start(String),
@@ -104,6 +109,7 @@ impl Error {
             Self::Import(said) if said.contains("hash mismatch") => Some(
                 "the store here is damaged: `nix-store --verify --check-contents --repair` mends it".into(),
             ),
+            Self::Secrets(_) => Some("that is what the host says; nothing was activated".into()),
             Self::Import(_) => {
                 Some("that is what Nix there says; `bosco apply` again once it is mended".into())
             }
@@ -130,8 +136,22 @@ pub struct Ran {
 pub struct Wanted<'a> {
     /// The system.
     pub toplevel: Option<&'a StorePath>,
+    /// What goes beside it.
+    pub others: Others<'a>,
     /// The helper that carries its activation out.
     pub helper: Option<&'a StorePath>,
+}
+
+/// The profiles that a host has, or is to have, beside its system.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Others<'a> {
+    /// None.
+    #[default]
+    None,
+    /// These, whatever they are.
+    Named(&'a [Profile]),
+    /// What they are to be.
+    Wanted(&'a Profiles),
 }
 
 /// An open session with a host.
@@ -254,20 +274,15 @@ impl Session {
         Ok(missing)
     }
 
-    /// The generations that the host could go back to.
+    /// The generations that the host could go back to: of its system, and of the other profiles that it was asked about.
     ///
     /// # Errors
     /// [`Error::Wire`] where it does not say.
-    pub async fn generations(&mut self) -> Result<Generations, Error> {
+    pub async fn generations(&mut self) -> Result<(Generations, Vec<(Profile, Generations)>), Error> {
         self.wire.send(b"generations\n").await;
-        let (mut all, mut present) = (Vec::new(), None);
-        let mut take = |key: &str, value: &str| match key {
-            "present" => present = value.parse().ok(),
-            "generation" => all.extend(answer::generation(value)),
-            _ => {}
-        };
-        self.answer(&Limit::of(ASK), &mut take).await?;
-        Ok(Generations::new(all, present))
+        let mut listed = answer::Listed::default();
+        self.answer(&Limit::of(ASK), &mut |key, value| listed.take(key, value)).await?;
+        Ok(listed.generations())
     }
 
     /// Builds a derivation there, which it has with all that it needs.
@@ -345,6 +360,20 @@ impl Session {
         match self.answer(&Limit::of(IMPORT), &mut |_, _| {}).await? {
             (0, _) => Ok(()),
             (_, log) => Err(Error::Repair(why(&log))),
+        }
+    }
+
+    /// Hands over a bundle of secrets, which is ciphertext, for the host to keep.
+    ///
+    /// # Errors
+    /// [`Error::Secrets`] where it does not take them. The session has ended then.
+    pub async fn secrets(&mut self, digest: Digest, bundle: &[u8]) -> Result<(), Error> {
+        self.wire.widen();
+        self.wire.send(format!("secrets {digest} {}\n", bundle.len()).as_bytes()).await;
+        self.wire.send(bundle).await;
+        match self.answer(&Limit::of(IMPORT), &mut |_, _| {}).await? {
+            (0, _) => Ok(()),
+            (_, log) => Err(Error::Secrets(why(&log))),
         }
     }
 
@@ -476,7 +505,21 @@ pub(crate) fn program(wanted: Wanted<'_>) -> String {
     let word = |path: Option<&StorePath>| quote(path.map_or("", StorePath::as_str));
     let (toplevel, helper) = (word(wanted.toplevel), word(wanted.helper));
     let (limit, mend) = (DRY.as_secs(), quote(MEND));
-    format!("toplevel={toplevel}\nhelper={helper}\nlimit={limit}\nmend={mend}\n{PRELUDE}{SESSION}")
+    let line = |profile: &Profile, path: Option<&StorePath>| {
+        let place = profile.place.as_ref().map_or("-", ProfilePlace::as_str);
+        format!("{} {} {place} {}", profile.user, profile.name, path.map_or("-", StorePath::as_str))
+    };
+    let (lines, only) = match wanted.others {
+        Others::None => (Vec::new(), false),
+        Others::Named(named) => (named.iter().map(|profile| line(profile, None)).collect(), false),
+        Others::Wanted(Profiles { all, only }) => {
+            (all.iter().map(|one| line(&one.profile, Some(&one.path))).collect(), *only)
+        }
+    };
+    let (others, system) = (quote(&lines.join("\n")), word(wanted.toplevel.filter(|_| !only)));
+    format!(
+        "toplevel={toplevel}\nsystem={system}\nothers={others}\nhelper={helper}\nlimit={limit}\nmend={mend}\n{PRELUDE}{SESSION}"
+    )
 }
 
 /// The host's side of a fresh connection.
@@ -549,7 +592,7 @@ mod tests {
     #[test]
     fn all_programs_are_shell_that_can_be_read() {
         let toplevel = StorePath::parse(&format!("/nix/store/{}-x", "0".repeat(32))).unwrap();
-        let wanted = Wanted { toplevel: Some(&toplevel), helper: Some(&toplevel) };
+        let wanted = Wanted { toplevel: Some(&toplevel), helper: Some(&toplevel), others: Others::None };
         for text in [program(wanted), confirmation(&toplevel, "1", Some("x")), one_command("it's")] {
             let mut child = Command::new("sh").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
             child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();

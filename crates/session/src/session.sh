@@ -1,7 +1,10 @@
 # The host's side of a push. It answers what the host is before anything is asked, and ends with the connection.
-# The variables `toplevel`, `helper`, `limit` and `mend` stand before it.
+# The variables `toplevel`, `system`, `others`, `helper`, `limit` and `mend` stand before it. `others` are the profiles beside the
+# system, a line of `USER NAME PLACE PATH` for each, where `-` is nothing; `system` is empty where they are all.
 roots=/nix/var/nix/gcroots/bosco
+profiles=/nix/var/nix/profiles
 held=
+other_paths=$(printf '%s\n' "$others" | sed -n 's/.* \(\/[^ ]*\)$/\1/p')
 
 # What only a boot can bring in, of the system $2. A container has none of it.
 kernel() {
@@ -11,14 +14,47 @@ kernel() {
   [ ! -e "$2/kernel-params" ] || fact "$1" "$(head -c 4096 "$2/kernel-params" | tr '\n' ' ')"
 }
 
+# The system $1 by the name that it has in its profile, or in what is asked for: deploy-rs has it in a wrapper.
+called() {
+  for wrapper in "$toplevel" "$profile"; do
+    [ "$1" != "$toplevel" ] && [ -e "$wrapper/nixos-version" ] || continue
+    file=$(readlink -f "$wrapper/nixos-version")
+    [ "${file%/*}" != "$1" ] || { printf '%s\n' "$wrapper" && return; }
+  done
+  printf '%s\n' "$1"
+}
+
+# Where the profile $2 of the user $1 is, or $3 is its place: as deploy-rs and Nix have it.
+place_of() {
+  if [ "$3" != - ]; then
+    printf '%s\n' "$3"
+  elif [ "$1" = root ] || [ -d "$profiles/per-user/$1" ]; then
+    printf '%s\n' "$profiles/per-user/$1/$2"
+  else
+    home=$(getent passwd "$1" | cut -d: -f6)
+    [ -z "$home" ] || printf '%s\n' "$home/.local/state/nix/profiles/$2"
+  fi
+}
+
+# Does $1 with the user, the name, the link and the path of each profile beside the system.
+each_other() {
+  printf '%s\n' "$others" | while read -r user name place path; do
+    [ -z "$user" ] || "$1" "$user" "$name" "$(place_of "$user" "$name" "$place")" "$path" </dev/null || exit
+  done
+}
+
+profile_at() { fact profile-at "$1 $2 $(readlink -f "$3")"; }
+
+are_there() { [ -z "$other_paths" ] || printf '%s\n' "$other_paths" | xargs nix-store --check-validity 2>/dev/null; }
+
 survey() {
   fact system "$(uname -m)-linux"
   if [ -e /etc/NIXOS ] || grep -qs '^ID="*nixos"*$' /etc/os-release; then fact nixos yes; fi
   if command -v nix-store >/dev/null; then fact nix yes; fi
   fact boot "$(cat /proc/sys/kernel/random/boot_id) $(sed 's/.*) //' /proc/1/stat | cut -d' ' -f20)"
-  fact booted "$(readlink -f /run/booted-system)"
+  profile=$(readlink -f "$profiles/system")
+  fact booted "$(called "$(readlink -f /run/booted-system)")"
   current=$(readlink -f /run/current-system)
-  profile=$(readlink -f /nix/var/nix/profiles/system)
   # A specialisation counts as the system that it is one of.
   for special in "$profile"/specialisation/* "$toplevel"/specialisation/*; do
     if [ -e "$special" ] && [ "$(readlink -f "$special")" = "$current" ]; then
@@ -27,13 +63,17 @@ survey() {
       break
     fi
   done
+  current=$(called "$current")
   fact current "$current"
   fact profile "$profile"
+  each_other profile_at
   fact pushed "$(readlink "$roots/pushed")"
+  fact host-key "$(head -c 1000 /etc/ssh/ssh_host_ed25519_key.pub 2>/dev/null | head -n 1)"
   # What it remembers of its activations. A host that has never had one has no helper.
   if [ -x "$roots/helper/bin/bosco" ]; then timeout 10 "$roots/helper/bin/bosco" helper survey; fi
   # What runs is kept, and what is not there needs no question.
-  if [ "$current" = "$toplevel" ] || { [ -e "$toplevel" ] && nix-store --check-validity "$toplevel" 2>/dev/null; }; then
+  if { [ "$current" = "$toplevel" ] || { [ -e "$toplevel" ] && nix-store --check-validity "$toplevel" 2>/dev/null; }; } &&
+    are_there; then
     fact has-toplevel yes
   fi
   if [ -n "$helper" ] && [ -e "$helper" ] && nix-store --check-validity "$helper" 2>/dev/null; then
@@ -45,15 +85,23 @@ survey() {
   finish 0
 }
 
-generations() {
-  present=$(readlink /nix/var/nix/profiles/system)
-  present=${present#system-}
-  fact present "${present%-link}"
-  for link in /nix/var/nix/profiles/system-*-link; do
+# The generations of the profile $2, with $1 behind each key.
+generations_of() {
+  present=$(readlink "$2")
+  present=${present##*/}
+  fact "present$1" "${present#"${2##*/}-"}" | sed 's/-link$//'
+  for link in "$2"-*-link; do
     [ -L "$link" ] || continue
-    number=${link#/nix/var/nix/profiles/system-}
-    fact generation "${number%-link} $(stat -c %Y "$link") $(readlink "$link") $(cat "$link/nixos-version" 2>/dev/null)"
+    number=${link#"$2-"}
+    fact "generation$1" "${number%-link} $(stat -c %Y "$link") $(readlink "$link") $(cat "$link/nixos-version" 2>/dev/null)"
   done
+}
+
+generations_of_other() { generations_of "-of $1 $2" "$3"; }
+
+generations() {
+  generations_of '' "$profiles/system"
+  each_other generations_of_other
   finish 0
 }
 
@@ -101,7 +149,16 @@ invalid() { xargs nix-store --check-validity --print-invalid; }
 # From here on toplevel and helper are kept, there or not yet.
 missing() {
   { [ -z "$toplevel" ] || root "$toplevel" pushed; } && { [ -z "$helper" ] || root "$helper" pushed-helper; } &&
-    printf '%s\n' "$paths" | invalid
+    root_others && printf '%s\n' "$paths" | invalid
+}
+
+root_others() {
+  rm -f "$roots"/pushed-profile-*
+  number=0
+  for path in $other_paths; do
+    root "$path" "pushed-profile-$number" || return
+    number=$((number + 1))
+  done
 }
 
 # What its own caches have of $2 paths that were asked for before, it fetches from there, in at most $1 seconds; then as above.
@@ -128,6 +185,9 @@ repair() {
   fi
   unshare --mount /bin/sh -c "$mend" mend "$1" "$2" "${known#sha256:}"
 }
+
+# Keeps a bundle of secrets of $2 bytes, with the digest $1: ciphertext.
+secrets() { head -c "$2" | "$helper/bin/bosco" helper secrets keep "$1"; }
 
 # Builds the derivation $1, which has come with all that it needs. Of what was said where it fails, the end is told.
 build() {
@@ -168,7 +228,23 @@ describe() {
   done
 }
 
-dry_activate() { timeout -k 10 "$limit" "$toplevel/bin/switch-to-configuration" dry-activate; }
+# The same of the profile at $4, as its user $1 and by deploy-rs's contract.
+dry_activate_other() {
+  echo "profile $2 of $1:"
+  home=$(getent passwd "$1" | cut -d: -f6)
+  set -- "$1" "$4" timeout -k 10 "$limit" env -i PATH="$PATH" HOME="$home" USER="$1" LOGNAME="$1" \
+    PROFILE="$4" DRY_ACTIVATE=1 BOOT=0 TEST=0 "$4/deploy-rs-activate"
+  user=$1
+  cd "$2" || return
+  shift 2
+  [ "$user" = root ] || set -- runuser -u "$user" -- "$@"
+  "$@"
+}
+
+dry_activate() {
+  [ -z "$system" ] || timeout -k 10 "$limit" "$system/bin/switch-to-configuration" dry-activate || return
+  each_other dry_activate_other
+}
 
 survey
 while read -r verb arguments; do
@@ -192,6 +268,11 @@ while read -r verb arguments; do
     ;;
   repair)
     answer 's/^/log /' repair "${arguments% *}" "${arguments#* }"
+    [ "$code" = 0 ] || exit 1
+    ;;
+  secrets)
+    # shellcheck disable=SC2086 # A digest and a number.
+    answer 's/^/log /' secrets $arguments
     [ "$code" = 0 ] || exit 1
     ;;
   activate)

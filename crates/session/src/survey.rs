@@ -9,7 +9,7 @@ use crate::session::program;
 /// The program: for a shell that runs as root and has nothing on its input. `toplevel` is what the host should run.
 #[must_use]
 pub fn survey_program(toplevel: Option<&StorePath>) -> String {
-    program(Wanted { toplevel, helper: None })
+    program(Wanted { toplevel, ..Wanted::default() })
 }
 
 /// Reads what it has said.

@@ -65,10 +65,15 @@ END
 
 kept=" "
 chosen=
+# system LINK: the system that a generation boots, by its own words; it may be in a wrapper.
+system() {
+  init=$(sed -n 's#^{"org.nixos.bootspec.v1":{"init":"\([^"]*\)/init".*#\1#p' "$1/boot.json")
+  echo "${init:-$(readlink -f "$1")}"
+}
 # menu PROFILE NAME-IN-FILES TITLE
 menu() {
   for number in $(generations "$1"); do
-    toplevel=$(readlink -f "$1-$number-link")
+    toplevel=$(system "$1-$number-link")
     file=nixos-$2generation-$number
     kept="$kept$file.conf "
     if [ ! -e "$toplevel/init" ]; then

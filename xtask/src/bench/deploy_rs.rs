@@ -12,7 +12,7 @@ use crate::bench::peer::Peer;
 use crate::tools;
 
 /// What a fleet takes from deploy-rs's flake.
-const FLAKE: &str = include_str!("deploy-rs.nix");
+const FLAKE: &str = include_str!("../../../testbed/micronix/deploy-rs/flake.nix");
 
 pub(crate) fn peer<'a>(operator: &'a Operator, names: &[&str]) -> Result<Peer<'a>> {
     let programs = tools::deploy_rs()?;

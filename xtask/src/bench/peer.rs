@@ -1,6 +1,8 @@
 //! Another tool that deploys the same machines, so that its time stands beside bosco's.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use testbed::Operator;
@@ -41,11 +43,17 @@ impl Peer<'_> {
 
     /// Brings all hosts to what the fleet says.
     pub(crate) fn deploy(&self) -> Result<()> {
-        let mut tool = command(self.operator, "unshare");
-        // What others unmount meanwhile goes from here too, and nothing of this is seen by them.
-        tool.args(["--mount", "--propagation", "slave", "sh", "-c", ENTER, "enter.sh"]);
-        tool.arg(self.operator.dir().join("root")).arg(self.operator.store().join("nix"));
-        tool.arg(&self.program).args(self.args);
+        let mut tool = entered(self.operator, &self.program);
+        tool.args(self.args);
         quiet(tool.current_dir(self.fleet.path())).with_context(|| format!("{} did not deploy", self.name))
     }
+}
+
+/// A command that finds the operator's store at /nix/store.
+pub(crate) fn entered(operator: &Operator, program: impl AsRef<OsStr>) -> Command {
+    let mut tool = command(operator, "unshare");
+    // What others unmount meanwhile goes from here too, and nothing of this is seen by them.
+    tool.args(["--mount", "--propagation", "slave", "sh", "-c", ENTER, "enter.sh"]);
+    tool.arg(operator.dir().join("root")).arg(operator.store().join("nix")).arg(program);
+    tool
 }

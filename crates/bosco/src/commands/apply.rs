@@ -1,10 +1,9 @@
 //! `bosco apply` and `bosco build`.
 
 use bosco_model::{Goal, Selector};
-use bosco_nix::Root;
 
 use crate::cli::Cli;
-use crate::commands::work;
+use crate::commands::{root, work};
 use crate::consent::Consent;
 use crate::error::{Error, Exit};
 use crate::gate::Rule;
@@ -22,9 +21,7 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, wish: &Wish) -> R
             Some(host) => context.building_on(host).await?,
             None => context,
         };
-        let root = Root::new().map_err(|error| {
-            Error::new(Exit::Unable, format!("no temporary directory can be made: {error}"))
-        })?;
+        let root = root()?;
         // Who names hosts has said what is to be done; and where hosts do not wait for one another, there is no moment to ask.
         let activates = matches!(wish.goal, Goal::Test | Goal::Boot | Goal::Switch);
         let asks =

@@ -1,11 +1,10 @@
 //! `bosco apply-local`: a push to this machine itself.
 
 use bosco_model::{HostName, Selector};
-use bosco_nix::Root;
 
 use crate::activate::Ask;
 use crate::cli::{ApplyLocal, Cli};
-use crate::commands::work;
+use crate::commands::{root, work};
 use crate::error::{Error, Exit};
 use crate::gate::Rule;
 use crate::push::{Wish, push};
@@ -21,9 +20,7 @@ pub(crate) async fn run(cli: &Cli, args: &ApplyLocal) -> Result<Exit, Error> {
     let ask = Ask { again: args.again, ..Ask::default() };
     let wish = Wish { ask, yes: true, ..Wish::new(args.goal.0, Rule::Each) };
     work(cli, Some(&selector), async |context, chosen| {
-        let root = Root::new().map_err(|error| {
-            Error::new(Exit::Unable, format!("no temporary directory can be made: {error}"))
-        })?;
+        let root = root()?;
         let reach = Reach::here(&context);
         push(context, &wish, root, None, reach, chosen).await
     })

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bosco_model::{DerivationPath, HostName};
+use bosco_release::FleetFile;
 use bosco_secrets::sops::{File, Format, MAX_FILE};
 use zeroize::Zeroizing;
 
@@ -27,7 +28,7 @@ use crate::secrets::identities::identities;
 use crate::secrets::readers::Book;
 use crate::secrets::rekey::plan;
 use crate::secrets::tree::Tree;
-use crate::secrets::{Answers, book, files, here, inspect, rules};
+use crate::secrets::{Answers, book, files, here, inspect, operators, rules};
 use crate::show;
 
 /// What was found, and what was put right before.
@@ -47,6 +48,7 @@ pub(crate) async fn run(cli: &Cli, fix: bool) -> Result<Exit, Error> {
 
 async fn check(cli: &Cli, fix: bool, events: Sink) -> Result<Checked, Error> {
     let source = source(&cli.place)?;
+    here(&source)?;
     let mut tree = Tree::of(&source.dir).await?;
     let mut checked = Checked::default();
     let valid = of_fleet_file(cli, &tree, &mut checked)?;
@@ -56,7 +58,7 @@ async fn check(cli: &Cli, fix: bool, events: Sink) -> Result<Checked, Error> {
         if valid { of_evaluation(cli, &tree, &events, &mut answers, &mut checked).await? } else { None };
     of_format(&tree, fix, &mut checked);
     if let Some(context) = &context {
-        let mut book = book(context.rules.as_ref(), &tree, &answers, &events).await?;
+        let mut book = book(context, &tree, &answers).await?;
         if fix && answers.iter().all(|(_, answer)| answer.is_ok()) {
             rekey(&tree, &book, &mut checked).await;
             tree = Tree::of(&source.dir).await?;
@@ -89,7 +91,11 @@ fn of_fleet_file(cli: &Cli, tree: &Tree, checked: &mut Checked) -> Result<bool, 
     let root = tree.root.canonicalize().unwrap_or_else(|_| tree.root.clone());
     let shown = path.canonicalize().unwrap_or_else(|_| path.clone());
     let shown = shown.strip_prefix(root).unwrap_or(&path).display().to_string();
-    let finding = fleet_file(&shown, &text);
+    let readers = |file: FleetFile| operators(&file).err();
+    let finding = fleet_file(&shown, &text).or_else(|| {
+        let why = FleetFile::parse(&text).ok().and_then(readers)?;
+        Some(Finding::error(why, "give a recipient of age's, or an ed25519 key").at(&shown))
+    });
     let valid = finding.is_none();
     checked.findings.extend(finding);
     Ok(valid)
@@ -112,7 +118,6 @@ async fn of_evaluation(
         }
         Err(error) => return Err(error),
     };
-    here(&context)?;
     *answers = inspect(&context, true).await?;
     for (host, answer) in answers.iter() {
         match answer {
@@ -161,6 +166,10 @@ async fn rekey(tree: &Tree, book: &Book, checked: &mut Checked) {
         Ok(done) => {
             checked.fixed.extend(done.written.iter().map(|file| format!("{file}: written")));
             checked.fixed.extend(done.rekeyed.iter().map(|one| format!("{}: encrypted anew", one.file)));
+            checked.findings.extend(done.failed.into_iter().map(|one| {
+                let hint = one.error.hint.unwrap_or_default();
+                Finding::error(one.error.message, hint).at(&one.file)
+            }));
         }
         Err(error) => {
             let hint = error.hint.unwrap_or_else(|| "`bosco secrets rekey` tries it again".into());

@@ -5,14 +5,13 @@ mod of_releases;
 use std::collections::BTreeSet;
 
 use bosco_activation::{Plan, plan};
-use bosco_model::{Declaration, Goal, HostName, Selector, StorePath};
-use bosco_nix::Root;
-use bosco_session::Wanted;
+use bosco_model::{Declaration, Goal, HostName, Selector};
+use bosco_session::{Others, Wanted};
 use serde::Serialize;
 
 use crate::cli::{Cli, Diff};
-use crate::commands::{stoppable, watch};
-use crate::differences::{Compared, Pair, Side, compare};
+use crate::commands::{root, stoppable, watch};
+use crate::differences::{Compared, Pair, Side, compare, running};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, failed, listen};
@@ -93,10 +92,17 @@ async fn look(context: &Context, reach: &Reach, declared: Declaration) -> Result
     let host = &declared.host;
     let target = host.target.as_ref().ok_or(Outcome::LocalOnly)?;
     let turn = || (context.events)(Event::Stage { host: host.name.clone(), stage: Stage::Connect });
-    let wanted = Wanted { toplevel: Some(&declared.toplevel), helper: None };
+    if host.profiles_only {
+        let reason = "it gets profiles only, and what is compared are systems";
+        let hint = "`bosco status` says whether it has what it should".into();
+        return Err(Outcome::Refused { reason: reason.into(), hint });
+    }
+    let others = declared.others();
+    let others = Others::Wanted(&others);
+    let wanted = Wanted { toplevel: Some(&declared.toplevel), others, helper: None };
     let (mut session, observed) = reach.open(&host.name, target, wanted, turn).await?;
     let seen = async {
-        match plan(Goal::Switch, &declared, &observed) {
+        match plan(Goal::Switch, &declared, None, &observed) {
             Plan::Nothing => return Ok(None),
             Plan::Refuse(refusal) => return Err(refused(&refusal)),
             Plan::Deliver => {}
@@ -104,29 +110,17 @@ async fn look(context: &Context, reach: &Reach, declared: Declaration) -> Result
         let Some(current) = &observed.current else {
             return Err(Outcome::failed(Stage::Connect, "it does not say what it runs", None));
         };
-        let says = |error| troubled(Stage::Connect, &error);
-        let active = session.active().await.map_err(says)?;
-        let before = if is_here(context, current).await {
-            Side::Here(current.clone())
-        } else {
-            let told = session.describe(current).await.map_err(says)?;
-            told.map_or_else(|| Side::Unknown(current.clone()), |system| Side::Told(Box::new(system)))
-        };
-        Ok(Some((before, (!active.is_empty()).then_some(active))))
+        let seen = running(&context.nix, &mut session, current).await;
+        seen.map(Some).map_err(|error| troubled(Stage::Connect, &error))
     };
     let seen = seen.await;
     session.close().await;
     Ok(seen?.map(|(before, active)| Seen { declared, before, active }))
 }
 
-async fn is_here(context: &Context, path: &StorePath) -> bool {
-    !context.nix.is_there(std::slice::from_ref(path)).await.is_empty()
-}
-
 /// Builds what is to run, and compares it with what runs.
 async fn answer(context: &Context, asked: Vec<Asked>) -> Result<Answer, Error> {
-    let root = Root::new()
-        .map_err(|error| Error::new(Exit::Unable, format!("no temporary directory can be made: {error}")))?;
+    let root = root()?;
     let mut answer = Answer { hosts: Vec::new(), unchanged: Vec::new(), failed: Vec::new() };
     let mut seen = Vec::new();
     for Asked { host, came } in asked {

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bosco_model::{Generation, Generations, HostName, Observed, Selector};
-use bosco_session::Wanted;
+use bosco_model::{Generation, Generations, HostName, Observed, Profile, Selector};
+use bosco_session::{Others, Wanted};
 use serde::Serialize;
 
 use crate::cli::Cli;
@@ -20,6 +20,28 @@ use crate::show::{self, Table};
 struct Has {
     observed: Observed,
     generations: Generations,
+    /// Those of its other profiles.
+    others: Vec<(Profile, Generations)>,
+    /// Whether it gets these only, and no system.
+    profiles_only: bool,
+}
+
+impl Has {
+    /// All generations, each with its profile where that is not the system's, and what it is.
+    fn listed(&self) -> Vec<Listed<'_>> {
+        let mut listed = Vec::new();
+        for generation in self.generations.all().iter().filter(|_| !self.profiles_only) {
+            listed.push(Listed { profile: None, generation, is: is(generation, self) });
+        }
+        for (profile, generations) in &self.others {
+            for generation in generations.all() {
+                let is = if generations.is_present(generation) { vec!["default"] } else { Vec::new() };
+                let profile = Some(format!("{}/{}", profile.user, profile.name));
+                listed.push(Listed { profile, generation, is });
+            }
+        }
+        listed
+    }
 }
 
 pub(crate) async fn run(cli: &Cli, selector: Option<Selector>) -> Result<Exit, Error> {
@@ -57,14 +79,16 @@ async fn ask(context: &Context, reach: &Reach, chosen: &Chosen) -> Result<Option
     let Some(host) = context.host(chosen).await? else { return Ok(None) };
     let target = host.target.as_ref().ok_or(Outcome::LocalOnly)?;
     let turn = || (context.events)(Event::Stage { host: chosen.name.clone(), stage: Stage::Connect });
-    let (mut session, observed) = reach.open(&chosen.name, target, Wanted::default(), turn).await?;
+    let wanted = Wanted { others: Others::Named(&host.profiles), ..Wanted::default() };
+    let (mut session, observed) = reach.open(&chosen.name, target, wanted, turn).await?;
     if let Some(unfit) = observed.unfit() {
         session.close().await;
         return Err(refused(&unfit.into()));
     }
-    let generations = session.generations().await.map_err(|error| troubled(Stage::Connect, &error))?;
+    let (generations, others) =
+        session.generations().await.map_err(|error| troubled(Stage::Connect, &error))?;
     session.close().await;
-    Ok(Some(Has { observed, generations }))
+    Ok(Some(Has { observed, generations, others, profiles_only: host.profiles_only }))
 }
 
 /// One host in the JSON answer.
@@ -79,6 +103,9 @@ struct Answer<'a> {
 
 #[derive(Serialize)]
 struct Listed<'a> {
+    /// `USER/NAME`, where it is not the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
     #[serde(flatten)]
     generation: &'a Generation,
     is: Vec<&'static str>,
@@ -86,12 +113,8 @@ struct Listed<'a> {
 
 impl<'a> Answer<'a> {
     fn of(host: &'a HostName, answer: &'a Result<Has, Outcome>) -> Self {
-        let listed = |has: &'a Has| {
-            let all = has.generations.all().iter();
-            all.map(|generation| Listed { generation, is: is(generation, has) }).collect()
-        };
         let error = answer.as_ref().err().map(Outcome::reason);
-        Self { host, generations: answer.as_ref().ok().map(listed), error }
+        Self { host, generations: answer.as_ref().ok().map(Has::listed), error }
     }
 }
 
@@ -110,19 +133,22 @@ fn is(generation: &Generation, has: &Has) -> Vec<&'static str> {
 
 fn print(answers: &[(HostName, Result<Has, Outcome>)]) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut table = Table::new(["HOST", "GENERATION", "MADE", "VERSION", "IS"]);
+    let mut table = Table::new(["HOST", "PROFILE", "GENERATION", "MADE", "VERSION", "IS"]);
     let mut rows = 0;
     for (host, answer) in answers {
         let Ok(has) = answer else { continue };
-        // The newest is what people look for.
-        for generation in has.generations.all().iter().rev() {
+        let mut listed = has.listed();
+        // Of each profile the newest is what people look for.
+        listed.sort_by_key(|one| (one.profile.clone(), std::cmp::Reverse(one.generation.number)));
+        for Listed { profile, generation, is } in listed {
             let age = now.saturating_sub(Duration::from_secs(generation.made));
             table.row([
                 host.to_string(),
+                profile.unwrap_or_else(|| "system".into()),
                 generation.number.to_string(),
                 format!("{} ago", indicatif::HumanDuration(age)),
                 generation.version.clone().unwrap_or_else(|| generation.toplevel.short()),
-                is(generation, has).join(", "),
+                is.join(", "),
             ]);
             rows += 1;
         }

@@ -16,6 +16,7 @@ mod generations;
 mod hold;
 mod hosts;
 mod hub;
+mod init;
 mod log;
 mod man;
 mod order;
@@ -34,6 +35,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bosco_model::{Goal, HostName, Selector};
+use bosco_nix::Root;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Cli, Command};
@@ -57,6 +59,10 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
             let wish = Wish { keep_result: *keep_result, ..Wish::new(Goal::Build, Rule::Each) };
             apply::run(cli, selection.selector(), &wish).await
         }
+        Command::Init => init::run(cli),
+        Command::UploadKeys(selection) => {
+            apply::run(cli, selection.selector(), &Wish::new(Goal::Keys, Rule::AllBuilt)).await
+        }
         Command::Hosts(selection) => hosts::run(cli, selection.selector()).await,
         Command::Status { selection, watch } => status::run(cli, selection.selector(), *watch).await,
         Command::Release(args) => release::run(cli, args).await,
@@ -69,7 +75,9 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Enroll { host, next } => enroll::run(cli, host, next.as_deref()).await,
         Command::Approve { code } => approve::run(cli, code.as_deref()).await,
         Command::Forget { host } => forget::run(cli, host).await,
-        Command::Rollback { selection, to } => rollback::run(cli, selection.selector(), *to).await,
+        Command::Rollback { selection, to, profile } => {
+            rollback::run(cli, selection.selector(), *to, profile.clone()).await
+        }
         Command::Reboot { selection, if_needed } => reboot::run(cli, selection.selector(), *if_needed).await,
         #[cfg(target_os = "linux")]
         Command::Agent(args) => agent::run(args).await,
@@ -157,6 +165,12 @@ where
     }
     show.summary(&outcomes);
     Ok(outcome::exit(outcomes.iter().map(|(_, outcome)| outcome)))
+}
+
+/// What keeps what is built from being collected, for as long as the command needs it.
+fn root() -> Result<Root, Error> {
+    Root::new()
+        .map_err(|error| Error::new(Exit::Unable, format!("no temporary directory can be made: {error}")))
 }
 
 /// Where the events of a command go that only reads.

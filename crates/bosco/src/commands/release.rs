@@ -2,14 +2,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bosco_nix::{Form, Root};
+use bosco_nix::Form;
 use bosco_release::{Digest, Draft, Statement};
 use bosco_wire::api::{Drafted, Next, ReleaseLine};
 use hyper::Method;
 use serde::Serialize;
 
 use crate::cli::{Cli, Release};
-use crate::commands::{stoppable, watch};
+use crate::commands::{root, stoppable, watch};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Sink};
 use crate::fleet::Context;
@@ -102,8 +102,7 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
         warn(why);
         None
     });
-    let root = Root::new()
-        .map_err(|error| Error::new(Exit::Unable, format!("no temporary directory can be made: {error}")))?;
+    let root = root()?;
     let hub_builds = fleet.hub.as_ref().is_some_and(|hub| hub.builds);
     let at_hub = hub_builds.then(|| AtHub::new(hub.clone()));
     let built = match build(&context, root, context.choose(None)?, at_hub).await {

@@ -3,7 +3,7 @@
 mod of_fleet;
 
 use bosco_model::{Activity, Declaration, Selector, State, Status, StorePath};
-use bosco_session::Wanted;
+use bosco_session::{Others, Wanted};
 
 use crate::cli::Cli;
 use crate::commands::{stoppable, watch};
@@ -87,9 +87,12 @@ async fn ask(context: Context, reach: Reach, chosen: Chosen) -> Option<Answer> {
     };
     let name = chosen.name;
     let turn = || (context.events)(Event::Stage { host: name.clone(), stage: Stage::Connect });
+    let others = declared.others();
     let answer = match &declared.host.target {
         Some(target) => {
-            reach.open(&name, target, Wanted { toplevel: Some(&declared.toplevel), helper: None }, turn).await
+            let others = Others::Wanted(&others);
+            let wanted = Wanted { toplevel: Some(&declared.toplevel), others, helper: None };
+            reach.open(&name, target, wanted, turn).await
         }
         None => Err(Outcome::LocalOnly),
     };
@@ -97,7 +100,7 @@ async fn ask(context: Context, reach: Reach, chosen: Chosen) -> Option<Answer> {
     let (state, reason, observed, trouble) = match answer {
         Ok((session, observed)) => {
             session.close().await;
-            let state = State::of(&toplevel, &observed);
+            let state = State::with(&toplevel, &others, &observed);
             (state, reason(state, &toplevel, &observed), Some(observed), None)
         }
         Err(Outcome::LocalOnly) => (State::LocalOnly, None, None, None),

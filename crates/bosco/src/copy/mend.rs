@@ -11,12 +11,12 @@ use crate::outcome::Outcome;
 use crate::reach::troubled;
 
 impl Copier {
-    /// Brings paths of a toplevel, which is in the store here, to a host that has them damaged and so many bytes free. A
+    /// Brings paths of what a host should have, which is in the store here, to one that has them damaged and so many bytes free. A
     /// session with which that has failed has ended.
     pub(crate) async fn mend(
         &self,
         host: &HostName,
-        toplevel: &StorePath,
+        wanted: &[StorePath],
         damaged: &[StorePath],
         free: Option<u64>,
         session: &mut Session,
@@ -24,11 +24,11 @@ impl Copier {
         let nix_says = |error: bosco_nix::Error| failed(Stage::Copy, &error);
         let _permit = self.copies.acquire().await;
         let store = self.nix.store_here().map_err(nix_says)?;
-        let (_, mut infos) = store.closure(std::slice::from_ref(toplevel)).await.map_err(nix_says)?;
+        let (_, mut infos) = store.closure(wanted).await.map_err(nix_says)?;
         // Whatever the host names, it gets no other paths.
         keep(&mut infos, damaged.to_vec());
         if infos.is_empty() {
-            let reason = format!("what it says is damaged is not part of {toplevel} here");
+            let reason = "what it says is damaged is not part of what it should have";
             return Err(Outcome::failed(Stage::Copy, reason, None));
         }
         let of = size(&infos);

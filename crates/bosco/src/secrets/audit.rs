@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use bosco_model::HostName;
-use bosco_secrets::sops::Format;
 
 use super::readers::{Asked, Book, Kept, Reader};
 use crate::finding::Finding;
@@ -25,9 +24,19 @@ pub(crate) fn audit(book: &Book) -> Vec<Finding> {
             Ok(kept) => findings.extend(of_file(book, file, kept)),
             // Where it is asked for, that says so.
             Err(_) if book.asked_of(file).next().is_some() => {}
-            Err(why) => findings.push(
-                Finding::error(why.clone(), "take it back from git, or encrypt it anew with sops").at(file),
-            ),
+            Err(why) => {
+                let hint = "no host asks for it; take it back from git, or encrypt it anew with sops";
+                findings.push(Finding::warning(why.clone(), hint).at(file));
+            }
+        }
+    }
+    // Without operators it is what says who they are.
+    for (reader, named) in book.named.iter().filter(|_| !book.operators.is_empty()) {
+        if !book.knows(reader) {
+            let what = format!("it names {}, who is not of the fleet", book.name(reader));
+            let hint =
+                "take it out: by the rules that name it, what is encrypted from now on can be read by it";
+            findings.push(Finding::warning(what, hint).at(&named.file).line(named.line));
         }
     }
     findings.sort();
@@ -49,7 +58,7 @@ fn keys_of<'a>(book: &'a Book, host: &HostName) -> &'a [Reader] {
 
 /// What keeps a host from a secret that it asks for, but for who the recipients are.
 fn of_asked(book: &Book, asked: &Asked) -> Option<Finding> {
-    let Asked { host, name, key, format, .. } = asked;
+    let Asked { host, name, key, .. } = asked;
     let file = match &asked.file {
         Ok(file) => file,
         Err(path) => {
@@ -70,7 +79,7 @@ fn of_asked(book: &Book, asked: &Asked) -> Option<Finding> {
             return Some(Finding::error(what, hint).at(file).of(host));
         }
     };
-    if let Some(what) = of_value(kept, name, key, format) {
+    if let Some(what) = of_value(kept, asked) {
         let near = crate::suggest::near(key, kept.names.iter().map(String::as_str)).next();
         let hint = near.map_or_else(
             || format!("`bosco secrets edit {file}` adds it, or `sops.secrets.{name}.key` names another one"),
@@ -82,18 +91,15 @@ fn of_asked(book: &Book, asked: &Asked) -> Option<Finding> {
 }
 
 /// Why a file has not the value that is asked for.
-fn of_value(kept: &Kept, name: &str, key: &str, format: &str) -> Option<String> {
+fn of_value(kept: &Kept, asked: &Asked) -> Option<String> {
+    let Asked { name, key, format, .. } = asked;
     if format != kept.format.as_str() {
         return Some(format!(
             "the secret `{name}` is to be of {format}, and this file is read as {}",
             kept.format
         ));
     }
-    // Others are given whole.
-    if !matches!(kept.format, Format::Yaml | Format::Json) || key.is_empty() {
-        return None;
-    }
-    if kept.names.iter().any(|found| found == key) {
+    if asked.is_whole() || kept.names.contains(key) {
         return None;
     }
     let below = format!("{key}/");

@@ -8,6 +8,8 @@ use bosco_secrets::Recipient;
 use bosco_secrets::sops::Format;
 use serde::Serialize;
 
+use super::rules::Named;
+
 /// Whoever opens what is encrypted to this key: a recipient in its `age1…` form, so that an SSH key and what is derived
 /// from it are one; as it stands where it is of a kind that bosco does not know.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -44,7 +46,7 @@ pub(crate) struct Book {
     /// Who `bosco.toml` says are operators. Without any, whom `.sops.yaml` names is taken for one.
     pub(crate) operators: BTreeMap<String, Operator>,
     /// Whom the fleet's own part of `.sops.yaml` names, with the name there.
-    pub(crate) named: BTreeMap<Reader, String>,
+    pub(crate) named: BTreeMap<Reader, Named>,
     /// The sops files, by their paths from the fleet's root, and why one can't be read.
     pub(crate) files: BTreeMap<String, Result<Kept, String>>,
     pub(crate) asked: Vec<Asked>,
@@ -90,6 +92,18 @@ pub(crate) struct Asked {
     pub(crate) format: String,
 }
 
+impl Asked {
+    /// Whether it is all of its file: so is each of a form that is not taken apart.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.key.is_empty() || !matches!(self.format.as_str(), "yaml" | "json")
+    }
+
+    /// Whether a value of its file is in it.
+    pub(crate) fn takes(&self, value: &str) -> bool {
+        self.is_whole() || self.key == value
+    }
+}
+
 /// Who a reader is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Who<'a> {
@@ -107,7 +121,7 @@ impl Book {
             Some((name, _)) => Who::Host(name),
             None => match operator() {
                 Some((name, _)) => Who::Operator(name),
-                None => Who::Unknown(self.named.get(reader).map(String::as_str)),
+                None => Who::Unknown(self.named.get(reader).and_then(|named| named.name.as_deref())),
             },
         }
     }
@@ -126,7 +140,7 @@ impl Book {
     pub(crate) fn knows(&self, reader: &Reader) -> bool {
         match self.who(reader) {
             Who::Host(_) | Who::Operator(_) => true,
-            Who::Unknown(named) => self.operators.is_empty() && named.is_some(),
+            Who::Unknown(_) => self.operators.is_empty() && self.named.contains_key(reader),
         }
     }
 

@@ -42,17 +42,13 @@ pub(crate) fn plan(book: &Book) -> Plan {
                 continue;
             }
         };
-        if let Some(Ok(kept)) = book.files.get(&file) {
-            if kept.readers != readers {
-                let names = |these: &BTreeSet<Reader>, those: &BTreeSet<Reader>| {
-                    these.difference(those).map(|reader| book.name(reader)).collect()
-                };
-                plan.changes.push(Change {
-                    file: file.clone(),
-                    added: names(&readers, &kept.readers),
-                    removed: names(&kept.readers, &readers),
-                });
-            }
+        let present = book.files.get(&file).and_then(|kept| kept.as_ref().ok()).map(|kept| &kept.readers);
+        if let Some(present) = present.filter(|present| **present != readers) {
+            let names = |these: &BTreeSet<Reader>, those: &BTreeSet<Reader>| {
+                these.difference(those).map(|reader| book.name(reader)).collect()
+            };
+            let (added, removed) = (names(&readers, present), names(present, &readers));
+            plan.changes.push(Change { file: file.clone(), added, removed });
         }
         let who: BTreeSet<String> = readers.iter().map(|reader| book.name(reader)).collect();
         let who = who.into_iter().collect::<Vec<_>>().join(", ");

@@ -39,13 +39,24 @@ pub(crate) enum Unusable {
 pub(crate) struct Rules {
     /// Which files should be encrypted: the rules that name some.
     pub(crate) paths: Vec<Regex>,
-    /// Who is named outside of bosco's block, by the name of the anchor, or else of nothing.
-    pub(crate) named: BTreeMap<Reader, String>,
+    /// Who is named outside of bosco's block.
+    pub(crate) named: BTreeMap<Reader, Named>,
+}
+
+/// Where a recipient is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// The name of its anchor: `&admin_ada`.
+    pub(crate) name: Option<String>,
+    /// The `.sops.yaml`.
+    pub(crate) file: String,
+    /// The line in it, from 1.
+    pub(crate) line: usize,
 }
 
 /// Reads a `.sops.yaml`.
 pub(crate) fn read(text: &str) -> Result<Rules, Unusable> {
-    let mut rules = Rules { paths: Vec::new(), named: named(&without_block(text)) };
+    let mut rules = Rules { paths: Vec::new(), named: named(text) };
     let mut after_key = false;
     for event in Parser::new_from_str(text).take(MAX_EVENTS) {
         let (event, span) = event.map_err(|error| Unusable::Syntax {
@@ -65,31 +76,25 @@ pub(crate) fn read(text: &str) -> Result<Rules, Unusable> {
 }
 
 /// The recipients in a text, with the name of the anchor that stands before them.
-fn named(text: &str) -> BTreeMap<Reader, String> {
-    let mut named: BTreeMap<Reader, String> = BTreeMap::new();
+fn named(text: &str) -> BTreeMap<Reader, Named> {
+    let mut all: BTreeMap<Reader, Named> = BTreeMap::new();
     let Ok(key) = Regex::new(
         r#"(?:&([A-Za-z0-9_.-]+)\s+)?["']?(age1[a-z0-9]{20,}|ssh-(?:ed25519|rsa) [A-Za-z0-9+/=]+)"#,
     ) else {
-        return named;
+        return all;
     };
-    for found in text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#'))
-        .flat_map(|line| key.captures_iter(line))
-    {
-        let name = found.get(1).map_or("named in .sops.yaml", |name| name.as_str());
-        if let Some(reader) = found.get(2) {
-            let entry = named.entry(Reader::of(reader.as_str()));
-            entry
-                .and_modify(|known| {
-                    if found.get(1).is_some() {
-                        name.clone_into(known);
-                    }
-                })
-                .or_insert_with(|| name.to_owned());
+    for (number, line) in own_lines(text).filter(|(_, line)| !line.trim_start().starts_with('#')) {
+        for found in key.captures_iter(line) {
+            let Some(reader) = found.get(2).map(|reader| Reader::of(reader.as_str())) else { continue };
+            let name = found.get(1).map(|name| name.as_str().to_owned());
+            let known = all.get(&reader);
+            // Where it has a name is where it is to be changed.
+            if known.is_none_or(|known| known.name.is_none() && name.is_some()) {
+                all.insert(reader, Named { name, file: FILE.to_owned(), line: number + 1 });
+            }
         }
     }
-    named
+    all
 }
 
 /// Who is to read a file.
@@ -102,19 +107,19 @@ pub(crate) struct Rule {
     pub(crate) who: String,
 }
 
-/// The text without bosco's block.
+/// The lines that are not of bosco's block, with their indexes. A block without an end is none: what is behind it may be the
+/// fleet's own.
+fn own_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let begin = lines.iter().position(|line| line.trim() == BEGIN);
+    let end = begin.and_then(|begin| lines.iter().skip(begin).position(|line| line.trim() == END));
+    let block = begin.zip(end).map(|(begin, end)| begin..=begin + end);
+    let is_own = move |index: &usize| block.as_ref().is_none_or(|block| !block.contains(index));
+    lines.into_iter().enumerate().filter(move |(index, _)| is_own(index))
+}
+
 fn without_block(text: &str) -> String {
-    let mut inside = false;
-    let mut kept = String::new();
-    for line in text.split_inclusive('\n') {
-        match line.trim() {
-            BEGIN => inside = true,
-            END if inside => inside = false,
-            _ if inside => {}
-            _ => kept.push_str(line),
-        }
-    }
-    kept
+    own_lines(text).map(|(_, line)| line).collect()
 }
 
 /// The text with these rules before all others. The same rules give the same text.
@@ -209,7 +214,8 @@ mod tests {
         let rules = read(&written).unwrap();
         assert!(rules.paths[0].is_match("secrets/web.yaml") && !rules.paths[0].is_match("secrets/web_yaml"));
         assert_eq!(rules.paths.len(), 2);
-        assert_eq!(rules.named.get(&Reader::of(ADA)).unwrap(), "admin_ada");
+        let ada = rules.named.get(&Reader::of(ADA)).unwrap();
+        assert_eq!((ada.name.as_deref(), ada.line), (Some("admin_ada"), 3));
         assert_eq!(rules.named.len(), 1, "what bosco wrote names nobody");
     }
 
@@ -223,6 +229,15 @@ mod tests {
         assert!(written.contains("\n- path_regex: '^a\\.env$'\n  age: >-\n"), "{written}");
         assert_eq!(read(&written).unwrap().paths.len(), 2);
         assert!(with_rules("creation_rules: []\n", &[rule("a")]).is_ok());
+    }
+
+    #[test]
+    fn a_block_whose_end_is_gone_takes_nothing_along() {
+        let written = with_rules(OWN, &[rule("a")]).unwrap();
+        let open: String = written.split_inclusive('\n').filter(|line| line.trim() != END).collect();
+        let again = with_rules(&open, &[rule("b")]).unwrap();
+        assert!(again.contains("secrets/[^/]+"), "{again}");
+        assert_eq!(with_rules(&again, &[rule("b")]).unwrap(), again);
     }
 
     #[test]

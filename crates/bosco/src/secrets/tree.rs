@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use bosco_model::HostName;
+
 use crate::error::{Error, Exit};
 use crate::git::git;
 
@@ -63,13 +65,26 @@ impl Tree {
         String::from_utf8(self.read(file, most)?).ok()
     }
 
-    /// A path of Nix's from the root: one in the store is that of a copy of the whole repository.
+    /// A path of Nix's from the root: one in a store, wherever that lies, is that of a copy of the whole repository.
     pub(crate) fn place(&self, path: &str) -> Result<String, String> {
-        let below = match path.strip_prefix("/nix/store/") {
-            Some(rest) => rest.split_once('/').map(|(_, rest)| rest.to_owned()),
-            None => Path::new(path).strip_prefix(&self.root).ok().and_then(Path::to_str).map(str::to_owned),
-        };
-        below.filter(|below| !below.is_empty()).ok_or_else(|| path.to_owned())
+        let here = || Path::new(path).strip_prefix(&self.root).ok().and_then(Path::to_str);
+        let copied = || path.split_once("/nix/store/").and_then(|(_, rest)| rest.split_once('/'));
+        let below = here().or_else(|| copied().map(|(_, rest)| rest));
+        below.filter(|below| !below.is_empty()).map(str::to_owned).ok_or_else(|| path.to_owned())
+    }
+
+    /// The same, of a host: its directory of a tree is copied by itself, with what its links point to.
+    pub(crate) fn place_of(&self, source: &Path, host: &HostName, path: &str) -> Result<String, String> {
+        let below = self.place(path)?;
+        if self.files.contains(&below) {
+            return Ok(below);
+        }
+        let linked = source.join("hosts").join(host.as_str()).join(&below).canonicalize().ok();
+        let root = self.root.canonicalize().ok();
+        let linked = linked
+            .zip(root)
+            .and_then(|(file, root)| file.strip_prefix(root).ok().and_then(Path::to_str).map(str::to_owned));
+        Ok(linked.filter(|file| self.files.contains(file)).unwrap_or(below))
     }
 
     /// The file of that name that is nearest to a file: in its directory, or above.
@@ -104,8 +119,9 @@ mod tests {
         let tree = Tree { root: "/fleet".into(), files };
         let store = format!("/nix/store/{}-source", "0".repeat(32));
         assert_eq!(tree.place(&format!("{store}/secrets/a.yaml")).unwrap(), "secrets/a.yaml");
+        assert_eq!(tree.place(&format!("/chroot{store}/secrets/a.yaml")).unwrap(), "secrets/a.yaml");
         assert_eq!(tree.place("/fleet/secrets/a.yaml").unwrap(), "secrets/a.yaml");
-        for elsewhere in [store.as_str(), "/etc/a.yaml", "/fleet", "/fleets/a"] {
+        for elsewhere in [store.as_str(), "/etc/a.yaml", "/fleet/", "/fleets/a"] {
             assert_eq!(tree.place(elsewhere).unwrap_err(), elsewhere);
         }
         assert_eq!(tree.nearest("secrets/a.yaml", ".sops.yaml").unwrap(), "secrets/.sops.yaml");

@@ -3,7 +3,7 @@
 use bosco_model::{Difference, HostName, PackageChange, UnitChanges};
 use indicatif::HumanBytes;
 
-use crate::differences::{Compared, grouped};
+use crate::differences::{Compared, Grouped, grouped};
 use crate::show::style::{BAD, DIM, GOOD, ODD, STRONG, names};
 
 /// How many packages are named where there is little room.
@@ -25,15 +25,15 @@ pub(crate) fn differences_in_short(compared: &[Compared]) {
 
 /// What changes, once for all hosts that have the same to say, with at most so many packages named.
 fn lines(compared: &[Compared], most: usize) -> Vec<String> {
-    let (groups, unknown) = grouped(compared);
+    let Grouped { alike, unknown } = grouped(compared);
     let mut lines = Vec::new();
-    for (hosts, differences) in groups {
+    for (hosts, differences) in alike {
         let Some(first) = differences.first() else { continue };
         lines.push(format!("{STRONG}{}:{STRONG:#} {DIM}{}{DIM:#}", names(&hosts), grows(&differences)));
         lines.extend(of_one(first, most).into_iter().map(|line| format!("  {line}")));
     }
     if !unknown.is_empty() {
-        let what = "what it runs now is not known here, so it is not known what changes";
+        let what = "one of its two systems is not known here, so it is not known what changes";
         lines.push(format!("{STRONG}{}:{STRONG:#} {what}", names(&unknown)));
     }
     lines
@@ -171,7 +171,7 @@ mod tests {
                 "  start: a.timer",
                 "  restart: nginx.service",
                 "  reboot needed: kernel, initrd",
-                "lost: what it runs now is not known here, so it is not known what changes",
+                "lost: one of its two systems is not known here, so it is not known what changes",
             ]
         );
     }

@@ -101,6 +101,12 @@ impl File {
         (&self.metadata.version, &self.metadata.last_modified)
     }
 
+    /// Whether it has a MAC: without one it is not opened.
+    #[must_use]
+    pub fn has_mac(&self) -> bool {
+        self.metadata.mac.is_some()
+    }
+
     /// The values that are in it, as [`Opened::extract`] takes them: keys, and the indexes of lists, with `/` between them.
     #[must_use]
     pub fn names(&self) -> Vec<String> {

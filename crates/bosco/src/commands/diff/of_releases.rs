@@ -1,5 +1,6 @@
 //! What two releases differ in.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use bosco_model::{HostName, StorePath, System};
@@ -109,11 +110,11 @@ async fn side(
     if here.contains(&toplevel) {
         return Side::Here(toplevel);
     }
-    if !told.contains_key(&closure) {
-        let contents = hub.get(&format!("/v1/closures/{closure}")).await;
-        told.insert(closure, contents.ok());
-    }
-    match told.get(&closure).and_then(Option::as_ref) {
+    let contents = match told.entry(closure) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(unknown) => unknown.insert(hub.get(&format!("/v1/closures/{closure}")).await.ok()),
+    };
+    match contents {
         Some(contents) => {
             let closure = contents.iter().map(|one| (one.path.clone(), one.size)).collect();
             Side::Told(Box::new(System {

@@ -19,11 +19,11 @@ pub(crate) async fn run(cli: &Cli, file: &Path) -> Result<Exit, Error> {
         let message = format!("{file}: {host} asks for it, and its key is not known");
         return Err(Error::new(Exit::NotBuilt, message).hint(crate::secrets::audit::no_key(host)));
     }
-    if plan.rules.contains_key(&file) {
-        if let Some(rules) = written(&tree, &plan)?.keys().next() {
-            let message = format!("{rules} does not say who is to read {file}");
-            return Err(Error::new(Exit::NotBuilt, message).hint("`bosco secrets rekey` writes it"));
-        }
+    if plan.rules.contains_key(&file)
+        && let Some(rules) = written(&tree, &plan)?.keys().next()
+    {
+        let message = format!("{rules} does not say who is to read {file}");
+        return Err(Error::new(Exit::NotBuilt, message).hint("`bosco secrets rekey` writes it"));
     }
     let (dir, below) = home(&tree, &file);
     match sops::edit(&tree.root.join(dir), &below).await? {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::Cli;
 use crate::commands::{stoppable, watch};
 use crate::error::{Error, Exit};
-use crate::secrets::readers::{Book, Line, Reader, lines};
+use crate::secrets::readers::{Asked, Book, Line, Reader, lines};
 use crate::secrets::{Secrets, survey};
 use crate::show::{self, Table};
 use crate::suggest::instead_of;
@@ -79,9 +79,7 @@ pub(crate) async fn one(cli: &Cli, host: &HostName) -> Result<Exit, Error> {
         let mut table = Table::new(["FILE", "KEY", "ASKED FOR AS"]);
         for (file, values) in &read {
             for value in *values {
-                let is_it = |asked: &&crate::secrets::readers::Asked| {
-                    asked.host == *host && (asked.key == *value || asked.key.is_empty())
-                };
+                let is_it = |asked: &&Asked| asked.host == *host && asked.takes(value);
                 let names: Vec<&str> =
                     book.asked_of(file).filter(is_it).map(|asked| asked.name.as_str()).collect();
                 let names = if names.is_empty() { "-".to_owned() } else { names.join(", ") };

@@ -24,6 +24,15 @@ pub(crate) struct Done {
     pub(crate) written: Vec<String>,
     /// Which files were encrypted anew.
     pub(crate) rekeyed: Vec<Rekeyed>,
+    /// Which sops could not, and why.
+    pub(crate) failed: Vec<Failed>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Failed {
+    pub(crate) file: String,
+    #[serde(flatten)]
+    pub(crate) error: Error,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,23 +44,23 @@ pub(crate) struct Rekeyed {
 
 pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
     let show = show::for_answer(cli);
-    let done = stoppable(&show, async {
+    let (mut done, undecided) = stoppable(&show, async {
         let Secrets { tree, book } = survey(cli, watch(&show)).await?;
         let plan = plan(&book);
-        let done = apply(&tree, &plan).await?;
-        match plan.undecided.first() {
-            None => Ok(done),
-            Some((file, host)) => {
-                let message = format!("{file} is left as it is: the key of {host} is not known");
-                Err(Error::new(Exit::NotBuilt, message).hint(no_key(host)))
-            }
-        }
+        Ok((apply(&tree, &plan).await?, plan.undecided))
     })
     .await?;
     if cli.json {
         show::json(&done);
     } else {
         show::text(&words(&done));
+    }
+    if !done.failed.is_empty() {
+        return Err(done.failed.swap_remove(0).error);
+    }
+    if let Some((file, host)) = undecided.first() {
+        let message = format!("{file} is left as it is: the key of {host} is not known");
+        return Err(Error::new(Exit::NotBuilt, message).hint(no_key(host)));
     }
     Ok(Exit::Done)
 }
@@ -65,9 +74,10 @@ fn words(done: &Done) -> String {
     }));
     if done.rekeyed.iter().any(|one| !one.removed.is_empty()) {
         lines.push(
-            "what was taken out has read these files: change what is in them where that matters".into(),
+            "who was taken out could read these files: change what is in them where that matters".into(),
         );
     }
+    lines.extend(done.failed.iter().map(|one| format!("{}: left as it is", one.file)));
     if lines.is_empty() { "every file is encrypted to whom it should be".into() } else { lines.join("\n") }
 }
 
@@ -83,8 +93,15 @@ pub(crate) async fn apply(tree: &Tree, plan: &Plan) -> Result<Done, Error> {
     }
     for Change { file, added, removed } in &plan.changes {
         let (dir, below) = home(tree, file);
-        sops::update_keys(&tree.root.join(&dir), &below).await?;
-        done.rekeyed.push(Rekeyed { file: file.clone(), added: added.clone(), removed: removed.clone() });
+        let file = file.clone();
+        match sops::update_keys(&tree.root.join(&dir), &below).await {
+            Ok(()) => {
+                done.rekeyed.push(Rekeyed { file, added: added.clone(), removed: removed.clone() });
+            }
+            // Another file may have readers who are here.
+            Err(error) if error.exit == Exit::NotDeployed => done.failed.push(Failed { file, error }),
+            Err(error) => return Err(error),
+        }
     }
     Ok(done)
 }

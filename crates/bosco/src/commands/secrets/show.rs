@@ -18,7 +18,7 @@ pub(crate) async fn run(cli: &Cli, host: &HostName, name: &str) -> Result<Exit, 
     let show = show::for_answer(cli);
     let secret = stoppable(&show, async {
         let context = Context::find(cli, watch(&show)).await?;
-        here(&context)?;
+        here(&context.fleet.source)?;
         context.knows(host.as_str())?;
         let chosen = Chosen { name: host.clone(), condition: None };
         let inspected = context.inspect(&chosen, false).await.map_err(|outcome| Error::of(host, &outcome))?;
@@ -29,7 +29,7 @@ pub(crate) async fn run(cli: &Cli, host: &HostName, name: &str) -> Result<Exit, 
         };
         let tree = Tree::of(&context.fleet.source.dir).await?;
         let gone = |file: &str| Error::new(Exit::NotBuilt, format!("{file}: it can't be read here"));
-        let file = tree.place(&asked.file).map_err(|path| gone(&path))?;
+        let file = tree.place_of(&context.fleet.source.dir, host, &asked.file).map_err(|path| gone(&path))?;
         let bytes = tree.read(&file, MAX_FILE).ok_or_else(|| gone(&file))?;
         let form = format(&asked.format).unwrap_or_else(|| Format::of_name(&file));
         open(&bytes, form, &asked.key).map_err(|why| {

@@ -1,0 +1,129 @@
+//! Which secrets a system gets, whatever happens in between.
+
+use bosco_model::{Digest, Goal};
+use proptest::prelude::*;
+
+use super::*;
+
+fn bundle(text: &str) -> Digest {
+    Digest::of(&[text.as_bytes()])
+}
+
+/// A host that has come to `old`, in an attempt that brings `new`.
+fn journal(state: State, booted: bool) -> Journal {
+    let mut attempt = attempt(Goal::Switch);
+    attempt.request.secrets = Some(bundle("new"));
+    attempt.state = state;
+    attempt.booted = booted;
+    Journal { attempt: Some(attempt), secrets: Some(bundle("old")), ..Journal::default() }
+}
+
+#[test]
+fn a_candidate_on_its_way_forward_gets_its_own_secrets_and_nothing_else_does() {
+    let committed = Ending::Committed { reboot: false, proven: true };
+    let reverted = Ending::Reverted { cause: Cause::NoConnection };
+    let proving = State::Proving { connected: false, healthy: false };
+    for (state, booted, this_boot, own) in [
+        (State::Checking, false, true, false),
+        (State::Arming, false, true, false),
+        (State::Switching, false, true, true),
+        (State::Switching, false, false, false),
+        (proving.clone(), false, true, true),
+        (proving.clone(), false, false, false),
+        (proving, true, false, true),
+        (State::Rebooting { into: Into::Candidate }, false, false, true),
+        (State::Rebooting { into: Into::Old }, true, false, false),
+        (State::SettingProfile, false, false, true),
+        (State::InstallingBoot, false, true, true),
+        (State::Reverting, false, true, false),
+        (State::Retesting { connected: true, complaints: None }, false, true, false),
+        (State::Closing { ending: committed }, false, true, true),
+        (State::Closing { ending: reverted.clone() }, false, true, false),
+        (State::Ended { ending: reverted }, false, true, false),
+    ] {
+        let journal = journal(state.clone(), booted);
+        let expected = bundle(if own { "new" } else { "old" });
+        assert_eq!(journal.secrets_of(&new(), this_boot), Some(expected), "{state:?}, {this_boot}");
+        assert_eq!(
+            journal.secrets_of(&old(), this_boot),
+            Some(bundle("old")),
+            "{state:?}: it is another one"
+        );
+    }
+}
+
+#[test]
+fn a_commit_makes_them_the_hosts_and_what_brings_none_leaves_them() {
+    let ended = |ending| {
+        let mut journal = journal(State::Ended { ending }, false);
+        journal.close(1);
+        journal
+    };
+    let committed = ended(Ending::Committed { reboot: false, proven: true });
+    assert_eq!(committed.secrets, Some(bundle("new")));
+    assert_eq!(committed.secrets_in_use(), [bundle("new")]);
+    assert_eq!(ended(Ending::Reverted { cause: Cause::NoConnection }).secrets, Some(bundle("old")));
+
+    let mut rollback =
+        journal(State::Ended { ending: Ending::Committed { reboot: false, proven: true } }, false);
+    if let Some(attempt) = &mut rollback.attempt {
+        attempt.request.secrets = None;
+    }
+    rollback.close(1);
+    assert_eq!(rollback.secrets, Some(bundle("old")), "it goes on with the newest");
+}
+
+#[test]
+fn a_test_leaves_what_the_next_boot_gets() {
+    let mut tested =
+        journal(State::Ended { ending: Ending::Committed { reboot: false, proven: true } }, false);
+    if let Some(attempt) = &mut tested.attempt {
+        attempt.request.goal = Goal::Test;
+    }
+    tested.close(1);
+    assert_eq!(tested.secrets, Some(bundle("old")));
+}
+
+#[test]
+fn what_failed_with_other_secrets_is_not_held_against_it() {
+    let mut failed = journal(State::Ended { ending: Ending::Reverted { cause: Cause::NoConnection } }, false);
+    failed.close(1);
+    let ask = |secrets| Request { secrets, ..attempt(Goal::Switch).request };
+    assert!(failed.refusal(&ask(Some(bundle("new")))).is_some());
+    assert_eq!(failed.refusal(&ask(Some(bundle("mended")))), None);
+    assert!(failed.refusal(&ask(None)).is_some(), "nothing is said of others");
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop::sample::select(vec![
+        checked(Needs::Nothing),
+        Event::Done(Found::Nothing),
+        Event::Done(Found::Nothing),
+        Event::Done(Found::Probed(Vec::new())),
+        Event::Connected { stale: false },
+        Event::Failed(Cause::ActivationScript),
+        Event::Booted { running: Some(old()) },
+        Event::Booted { running: Some(new()) },
+        Event::Resumed,
+        Event::Silence,
+        Event::Overdue,
+    ])
+}
+
+proptest! {
+    #[test]
+    fn the_secrets_change_with_a_commit_only(events in prop::collection::vec(event(), 0..40)) {
+        let mut journal = journal(State::Checking, false);
+        for event in events {
+            let attempt = journal.attempt.take().map(|attempt| attempt.on(event));
+            journal.attempt = attempt;
+            let ending = journal.attempt.as_ref().and_then(Attempt::ending).cloned();
+            if ending.is_some() {
+                journal.close(1);
+            }
+            let committed = matches!(ending, Some(Ending::Committed { .. }));
+            prop_assert_eq!(journal.secrets == Some(bundle("new")), committed);
+            prop_assert_eq!(journal.secrets == Some(bundle("old")), !committed);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What users of Colmena have in their scripts and their fingers means the same here.
+#![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
+
+mod common;
+
+use common::{bosco, command, stands, state, toplevel_of};
+use testbed::fleet::{create, sample};
+use testbed::{Lab, LabSpec, Operator};
+
+#[test]
+fn flags_of_scripts_are_taken() {
+    let operator = Operator::alone().unwrap();
+    let fleet = sample(&operator, "plain").unwrap();
+    bosco(
+        &operator,
+        &fleet,
+        &["apply", "build", "--on", "host1", "--parallel", "3", "--eval-node-limit", "auto", "--no-keys"],
+    )
+    .exits(0)
+    .says("host1: built")
+    .does_not_say("host2");
+    bosco(&operator, &fleet, &["apply", "host2", "--on", "host1"])
+        .exits(2)
+        .says("`--goal` says how far to go");
+
+    bosco(&operator, &fleet, &["build", "--keep-result", "--on", "host1"]).exits(0);
+    let kept = std::fs::read_link(fleet.path().join(".gcroots/node-host1")).unwrap();
+    assert!(kept.to_string_lossy().contains("-nixos-system-host1"), "{}", kept.display());
+
+    fleet.write("ask.nix", "{ nodes, ... }: nodes.host1.config.networking.hostName").unwrap();
+    for args in [&["eval", "ask.nix"][..], &["eval", "-E", "nodes.host1.config.networking.hostName"]] {
+        bosco(&operator, &fleet, args).exits(0).says("\"host1\"");
+    }
+    bosco(&operator, &fleet, &["eval", "builtins.getEnv \"HOME\""]).exits(0).says("\"\"");
+    bosco(&operator, &fleet, &["eval", "builtins.getEnv \"HOME\"", "--impure"]).exits(0).says("\"/");
+    bosco(
+        &operator,
+        &fleet,
+        &["eval", "builtins.currentSystem", "--impure", "--nix-option", "eval-system", "riscv64-linux"],
+    )
+    .exits(0)
+    .says("riscv64-linux");
+
+    let mut repl = command(&operator, &fleet, &["repl"]);
+    let input = fleet.path().join("../input");
+    std::fs::write(&input, "nodes.host1.config.networking.hostName\n:q\n").unwrap();
+    let said = common::Said::of(&repl.stdin(std::fs::File::open(&input).unwrap()).output().unwrap());
+    said.exits(0).says("\"host1\"");
+}
+
+#[test]
+fn what_somebody_else_has_deployed_is_replaced_only_where_that_is_allowed() {
+    let lab = Lab::up(&LabSpec::named(["web"])).unwrap();
+    let (operator, web) = (lab.operator(), lab.host("web").unwrap());
+    let fleet = create(operator, "fleet").unwrap();
+    fleet.write("flake.nix", common::forms::RAW).unwrap();
+    fleet.write("hosts.nix", common::forms::HOSTS).unwrap();
+    let own = |text: &str| {
+        let text = format!(
+            "{{ deployment.replaceUnknownProfiles = false; environment.etc.greeting.text = \"{text}\"; }}"
+        );
+        fleet.write("own.nix", &text).unwrap();
+    };
+    own("one");
+    // The system that it was installed with, made here, is known; what is not in the store here is not.
+    bosco(operator, &fleet, &["apply"]).exits(0).says("web: committed");
+    own("two");
+    let first = toplevel_of(web);
+    let delete = |path: &str| {
+        let deleted = operator.command("nix-store").args(["--delete", path]).output().unwrap();
+        assert!(deleted.status.success(), "{}", String::from_utf8_lossy(&deleted.stderr));
+    };
+    delete(&first);
+    // What bosco has brought there is known wherever it is asked from.
+    bosco(operator, &fleet, &["apply", "--goal", "push"]).exits(0).says("pushed");
+    bosco(operator, &fleet, &["apply"]).exits(0).says("web: committed");
+    web.ssh_ok(&format!(
+        "nix-env --profile /nix/var/nix/profiles/system --set {first} && {first}/bin/switch-to-configuration switch"
+    ))
+    .unwrap();
+    let before = stands(web);
+    own("three");
+    bosco(operator, &fleet, &["apply"])
+        .exits(4)
+        .says("somebody else may have deployed it")
+        .says("--force-replace");
+    assert_eq!(stands(web), before);
+    bosco(operator, &fleet, &["apply", "--force-replace-unknown-profiles"]).exits(0).says("web: committed");
+    assert_eq!(state(operator, &fleet, "web"), "up-to-date");
+}
+
+/// A host that has bosco, and its own fleet with all that that needs.
+const ITSELF: &str = r#"{ pkgs, lib, ... }: {
+  networking.hostName = "web";
+  services.openssh.enable = true;
+  system.stateVersion = "26.05";
+  environment.systemPackages = [ PACKAGE ];
+  NIXPKGS
+  deployment.targetHost = null;
+  deployment.allowLocalDeployment = ALLOWED;
+  environment.etc.greeting.text = "GREETING";
+}"#;
+
+#[test]
+fn a_host_deploys_itself_where_it_may() {
+    let lab = Lab::up(&LabSpec::named(["web"])).unwrap();
+    let (operator, web) = (lab.operator(), lab.host("web").unwrap());
+    let fleet = create(operator, "fleet").unwrap();
+    let package = testbed::package(env!("CARGO_BIN_EXE_bosco").as_ref()).unwrap();
+    let flake = format!(
+        "{{
+  inputs.nixpkgs.url = \"nixpkgs\";
+  inputs.program = {{ url = \"path:{}\"; flake = false; }};
+  outputs = {{ nixpkgs, program, ... }}: {{
+    colmena = import ./hosts.nix (import nixpkgs {{ system = \"x86_64-linux\"; }} // {{ inherit program; }});
+  }};
+}}",
+        package.display()
+    );
+    fleet.write("flake.nix", &flake).unwrap();
+    let hosts = |greeting: &str, allowed: &str, package: &str| {
+        let web =
+            ITSELF.replace("GREETING", greeting).replace("ALLOWED", allowed).replace("PACKAGE", package);
+        format!("outer: {{ meta.nixpkgs = outer; web = {web}; }}")
+    };
+    let first = hosts("one", "true", "\"${outer.program}\"")
+        .replace("targetHost = null", "targetHost = \"web\"")
+        .replace("NIXPKGS", "environment.etc.nixpkgs.source = \"${pkgs.path}\";");
+    fleet.write("hosts.nix", &first).unwrap();
+    bosco(operator, &fleet, &["apply"]).exits(0).says("web: committed");
+
+    let package = web.ssh_ok("dirname $(dirname $(readlink -f /run/current-system/sw/bin/bosco))").unwrap();
+    let package = format!("(builtins.storePath \"{}\")", package.trim());
+    let nixpkgs = web.ssh_ok("readlink -f /etc/nixpkgs").unwrap();
+    let lay = |text: &str| {
+        let text = text.replace("NIXPKGS", "");
+        let script = format!(
+            "mkdir -p /root/fleet && cat > /root/fleet/hosts.nix <<'END'\n{text}\nEND\necho 'import ./hosts.nix (import <nixpkgs> {{ }})' > /root/fleet/hive.nix"
+        );
+        web.ssh_ok(&script).unwrap();
+    };
+    let apply = format!(
+        "cd /root/fleet && NIX_PATH=nixpkgs={} bosco apply-local 2>&1; echo \"exit $?\"",
+        nixpkgs.trim()
+    );
+    lay(&hosts("two", "false", &package));
+    let said = web.ssh_ok(&apply).unwrap();
+    assert!(said.contains("allowLocalDeployment") && said.contains("exit 4"), "{said}");
+    assert_eq!(web.ssh_ok("cat /etc/greeting").unwrap(), "one");
+
+    lay(&hosts("two", "true", &package));
+    let said = web.ssh_ok(&apply).unwrap();
+    assert!(said.contains("committed") && said.contains("exit 0"), "{said}");
+    assert_eq!(web.ssh_ok("cat /etc/greeting").unwrap(), "two");
+    let said = web.ssh_ok(&apply).unwrap();
+    assert!(said.contains("up to date"), "{said}");
+}

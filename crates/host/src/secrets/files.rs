@@ -1,0 +1,182 @@
+//! Files that are in memory only, and whose owner and mode are right before anything is in them.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use bosco_secrets::Secret;
+use rustix::fs::{Gid, Mode, Uid, fchmod, fchown};
+use rustix::mount::{MountFlags, mount};
+
+use crate::places::Places;
+
+/// What the kernel calls a file system that never leaves memory, not even for swap.
+const RAMFS: i64 = 0x8584_58f6;
+
+/// Whose a file is, and who may read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub user: Uid,
+    pub group: Gid,
+    pub mode: u32,
+}
+
+impl Owner {
+    /// Root's.
+    pub(crate) fn root(mode: u32) -> Self {
+        Self { user: Uid::ROOT, group: Gid::ROOT, mode }
+    }
+}
+
+/// Makes a folder whose files are in memory only, if it is none yet. Others may go through it, and not look around.
+///
+/// # Errors
+/// In words.
+pub(crate) fn in_memory(places: &Places, folder: &Path) -> Result<(), String> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        format!("no file system in memory can be had at {}: {error}", folder.display())
+    };
+    DirBuilder::new().recursive(true).mode(0o751).create(folder).map_err(|error| wrong(&error))?;
+    if !places.is_machine() {
+        return Ok(());
+    }
+    let is = rustix::fs::statfs(folder).map_err(|error| wrong(&error))?;
+    #[allow(clippy::unnecessary_cast)] // Its type is the machine's.
+    if is.f_type as i64 == RAMFS {
+        return Ok(());
+    }
+    let flags = MountFlags::NODEV | MountFlags::NOSUID;
+    mount("ramfs", folder, "ramfs", flags, c"mode=0751").map_err(|error| wrong(&error))
+}
+
+/// Whether a folder is a file system of its own.
+pub(crate) fn is_mounted(folder: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    folder.parent().is_some_and(|parent| device(folder).is_some() && device(folder) != device(parent))
+}
+
+/// Makes the folders that a file lies in, for others to go through.
+///
+/// # Errors
+/// As the system says.
+pub(crate) fn make_way(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o751).create(folder)
+}
+
+/// Makes a folder that is root's alone.
+///
+/// # Errors
+/// As the system says.
+pub(crate) fn make_private(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Writes a new file.
+///
+/// # Errors
+/// As the system says; also where there is one already.
+pub(crate) fn write_new(path: &Path, bytes: &[u8], owner: Owner) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    fchown(&file, Some(owner.user), Some(owner.group))?;
+    fchmod(&file, Mode::from_raw_mode(owner.mode))?;
+    file.write_all(bytes)
+}
+
+/// Puts a file in its place, whole, if it is not there already as it should be. Says whether there was none.
+///
+/// # Errors
+/// In words, with its name.
+pub(crate) fn put(path: &Path, bytes: &[u8], owner: Owner) -> Result<bool, String> {
+    if is_there(path, bytes, owner) {
+        return Ok(false);
+    }
+    let is_new = fs::symlink_metadata(path).is_err();
+    let making = beside(path);
+    let write = || -> io::Result<()> {
+        make_way(path.parent().unwrap_or(Path::new("/")))?;
+        let _ = fs::remove_file(&making);
+        write_new(&making, bytes, owner)?;
+        fs::rename(&making, path)
+    };
+    write().map(|()| is_new).map_err(|error| {
+        let _ = fs::remove_file(&making);
+        format!("can't write {}: {error}", path.display())
+    })
+}
+
+/// Makes a link, whatever was there but a folder. It is not to outlast a boot.
+///
+/// # Errors
+/// In words, with its name.
+pub(crate) fn link(target: &Path, path: &Path) -> Result<(), String> {
+    if fs::read_link(path).is_ok_and(|to| to == target) {
+        return Ok(());
+    }
+    let making = beside(path);
+    let make = || -> io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(folder)?;
+        let _ = fs::remove_file(&making);
+        symlink(target, &making)?;
+        fs::rename(&making, path)
+    };
+    make().map_err(|error| format!("can't make the link {}: {error}", path.display()))
+}
+
+fn is_there(path: &Path, bytes: &[u8], owner: Owner) -> bool {
+    let Ok(is) = fs::symlink_metadata(path) else { return false };
+    is.is_file()
+        && is.uid() == owner.user.as_raw()
+        && is.gid() == owner.group.as_raw()
+        && is.permissions().mode() & 0o7777 == owner.mode
+        && holds(path, bytes)
+}
+
+/// Whether a file has exactly these bytes.
+pub(crate) fn holds(path: &Path, bytes: &[u8]) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    let mut there = Vec::with_capacity(bytes.len() + 1);
+    let read = file.take(bytes.len() as u64 + 1).read_to_end(&mut there);
+    read.is_ok() && Secret::new(there).expose() == bytes
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.bosco"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::places::testing::TempDir;
+
+    fn mine(mode: u32) -> Owner {
+        Owner { user: rustix::process::getuid(), group: rustix::process::getgid(), mode }
+    }
+
+    #[test]
+    fn a_file_is_put_whole_with_its_mode_and_left_where_it_is_right() {
+        let dir = TempDir::new();
+        let path = dir.path().join("keys/token");
+        assert!(put(&path, b"one", mine(0o440)).unwrap(), "it is new");
+        let first = fs::metadata(&path).unwrap();
+        assert_eq!(first.permissions().mode() & 0o777, 0o440);
+        assert!(!put(&path, b"one", mine(0o440)).unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().ino(), first.ino(), "it was left");
+        assert!(!put(&path, b"two", mine(0o440)).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left over");
+        assert!(holds(&path, b"two") && !holds(&path, b"tw") && !holds(&path, b"two!"));
+    }
+
+    #[test]
+    fn a_link_takes_the_place_of_whatever_file_was_there() {
+        let dir = TempDir::new();
+        dir.write("etc/token", "old");
+        let path = dir.path().join("etc/token");
+        link(Path::new("/run/secrets/token"), &path).unwrap();
+        link(Path::new("/run/secrets/token"), &path).unwrap();
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new("/run/secrets/token"));
+    }
+}

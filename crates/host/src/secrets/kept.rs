@@ -1,0 +1,134 @@
+//! Bundles of secrets on the host's disk: ciphertext, each known by its digest. Which one is whose the journal says.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use bosco_model::{Digest, StorePath};
+use bosco_secrets::{Bundle, MAX_BUNDLE};
+
+use crate::durable;
+use crate::memory::{Memory, this_boot};
+use crate::places::Places;
+
+fn file(places: &Places, digest: Digest) -> PathBuf {
+    places.secrets().join(format!("{digest}.json"))
+}
+
+/// Keeps a bundle that has come, if it is the one that was announced. It is on the disk when this returns.
+///
+/// # Errors
+/// In words, where it is another one, or no bundle.
+pub(crate) fn keep(places: &Places, digest: Digest, bytes: &[u8]) -> Result<(), String> {
+    if Digest::of(&[bytes]) != digest {
+        return Err("the secrets are not those that were announced: they were damaged on their way".into());
+    }
+    Bundle::parse(bytes).map_err(|error| error.to_string())?;
+    let folder = places.secrets();
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    made.map_err(|error| format!("can't make {}: {error}", folder.display()))?;
+    durable::write_private(&file(places, digest), bytes)
+}
+
+/// A bundle that was kept.
+///
+/// # Errors
+/// In words, where it is not there any more, or not what it was.
+pub(crate) fn load(places: &Places, digest: Digest) -> Result<Bundle, String> {
+    let file = file(places, digest);
+    let wrong = |why: String| format!("the secrets in {} can't be read: {why}", file.display());
+    let size = fs::metadata(&file).map_err(|error| wrong(error.to_string()))?.len();
+    if size > MAX_BUNDLE as u64 {
+        return Err(wrong(format!("there are {size} bytes of them")));
+    }
+    let bytes = fs::read(&file).map_err(|error| wrong(error.to_string()))?;
+    if Digest::of(&[&bytes]) != digest {
+        return Err(wrong("they are damaged".into()));
+    }
+    Bundle::parse(&bytes).map_err(|error| wrong(error.to_string()))
+}
+
+/// The bundle that a system has to install now. `None`: the host has none.
+///
+/// # Errors
+/// In words, where that can't be known.
+pub(crate) fn in_use(places: &Places, toplevel: &Path) -> Result<Option<Bundle>, String> {
+    let journal = Memory::new(places.clone()).load()?;
+    let candidate = journal.open().map(|attempt| &attempt.request.toplevel);
+    // A specialisation has the secrets of the system that it is one of.
+    let of = candidate.filter(|candidate| is_special(candidate.as_ref(), toplevel)).cloned();
+    let of = of.or_else(|| StorePath::parse(toplevel.to_str()?).ok());
+    let digest = match of {
+        Some(of) => journal.secrets_of(&of, journal.boot == this_boot()),
+        None => journal.secrets,
+    };
+    digest.map(|digest| load(places, digest)).transpose()
+}
+
+/// Whether a path is one of the specialisations of a system.
+fn is_special(system: &Path, toplevel: &Path) -> bool {
+    let Ok(links) = fs::read_dir(system.join("specialisation")) else { return false };
+    links.flatten().any(|link| fs::canonicalize(link.path()).is_ok_and(|path| path == toplevel))
+}
+
+/// Removes all bundles but those. What can't be removed now is with the next activation.
+pub(crate) fn prune(places: &Places, in_use: &[Digest]) {
+    let Ok(entries) = fs::read_dir(places.secrets()) else { return };
+    let kept: Vec<PathBuf> = in_use.iter().map(|digest| file(places, *digest)).collect();
+    for entry in entries.flatten().filter(|entry| !kept.contains(&entry.path())) {
+        let _ = durable::remove(&entry.path());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt;
+
+    use bosco_activation::Journal;
+
+    use super::*;
+    use crate::places::testing::TempDir;
+
+    fn bundle() -> (Digest, Vec<u8>) {
+        let bytes =
+            Bundle::new(BTreeMap::new(), BTreeMap::new(), BTreeMap::new()).unwrap().to_bytes().unwrap();
+        (Digest::of(&[&bytes]), bytes)
+    }
+
+    #[test]
+    fn a_bundle_is_kept_for_root_alone_and_only_if_it_is_what_was_announced() {
+        let dir = TempDir::new();
+        let places = Places::below(dir.path());
+        let (digest, bytes) = bundle();
+        keep(&places, digest, &bytes).unwrap();
+        assert!(load(&places, digest).unwrap().is_empty());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&file(&places, digest)), mode(&places.secrets())), (0o600, 0o700));
+
+        assert!(keep(&places, Digest::of(&[b"x"]), &bytes).unwrap_err().contains("damaged on their way"));
+        assert!(keep(&places, Digest::of(&[b"{}"]), b"{}").is_err(), "it is no bundle");
+        fs::write(file(&places, digest), "{}").unwrap();
+        assert!(load(&places, digest).unwrap_err().contains("damaged"));
+    }
+
+    #[test]
+    fn what_was_committed_is_in_use_and_all_else_goes() {
+        let dir = TempDir::new();
+        let places = Places::below(dir.path());
+        let (digest, bytes) = bundle();
+        let system = PathBuf::from(format!("/nix/store/{}-nixos", "0".repeat(32)));
+        assert_eq!(in_use(&places, &system), Ok(None));
+        keep(&places, digest, &bytes).unwrap();
+        let memory = Memory::new(places.clone());
+        memory.prepare().unwrap();
+        let journal = Journal { secrets: Some(digest), ..Journal::default() };
+        memory.save(&journal).unwrap();
+        assert!(in_use(&places, &system).unwrap().is_some());
+
+        let other = places.secrets().join(format!("{}.json", Digest::of(&[b"old"])));
+        fs::write(&other, "").unwrap();
+        prune(&places, &journal.secrets_in_use());
+        assert!(!other.exists() && file(&places, digest).exists());
+    }
+}
