@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bosco_nix::{Archives, Nix, PathInfo};
@@ -179,9 +180,12 @@ struct Spool {
 
 impl Spool {
     fn new() -> io::Result<Self> {
+        // Several are sent from at once, where the hub builds.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut options = File::options();
-        options.read(true).write(true).create_new(true);
-        let path: PathBuf = std::env::temp_dir().join(format!("bosco-pack-{}", std::process::id()));
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let path = std::env::temp_dir().join(format!("bosco-pack-{}-{number}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let file = options.open(&path)?;
         std::fs::remove_file(&path)?;

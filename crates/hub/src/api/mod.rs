@@ -211,6 +211,12 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> Answer<T> + Send + 'sta
     spawn_blocking(work).await.map_err(ends)?
 }
 
+/// Does what must not be left half done, on the disk and nowhere else, to its end: whoever hangs up meanwhile.
+async fn whole<T: Send + 'static>(work: impl Future<Output = Answer<T>> + Send + 'static) -> Answer<T> {
+    let ends = |_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the hub ends");
+    tokio::spawn(work).await.map_err(ends)?
+}
+
 /// Reads a document that may be long.
 async fn read<T: DeserializeOwned + Send + 'static>(body: Bytes) -> Answer<T> {
     aside(move || serde_json::from_slice(&body).map_err(|error| Refused::bad(error.to_string()))).await

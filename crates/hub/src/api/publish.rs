@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -14,12 +15,16 @@ use bosco_wire::api::{Drafted, Next, ReleaseLine};
 use bytes::Bytes;
 use russh::keys::HashAlg;
 use russh::keys::ssh_key::LineEnding;
+use tokio::time::timeout;
 
-use super::{Answer, AsOperator, Refused, aside, read};
+use super::{Answer, AsOperator, Refused, aside, read, whole};
 use crate::authority::{self, No, Publisher};
 use crate::configs;
 use crate::hub::{Current, Hub, now};
 use crate::store::StoreError;
+
+/// How long who publishes waits for `/config` to be what hosts build themselves from.
+const LAID_OUT: Duration = Duration::from_secs(5);
 
 /// `GET /v1/next`
 pub(super) async fn next(State(hub): State<Arc<Hub>>, operator: AsOperator) -> Answer<Json<Next>> {
@@ -76,8 +81,13 @@ pub(super) async fn publish(
     operator: AsOperator,
     body: Bytes,
 ) -> Answer<Json<ReleaseLine>> {
-    let mut release: Release = read(body).await?;
-    let _deciding = hub.deciding.lock().await;
+    let release = read(body).await?;
+    whole(take(hub, operator, release)).await.map(Json)
+}
+
+/// Keeps a release, and has everybody hear of it.
+async fn take(hub: Arc<Hub>, operator: AsOperator, mut release: Release) -> Answer<ReleaseLine> {
+    let deciding = hub.deciding.lock().await;
     let publisher = operator.publisher();
     let fleet = hub.fleet();
     if release.signature.is_empty() {
@@ -121,10 +131,11 @@ pub(super) async fn publish(
         }
         Err(error) => return Err(error.into()),
     }
-    // Before any host hears of it.
-    configs::lay_out(&hub, &manifests.values().collect::<Vec<_>>()).await;
     hub.announce(current);
-    Ok(Json(line))
+    drop(deciding);
+    // It goes on where it takes longer.
+    let _ = timeout(LAID_OUT, tokio::spawn(configs::lay_out_all(hub))).await;
+    Ok(line)
 }
 
 fn wrong(why: &Unsealed) -> Refused {
