@@ -117,9 +117,12 @@ pub fn changed(release: &Release, change: impl FnMut(&mut Manifest)) -> Release 
 /// A bundle with one key, which nobody can open.
 #[must_use]
 pub fn bundle(text: &str) -> Vec<u8> {
-    let sealed = r#"{"files":{"deployment.keys/x":{"kind":"age","data":"TEXT"}},"secrets":{},"keys":{"x":{"file":"deployment.keys/x","destDir":"/run/keys","fileName":"x","user":"root","group":"root","permissions":"0400","uploadAt":"preActivation"}}}"#;
+    let key = r#""destDir":"/run/keys","fileName":"x","user":"root","group":"root","permissions":"0400""#;
+    let name = "deployment.keys/x";
     let text: String = text.bytes().map(|byte| format!("{byte:04x}")).collect();
-    sealed.replace("TEXT", &text).into_bytes()
+    let file = format!(r#"{{"{name}":{{"kind":"age","data":"{text}"}}}}"#);
+    let key = format!(r#"{{"x":{{"file":"{name}",{key},"uploadAt":"preActivation"}}}}"#);
+    format!(r#"{{"files":{file},"secrets":{{}},"keys":{key}}}"#).into_bytes()
 }
 
 /// A closure of these archives.

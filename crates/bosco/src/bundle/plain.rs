@@ -93,12 +93,14 @@ async fn run(words: &[String]) -> Result<Secret, String> {
         .await
         .map_err(|_| format!("`{program}` did not end within {} s", COMMAND.as_secs()))?;
     let status = status.map_err(|error| format!("`{program}` can't be waited for: {error}"))?;
+    // Before how it ended: who prints too much may end because nobody reads on.
+    let printed = printed.map_err(|error| format!("`{program}`: {error}"))?;
     if !status.success() {
         let why = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it says nothing");
         let why: String = why.chars().filter(|c| !c.is_control()).take(300).collect();
         return Err(format!("`{program}` has failed ({status}): {why}"));
     }
-    printed.map_err(|error| format!("`{program}`: {error}"))
+    Ok(printed)
 }
 
 /// What a command says beside its answer: its beginning; it is read to its end.
