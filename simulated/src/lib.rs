@@ -80,6 +80,7 @@ pub fn draft_of(
             keys: vec![key(name)],
             number,
             runs,
+            secrets: None,
             tags: BTreeSet::new(),
             policy: Policy::default(),
             trust: file.trust_of(&host(name), &BTreeSet::new()),
@@ -96,10 +97,32 @@ pub fn draft_of(
         expires: 4_000_000_000,
         hub_builds: false,
     };
-    let draft = Draft::new(statement, manifests.collect()).unwrap();
+    (signed(Draft::new(statement, manifests.collect()).unwrap()), closures)
+}
+
+fn signed(draft: Draft) -> Release {
     let signature = identity("ada").sign(RELEASE_NAMESPACE, HashAlg::Sha512, draft.statement.as_bytes());
     let signature = signature.unwrap().to_pem(LineEnding::LF).unwrap();
-    (draft.signed(signature), closures)
+    draft.signed(signature)
+}
+
+/// A release of the same, but for what is changed of its manifests. `ada` has signed it.
+#[must_use]
+pub fn changed(release: &Release, change: impl FnMut(&mut Manifest)) -> Release {
+    let (statement, mut manifests) = release.look().unwrap();
+    manifests.values_mut().for_each(change);
+    signed(Draft::new(statement, manifests.into_values().collect()).unwrap())
+}
+
+/// A bundle with one key, which nobody can open.
+#[must_use]
+pub fn bundle(text: &str) -> Vec<u8> {
+    let key = r#""destDir":"/run/keys","fileName":"x","user":"root","group":"root","permissions":"0400""#;
+    let name = "deployment.keys/x";
+    let text: String = text.bytes().map(|byte| format!("{byte:04x}")).collect();
+    let file = format!(r#"{{"{name}":{{"kind":"age","data":"{text}"}}}}"#);
+    let key = format!(r#"{{"x":{{"file":"{name}",{key},"uploadAt":"preActivation"}}}}"#);
+    format!(r#"{{"files":{file},"secrets":{{}},"keys":{key}}}"#).into_bytes()
 }
 
 /// A closure of these archives.

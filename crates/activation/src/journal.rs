@@ -138,6 +138,12 @@ impl Journal {
         self.quarantine.iter().find(|one| one.toplevel == *toplevel)
     }
 
+    /// The same, with that bundle of secrets: with another one than it has failed with it is another thing. `None`: with whichever.
+    #[must_use]
+    pub fn quarantined_with(&self, toplevel: &StorePath, secrets: Option<Digest>) -> Option<&Quarantined> {
+        self.quarantined(toplevel).filter(|held| secrets.is_none() || held.secrets == secrets)
+    }
+
     /// What a request is refused with, before it begins, by what the host remembers. Push and pull do not undo each other
     /// here: it is asked under the lock, whatever its sender knew of the host.
     #[must_use]
@@ -151,10 +157,9 @@ impl Journal {
         if let Some(Hold { number, toplevel }) = kept.cloned() {
             return Some(Refused::Held { number, toplevel });
         }
-        let held = self.quarantined(toplevel).filter(|_| !request.again)?;
-        // With other profiles, or other secrets, it is another one.
-        let same_secrets = request.secrets.is_none() || held.secrets == request.secrets;
-        if held.profiles != request.profiles.all || !same_secrets {
+        let held = self.quarantined_with(toplevel, request.secrets).filter(|_| !request.again)?;
+        // With other profiles it is another one.
+        if held.profiles != request.profiles.all {
             return None;
         }
         Some(Refused::Quarantined { why: held.why.clone() })

@@ -63,14 +63,17 @@ pub(crate) async fn run(
     again: bool,
 ) -> Result<Ended, String> {
     let manifest = &opened.manifest;
-    let is_first = agent.core().is_first(opened.leaf);
+    let (is_first, secrets) = {
+        let core = agent.core();
+        (core.is_first(opened.leaf), core.secrets(manifest))
+    };
     let request = Request {
         id: format!("pull-{:x}-{:016x}", machine::now(), machine::random()),
         goal: Goal::Switch,
         toplevel: toplevel.clone(),
         profiles: Profiles::default(),
         limits: Limits::default(),
-        secrets: None,
+        secrets,
         generation: None,
         by: BY.into(),
         reboot: matches!(manifest.runs, Runs::Tree { reboot: true, .. }),

@@ -199,7 +199,7 @@ impl Agent {
         let toplevel = match built {
             Ok(Some(toplevel)) => toplevel,
             Ok(None) => {
-                self.core().at(Phase::Idle, None);
+                self.core().is_newest();
                 return Done::Nothing(None);
             }
             Err(why) => {
@@ -216,7 +216,7 @@ impl Agent {
         let why = match activate::run(self, opened, &toplevel, false).await {
             Ok(activate::Ended { committed: true, words }) => {
                 self.say(&words);
-                self.core().at(Phase::Idle, None);
+                self.core().is_newest();
                 return Done::Arrived;
             }
             Ok(activate::Ended { words, .. }) => words,

@@ -147,7 +147,12 @@ async fn build(
         other => (words(&other.to_string()), String::new()),
     };
     // Each further time it would say the same.
-    if agent.core().is_news(opened.leaf, &why) {
+    let is_news = if automatic {
+        agent.core().is_news_of_update(&why)
+    } else {
+        agent.core().is_news(opened.leaf, &why)
+    };
+    if is_news {
         let report = Report {
             id: format!("build-{began:x}-{:016x}", machine::random()),
             toplevel: tree.clone(),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bosco_activation::{Attempt, Journal};
 use bosco_model::{Observed, State, StorePath};
-use bosco_release::{Digest, Judged, Known, Opened, Refusal, Runs, Sealed, Trust, judge, tree};
+use bosco_release::{Digest, Judged, Known, Manifest, Opened, Refusal, Runs, Sealed, Trust, judge, tree};
 use bosco_wire::api::{Brought, Orders, Phase, Standing};
 
 use crate::build::Built;
@@ -244,6 +244,17 @@ impl Core {
         }
     }
 
+    /// The bundle of secrets that the host has to commit to be where a manifest wants it. `None`: it never had any, and is to have
+    /// none.
+    pub(crate) fn secrets(&self, manifest: &Manifest) -> Option<Digest> {
+        bosco_secrets::wanted(manifest.secrets, self.journal.secrets)
+    }
+
+    fn has_secrets(&self, observed: &Observed) -> bool {
+        let named = self.opened().and_then(|opened| opened.manifest.secrets);
+        bosco_secrets::wanted(named, observed.secrets) == observed.secrets
+    }
+
     /// How much room the store has, in bytes.
     pub(crate) fn free(&self) -> Option<u64> {
         self.observed.as_ref().and_then(|(observed, _)| observed.free)
@@ -252,7 +263,7 @@ impl Core {
     fn state(&self) -> Option<State> {
         let (observed, _) = self.observed.as_ref()?;
         match self.should() {
-            Some(should) => Some(State::of(should, observed)),
+            Some(should) => Some(State::with_secrets(should, self.has_secrets(observed), observed)),
             None => self.opened().map(|_| State::unbuilt(observed)),
         }
     }
@@ -260,7 +271,8 @@ impl Core {
     /// Decides what to do now. What is given to do is begun with: nobody needs to say it again.
     pub(crate) fn decide(&mut self, moment: &Moment) -> Decision {
         self.judge_again();
-        let quarantined = self.should().and_then(|should| self.journal.quarantined(should));
+        let secrets = self.opened().and_then(|opened| self.secrets(&opened.manifest));
+        let quarantined = self.should().and_then(|should| self.journal.quarantined_with(should, secrets));
         let view = View {
             judged: self.judged.as_ref(),
             state: self.state(),
@@ -278,8 +290,7 @@ impl Core {
                 self.at(Phase::Fetching, None);
             }
             Decision::Update => {
-                self.nudge = None;
-                self.stale = None;
+                self.going = self.nudge.take();
                 self.pull.updated = moment.now;
                 self.save();
                 self.at(Phase::Building, Some("it looks for newer inputs".into()));
@@ -304,17 +315,24 @@ impl Core {
         self.decide(moment)
     }
 
-    /// Whether newer inputs may be taken, once they are built.
+    /// Whether newer inputs may be taken, once they are built: at any time, where somebody has told it to look for them.
     pub(crate) fn may_update(&mut self, opened: &Opened, moment: &Moment) -> bool {
         self.judge_again();
         let is_same = self.wanted().is_some_and(|wanted| wanted.leaf == opened.leaf);
-        is_same && self.held.is_none() && schedule::not_now(&opened.manifest.policy, moment).is_none()
+        let is_time = self.going.is_some() || schedule::not_now(&opened.manifest.policy, moment).is_none();
+        is_same && self.held.is_none() && is_time
+    }
+
+    /// Its inputs are the newest that could be had.
+    pub(crate) fn is_newest(&mut self) {
+        self.stale = None;
+        self.at(Phase::Idle, None);
     }
 
     /// It could not update itself; it is up to date all the same.
     pub(crate) fn not_updated(&mut self, why: &str) {
         self.say(&format!("it could not update itself: {why}"));
-        self.stale = Some(format!("it could not update itself: {}", words(why)));
+        self.stale = Some(not_updated(why));
         self.at(Phase::Idle, None);
     }
 
@@ -429,6 +447,11 @@ impl Core {
         !last.is_some_and(|last| matches!(&last.came, Came::Failed { why, .. } if why == because))
     }
 
+    /// Whether the last time it did not fail to update itself for that reason.
+    pub(crate) fn is_news_of_update(&self, because: &str) -> bool {
+        self.stale.as_ref() != Some(&not_updated(because))
+    }
+
     /// A try has failed.
     pub(crate) fn failed(&mut self, leaf: Digest, at: schedule::At, why: String) {
         let (now, random) = (machine::now(), machine::random());
@@ -499,6 +522,10 @@ impl Core {
 /// What comes from the hub in words, as it is shown.
 pub(crate) fn words(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(WORDS).collect()
+}
+
+fn not_updated(why: &str) -> String {
+    format!("it could not update itself: {}", words(why))
 }
 
 /// Whether it is at work on what it should run.

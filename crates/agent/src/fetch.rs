@@ -1,6 +1,8 @@
 //! Getting a closure: what is in it, by the hub and the manifest's digest; what the store lacks of it, from the caches that it
 //! knows or else from the hub; and that in the end every path is what the manifest says.
 //!
+//! Beside it go the host's secrets, which are ciphertext: also what is encrypted is none but what was signed.
+//!
 //! What a hub gives is compared with what was signed, while it passes: a path of another size or hash never gets into the store.
 //! What is not under way any more was taken whole, so whoever begins again goes on where it stopped.
 
@@ -9,10 +11,11 @@ mod unpack;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use bosco_host::durable;
+use bosco_host::{durable, secrets};
 use bosco_model::StorePath;
 use bosco_nix::{Nix, PathInfo, Taking, references_first};
 use bosco_release::{Contents, Digest, Manifest, PathContents};
+use bosco_secrets::{MAX_BUNDLE, NO_SECRETS};
 use bosco_wire::api::{LONGEST_CLOSURE, Phase};
 use bosco_wire::http::{Http, HttpError};
 use bosco_wire::link::{LinkError, Width};
@@ -98,9 +101,26 @@ pub(crate) async fn closure(agent: &Agent, manifest: &Manifest) -> Result<(), Fe
         receive(stream, &round, &mut taking).await?;
     }
     let known = taking.infos(&paths).await?;
+    bundle(agent, &mut http, manifest).await?;
     link.close().await;
     let differs = contents.iter().find(|one| known.get(&one.path).is_none_or(|info| !is_same(one, info)));
     differs.map_or(Ok(()), |one| Err(FetchError::Differs(one.path.clone())))
+}
+
+/// Sees to it that the secrets are here that the host is to have.
+async fn bundle(agent: &Agent, http: &mut Http, manifest: &Manifest) -> Result<(), FetchError> {
+    let wanted = agent.core().secrets(manifest);
+    let places = &agent.config.places;
+    let Some(digest) = wanted.filter(|digest| !secrets::has(places, *digest)) else { return Ok(()) };
+    let bytes = if digest == Digest::of(&[NO_SECRETS]) {
+        Bytes::from_static(NO_SECRETS)
+    } else {
+        http.bytes(&format!("/v1/host/secrets/{digest}"), MAX_BUNDLE).await?
+    };
+    if Digest::of(&[&bytes]) != digest {
+        return Err(FetchError::Wrong("other secrets".into()));
+    }
+    secrets::keep(places, digest, &bytes).map_err(FetchError::Disk)
 }
 
 /// What is in the closure: whatever the hub says, it is what the manifest's digest says.

@@ -211,6 +211,69 @@ fn what_has_no_end_is_read_no_further_than_it_can_be_true() {
 }
 
 #[test]
+fn secrets_other_than_were_signed_are_not_kept_and_nothing_is_activated_with_them() {
+    on_a_machine("secrets_other_than_were_signed_are_not_kept_and_nothing_is_activated_with_them", async {
+        let archive = nar(b"a system");
+        let hub = Liar::start(Silent::Never).await;
+        let mut machine = Machine::new(&hub, key("hub").as_str()).await;
+        let [older, own, bobs] = ["older", "own", "bob's"].map(simulated::bundle);
+        let say = |bytes: &[u8]| {
+            *hub.script.secrets.lock().unwrap() = Answer::This(Bytes::copy_from_slice(bytes));
+        };
+        let release = |number, bundle: &[u8]| {
+            let release =
+                common::signed_with(&hub, number, &[archive.as_slice()], Some(Digest::of(&[bundle])));
+            let contents = serde_json::to_vec(&release.contents).unwrap();
+            *hub.script.contents.lock().unwrap() = Answer::This(contents.into());
+            hub.order(&Orders { sealed: Some(release.web), ..Orders::default() });
+        };
+        *hub.script.paths.lock().unwrap() = honest(std::slice::from_ref(&archive));
+        let altered = |at: usize| {
+            let mut bytes = own.clone();
+            bytes[at] ^= 1;
+            bytes
+        };
+        say(&[]);
+        release(1, &own);
+        machine.start().await;
+        machine.says("the hub does not give what was signed: other secrets").await;
+        let in_data = own.windows(4).position(|four| four == b"data").unwrap() + 8;
+        for (what, bytes) in [
+            ("another host's", bobs.clone()),
+            ("older ones", older.clone()),
+            ("none", bosco_secrets::NO_SECRETS.to_vec()),
+            ("one byte of what is encrypted", altered(in_data)),
+            ("one byte of where it goes", altered(own.len() - 10)),
+            ("half of them", own[..own.len() / 2].to_vec()),
+            ("more behind them", [own.as_slice(), b" "].concat()),
+            ("words", b"\x1b[2J".to_vec()),
+        ] {
+            println!("{what}");
+            say(&bytes);
+            tries(&hub, &machine, "the hub does not give what was signed: other secrets").await;
+            assert_eq!(machine.secrets(), [""; 0], "{what}");
+        }
+        *hub.script.secrets.lock().unwrap() = endless(" ".repeat(256 * 1024).into(), "{".into(), 2048 * MIB);
+        tries(&hub, &machine, "length limit exceeded").await;
+        let came = hub.script.taken.swap(0, Ordering::Relaxed);
+        assert!(came < 64 * MIB, "{} MiB", came / MIB);
+        *hub.script.secrets.lock().unwrap() = Answer::Half(Bytes::from_static(b"{"));
+        tries(&hub, &machine, "the hub does not answer").await;
+        assert!(machine.secrets().is_empty() && !machine.was_asked_to_activate() && machine.runs());
+
+        // What was signed is taken, and what it has of an older release is nothing for a newer one.
+        say(&own);
+        tries(&hub, &machine, "activates release 1").await;
+        until("the helper is asked", || machine.was_asked_to_activate()).await;
+        assert_eq!(machine.secrets(), [format!("{}.json", Digest::of(&[&own]))]);
+        let from = machine.said().len();
+        release(2, &older);
+        until("it is refused", || machine.said()[from..].contains("signed: other secrets")).await;
+        assert!(!machine.said()[from..].contains("activates"));
+    });
+}
+
+#[test]
 fn a_byte_now_and_then_is_too_slow() {
     on_a_machine("a_byte_now_and_then_is_too_slow", async {
         let archive = nar(&[1; 100_000]);

@@ -35,6 +35,15 @@ pub(crate) struct Carried {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// What is known of a host's keys, beside what it declares.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Own<'a> {
+    /// What it says that it has.
+    Said(Option<&'a str>),
+    /// What it was let in with.
+    Enrolled(&'a [bosco_release::Key]),
+}
+
 /// Why there is no bundle for a host, and what to do about it.
 #[derive(Debug)]
 pub(crate) struct Unmade {
@@ -58,12 +67,12 @@ impl Bundler {
         Self { plain: Arc::default(), sealed: Arc::default() }
     }
 
-    /// Makes the bundle of a host. Its keys are sealed to what it declares, or else to `own`, the key that it says it has.
+    /// Makes the bundle of a host. Its keys are sealed to what it declares, or else to its own.
     pub(crate) async fn make(
         &self,
         host: &Host,
         declared: &DeclaredSecrets,
-        own: Option<&str>,
+        own: Own<'_>,
     ) -> Result<Carried, Unmade> {
         let Names { mut files, secrets } = sops_files(declared)?;
         let mut keys = BTreeMap::new();
@@ -97,7 +106,7 @@ impl Bundler {
 }
 
 /// To whom a host's keys are sealed.
-fn recipients(host: &Host, own: Option<&str>) -> Result<Vec<Recipient>, Unmade> {
+fn recipients(host: &Host, own: Own<'_>) -> Result<Vec<Recipient>, Unmade> {
     let declared: Vec<Recipient> =
         host.public_keys.iter().filter_map(|key| Recipient::parse(key).ok()).collect();
     if !declared.is_empty() {
@@ -109,13 +118,19 @@ fn recipients(host: &Host, own: Option<&str>) -> Result<Vec<Recipient>, Unmade> 
             "add its /etc/ssh/ssh_host_ed25519_key.pub there",
         ));
     }
-    let own = own.and_then(|own| Recipient::parse(own).ok());
-    own.map(|own| vec![own]).ok_or_else(|| {
-        Unmade::new(
-            "it has no /etc/ssh/ssh_host_ed25519_key.pub, so nothing can be sealed to it",
+    let (own, why, hint): (Vec<Recipient>, _, _) = match own {
+        Own::Said(own) => (
+            own.and_then(|own| Recipient::parse(own).ok()).into_iter().collect(),
+            "it has no /etc/ssh/ssh_host_ed25519_key.pub, so nothing can be sealed to it".to_owned(),
             "have its sshd make one, or say in `deployment.publicKeys` which key it has",
-        )
-    })
+        ),
+        Own::Enrolled(keys) => (
+            keys.iter().filter_map(|key| Recipient::parse(key.as_str()).ok()).collect(),
+            format!("no key of {} is known that its `deployment.keys` could be sealed to", host.name),
+            "`bosco enroll HOST` lets it in with its key; or say in `deployment.publicKeys` which key it has",
+        ),
+    };
+    if own.is_empty() { Err(Unmade::new(why, hint)) } else { Ok(own) }
 }
 
 /// Where a key goes.
@@ -223,12 +238,13 @@ mod tests {
             allow_local_deployment: false,
             ignored: Vec::new(),
         };
-        assert_eq!(recipients(&host(&[key]), None).unwrap().len(), 1);
-        assert_eq!(recipients(&host(&[]), Some(key)).unwrap()[0].as_str(), key);
-        assert!(
-            recipients(&host(&[]), None).unwrap_err().why.contains("no /etc/ssh/ssh_host_ed25519_key.pub")
-        );
+        let said = Own::Said;
+        assert_eq!(recipients(&host(&[key]), said(None)).unwrap().len(), 1);
+        assert_eq!(recipients(&host(&[]), said(Some(key))).unwrap()[0].as_str(), key);
+        let why = |own| recipients(&host(&[]), own).unwrap_err().why;
+        assert!(why(said(None)).contains("no /etc/ssh/ssh_host_ed25519_key.pub"));
+        assert!(why(Own::Enrolled(&[])).contains("no key of web is known"));
         let p256 = "ecdsa-sha2-nistp256 AAAA";
-        assert!(recipients(&host(&[p256]), Some(key)).unwrap_err().why.contains("none of its"));
+        assert!(recipients(&host(&[p256]), said(Some(key))).unwrap_err().why.contains("none of its"));
     }
 }

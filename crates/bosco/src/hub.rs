@@ -222,6 +222,12 @@ impl Connection {
         self.told(answer).await
     }
 
+    /// Sends bytes as they are, which may take so long.
+    pub(crate) async fn put(&mut self, path: &str, bytes: Vec<u8>, wait: Duration) -> Result<(), Error> {
+        let answer = self.http.put(path, bytes, wait).await;
+        self.told(answer).await
+    }
+
     /// Sends a stream, which `feed` makes.
     pub(crate) async fn upload<F>(
         &mut self,

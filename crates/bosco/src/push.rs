@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::activate::{Activation, Ask, Damaged};
 use crate::builds::{Builds, builds};
-use crate::bundle::{Bundler, Carried, Unmade};
+use crate::bundle::{Bundler, Carried, Own, Unmade};
 use crate::consent::Consent;
 use crate::copy::Copier;
 use crate::differences::{Pair, Side, running};
@@ -238,7 +238,7 @@ impl Host {
             return Ok(declared);
         }
         if !declared.secrets.is_empty() || observed.secrets.is_some() {
-            let own = observed.host_key.as_deref();
+            let own = Own::Said(observed.host_key.as_deref());
             let made = self.push.bundler.make(&declared.host, &declared.secrets, own).await;
             self.secrets = Some(made.map_err(Unmade::outcome)?);
         }

@@ -4,6 +4,7 @@
 mod at_hub;
 pub(crate) mod compare;
 mod compose;
+mod sealing;
 mod sign;
 mod source;
 mod upload;
@@ -19,9 +20,10 @@ use tokio::sync::Semaphore;
 
 pub(crate) use self::at_hub::AtHub;
 pub(crate) use self::compose::{Composed, Part, compose};
+pub(crate) use self::sealing::Sealing;
 pub(crate) use self::sign::Pen;
 pub(crate) use self::source::commit;
-pub(crate) use self::upload::upload;
+pub(crate) use self::upload::{upload, upload_bundles};
 use crate::builds::builds;
 use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
@@ -40,6 +42,8 @@ pub(crate) struct Built {
     pub(crate) closures: BTreeMap<Digest, Contents>,
     /// The paths of those, by the digests of their archives.
     pub(crate) paths: BTreeMap<Digest, PathInfo>,
+    /// The secrets of the hosts, encrypted, by their digests.
+    pub(crate) bundles: BTreeMap<Digest, Vec<u8>>,
     _root: Arc<Root>,
 }
 
@@ -63,6 +67,7 @@ pub(crate) async fn build(
     root: Root,
     chosen: Vec<Chosen>,
     hub: Option<AtHub>,
+    sealing: &Sealing,
 ) -> Result<Built, Vec<(HostName, Outcome)>> {
     let root = Arc::new(root);
     let gate = Arc::new(Gate::new(Rule::AllBuilt, chosen.len()));
@@ -72,7 +77,7 @@ pub(crate) async fn build(
     let hosts = each(chosen, |chosen| {
         let (context, builds, gate, turns, root) =
             (context.clone(), builds.clone(), Arc::clone(&gate), Arc::clone(&turns), Arc::clone(&root));
-        let hub = hub.clone();
+        let (hub, sealing) = (hub.clone(), sealing.clone());
         async move {
             let enter = |stage| (context.events)(Event::Stage { host: chosen.name.clone(), stage });
             let declared = context.declaration(&chosen).await;
@@ -92,6 +97,10 @@ pub(crate) async fn build(
                         }
                     };
                     gate.go(Place::Building, Place::Through);
+                    let sealed = match &built {
+                        Ok(_) => sealing.bundle(&declared, &context.events).await,
+                        Err(outcome) => Err(outcome.clone()),
+                    };
                     let closure = match built {
                         Ok(Some(digest)) => Ok(Closure { digest, here: None }),
                         Ok(None) => {
@@ -100,14 +109,14 @@ pub(crate) async fn build(
                         }
                         Err(outcome) => Err(outcome),
                     };
-                    closure.map(|closure| (declared, tree, closure))
+                    closure.and_then(|closure| Ok(((declared, tree, closure), sealed?)))
                 }
                 // Nothing is asked of its tags.
                 Ok(None) => Err(Outcome::Interrupted { stage: Stage::Evaluate }),
                 Err(outcome) => Err(outcome),
             };
             let outcome = match &came {
-                Ok((declared, ..)) => Outcome::Built { toplevel: declared.toplevel.clone() },
+                Ok(((declared, ..), _)) => Outcome::Built { toplevel: declared.toplevel.clone() },
                 Err(outcome) => outcome.clone(),
             };
             let (name, outcome) = context.end(&chosen.name, outcome);
@@ -121,9 +130,14 @@ pub(crate) async fn build(
     if ended.iter().any(|(_, _, built)| built.is_none()) {
         return Err(ended.into_iter().map(|(name, outcome, _)| (name, outcome)).collect());
     }
-    let mut built =
-        Built { parts: Vec::new(), closures: BTreeMap::new(), paths: BTreeMap::new(), _root: root };
-    for (declared, tree, Closure { digest: closure, here }) in
+    let mut built = Built {
+        parts: Vec::new(),
+        closures: BTreeMap::new(),
+        paths: BTreeMap::new(),
+        bundles: BTreeMap::new(),
+        _root: root,
+    };
+    for ((declared, tree, Closure { digest: closure, here }), bundle) in
         ended.into_iter().filter_map(|(_, _, built)| built)
     {
         let Declaration { host, toplevel, policy, .. } = declared;
@@ -135,7 +149,10 @@ pub(crate) async fn build(
             }
             None => Runs::System { toplevel: toplevel.clone(), closure },
         };
-        built.parts.push(Part { host: host.name, tags: host.tags, toplevel, runs, policy, pulls, keys });
+        let secrets = bundle.as_ref().map(|bundle| bundle.digest);
+        let (host, tags) = (host.name, host.tags);
+        built.parts.push(Part { host, tags, toplevel, runs, secrets, policy, pulls, keys });
+        built.bundles.extend(bundle.map(|bundle| (bundle.digest, bundle.bytes)));
         if let Some((contents, infos)) = here {
             built.closures.insert(closure, contents);
             built.paths.extend(infos);

@@ -137,6 +137,7 @@ impl<'a> Publisher<'a> {
                 keys: next.keys[&host].clone(),
                 number: next.number,
                 runs: Runs::System { toplevel: toplevel.clone(), closure },
+                secrets: None,
                 tags: BTreeSet::new(),
                 policy: Policy::default(),
                 trust: Trust {

@@ -17,5 +17,5 @@ pub mod places;
 mod probe;
 mod profiles;
 mod run;
-mod secrets;
+pub mod secrets;
 mod units;

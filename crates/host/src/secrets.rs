@@ -27,6 +27,7 @@ use self::inventory::Inventory;
 use crate::places::Places;
 
 pub(crate) use kept::prune;
+pub use kept::{has, keep};
 
 /// How many reasons are told why secrets can't be had.
 const MOST_TOLD: usize = 5;
@@ -34,7 +35,7 @@ const MOST_TOLD: usize = 5;
 /// `helper secrets VERB …`: what an operator's session, a system's activation script and its units ask for.
 pub(crate) fn main(places: &Places, words: &[&str]) -> ExitCode {
     let came = match words {
-        ["keep", digest] => keep(places, digest),
+        ["keep", digest] => take_in(places, digest),
         ["install", toplevel] => install(places, Path::new(toplevel), false),
         ["install", "--for-users", toplevel] => install(places, Path::new(toplevel), true),
         ["present", name] => Inventory::load(places).present(name),
@@ -60,12 +61,12 @@ fn close_to_others() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-fn keep(places: &Places, digest: &str) -> Result<(), String> {
+fn take_in(places: &Places, digest: &str) -> Result<(), String> {
     let digest = Digest::parse(digest).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     let input = std::io::stdin().lock().take(MAX_BUNDLE as u64 + 1);
     { input }.read_to_end(&mut bytes).map_err(|error| format!("the secrets did not come: {error}"))?;
-    kept::keep(places, digest, &bytes)
+    keep(places, digest, &bytes)
 }
 
 /// What a system that installs its secrets by itself runs: at a switch before its units are started, at a boot before any is.

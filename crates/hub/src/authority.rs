@@ -133,6 +133,7 @@ mod tests {
                 toplevel: StorePath::parse(&toplevel).unwrap(),
                 closure: Digest::of(&[b"x"]),
             },
+            secrets: None,
             policy: Policy::default(),
             trust: fleet.trust_of(&host, &tags),
             lifts: 0,

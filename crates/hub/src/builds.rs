@@ -2,11 +2,14 @@
 //! as anything else. Nothing is evaluated here.
 //!
 //! A derivation is built by one job, however many wait for it. A job goes on where nobody waits any more: whoever asks again
-//! finds it, or what Nix has made meanwhile.
+//! finds it, or how it has ended, or what Nix has made meanwhile.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use std::{fs, io};
 
 use bosco_model::{DerivationPath, StorePath};
 use bosco_nix::{Archives, LogLine, Nix, PathInfo, Taking, contents, references_first};
@@ -15,7 +18,8 @@ use bosco_wire::api::{Build, Building};
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::{sleep, timeout};
 
 use crate::hub::{Hub, now};
 use crate::objects::Unkept;
@@ -25,6 +29,10 @@ use crate::store::StoreError;
 const JOBS: usize = 2;
 /// How many jobs there may be, those that wait for their turn among them.
 const MOST: usize = 10_000;
+/// How long one may take: all of a system on a slow machine, if it comes to that.
+const LONGEST: Duration = Duration::from_secs(12 * 3600);
+/// How long it is told how one has ended, to who was about to ask again.
+const TOLD: Duration = Duration::from_secs(600);
 /// How much is read at once, in bytes.
 const PIECE: usize = 256 * 1024;
 /// How much is told of why something was not built, in bytes.
@@ -32,10 +40,15 @@ const WHY: usize = 16 * 1024;
 /// Where what is being built is rooted, below the hub's folder.
 const ROOTS: &str = "builds";
 
+/// What a job is known by: who says another thing of the same derivation has a job of their own.
+type Asked = (DerivationPath, StorePath, Digest);
+
 /// What is being built.
 pub(crate) struct Builds {
-    running: Mutex<HashMap<DerivationPath, watch::Receiver<Building>>>,
+    jobs: Mutex<HashMap<Asked, watch::Receiver<Building>>>,
     turns: Semaphore,
+    roots: PathBuf,
+    next: AtomicU64,
 }
 
 /// Why something is not built.
@@ -44,7 +57,7 @@ enum Unbuilt {
     #[error("{0}")]
     Nix(#[from] bosco_nix::Error),
     #[error("the hub's disk: {0}")]
-    Disk(#[from] std::io::Error),
+    Disk(#[from] io::Error),
     #[error("the hub's memory: {0}")]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -53,24 +66,43 @@ enum Unbuilt {
     Other(String),
 }
 
-impl Default for Builds {
-    fn default() -> Self {
-        Self { running: Mutex::default(), turns: Semaphore::new(JOBS) }
+impl Builds {
+    /// Nothing is built yet; what a hub that was cut short has left rooted may be collected.
+    pub(crate) fn open(state: &Path) -> io::Result<Self> {
+        let roots = state.join(ROOTS);
+        match fs::remove_dir_all(&roots) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        fs::create_dir_all(&roots)?;
+        Ok(Self { jobs: Mutex::default(), turns: Semaphore::new(JOBS), roots, next: AtomicU64::new(0) })
     }
+
+    /// Where the next one is rooted.
+    fn root(&self) -> PathBuf {
+        self.roots.join(self.next.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+}
+
+/// Whether this answers somebody who asks how a build stands. That of one that has ended is for who has seen it under way: who
+/// comes anew has it built anew.
+fn answers(now: &Building, seen: Option<&Building>) -> bool {
+    seen.is_some() || !matches!(now, Building::Built { .. } | Building::Failed { .. })
 }
 
 /// How a build stands, which is begun where it is not under way. `None` where there are too many.
 pub(crate) fn ask(hub: &Arc<Hub>, build: Build) -> Option<watch::Receiver<Building>> {
-    let mut running = hub.builds.running.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(job) = running.get(&build.derivation) {
+    let asked: Asked = (build.derivation.clone(), build.toplevel.clone(), build.inputs);
+    let mut jobs = hub.builds.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(job) = jobs.get(&asked).filter(|job| answers(&job.borrow(), build.seen.as_ref())) {
         return Some(job.clone());
     }
-    if running.len() >= MOST {
+    if jobs.len() >= MOST {
         return None;
     }
     let (tell, told) = watch::channel(Building::Waiting);
-    running.insert(build.derivation.clone(), told.clone());
-    let hub = Arc::clone(hub);
+    jobs.insert(asked.clone(), told.clone());
+    let (hub, own) = (Arc::clone(hub), told.clone());
     tokio::spawn(async move {
         let ended = match job(&hub, &build, &tell).await {
             Ok(closure) => Building::Built { closure },
@@ -80,8 +112,13 @@ pub(crate) fn ask(hub: &Arc<Hub>, build: Build) -> Option<watch::Receiver<Buildi
                 Building::Failed { why }
             }
         };
-        hub.builds.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&build.derivation);
         tell.send_replace(ended);
+        // Between two questions nobody listens.
+        sleep(TOLD).await;
+        let mut jobs = hub.builds.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if jobs.get(&asked).is_some_and(|job| job.same_channel(&own)) {
+            jobs.remove(&asked);
+        }
     });
     Some(told)
 }
@@ -101,7 +138,7 @@ async fn job(hub: &Hub, build: &Build, tell: &watch::Sender<Building>) -> Result
     let inputs = hub.store.closure(&build.inputs).await?;
     let inputs = inputs.ok_or_else(|| Unbuilt::Other("the hub lacks what it is built from".into()))?;
     let inputs: Contents =
-        serde_json::from_str(&inputs).map_err(|error| Unbuilt::Other(error.to_string()))?;
+        aside(move || serde_json::from_str(&inputs).map_err(|error| error.to_string())).await?;
     if inputs.get(build.derivation.as_ref()).is_none() {
         return Err(Unbuilt::Other(format!(
             "{} is not among what it is built from",
@@ -112,17 +149,26 @@ async fn job(hub: &Hub, build: &Build, tell: &watch::Sender<Building>) -> Result
     let mut taking = nix.take().await?;
     take(hub, &inputs, &mut taking).await?;
 
-    let roots = hub.state.join(ROOTS);
-    std::fs::create_dir_all(&roots)?;
-    let root = roots.join(Path::new(build.derivation.as_str()).file_name().unwrap_or_default());
-    let built = realise(nix, build, &root, tell).await;
-    let kept = match built {
-        Ok(()) => keep(hub, nix, &build.toplevel).await,
-        Err(error) => Err(error),
+    let root = hub.builds.root();
+    let kept = match timeout(LONGEST, realise(nix, build, &root, tell)).await {
+        Ok(Ok(())) => keep(hub, nix, &build.toplevel).await,
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(Unbuilt::Other(format!("it took longer than {} hours", LONGEST.as_secs() / 3600))),
     };
     // From here on the archives are what counts.
-    let _ = std::fs::remove_file(&root);
+    let _ = fs::remove_file(&root);
     kept
+}
+
+/// Does what takes long, where it holds up nobody. Why it can't be done is told in words.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, Unbuilt> {
+    spawn_blocking(work).await.map_err(ends)?.map_err(Unbuilt::Other)
+}
+
+fn ends(_: JoinError) -> Unbuilt {
+    Unbuilt::Other("the hub ends".into())
 }
 
 async fn realise(
@@ -141,7 +187,7 @@ async fn realise(
     };
     nix.realise(&build.derivation, root, &mut listen).await?;
     // By its name it is what the operator has evaluated.
-    if std::fs::read_link(root)?.as_path() == Path::new(build.toplevel.as_str()) {
+    if fs::read_link(root)?.as_path() == Path::new(build.toplevel.as_str()) {
         return Ok(());
     }
     Err(Unbuilt::Other(format!("{} does not make {}", build.derivation.as_str(), build.toplevel)))
@@ -165,13 +211,13 @@ async fn take(hub: &Hub, inputs: &Contents, taking: &mut Taking) -> Result<(), U
 }
 
 /// The pieces of an archive, unpacked.
-fn unpack(hub: &Hub, hash: Digest) -> Result<mpsc::Receiver<std::io::Result<Bytes>>, Unbuilt> {
-    let mut decoder = zstd::Decoder::new(std::fs::File::open(hub.objects.place(&hash))?)?;
+fn unpack(hub: &Hub, hash: Digest) -> Result<mpsc::Receiver<io::Result<Bytes>>, Unbuilt> {
+    let mut decoder = zstd::Decoder::new(fs::File::open(hub.objects.place(&hash))?)?;
     let (sender, pieces) = mpsc::channel(2);
     spawn_blocking(move || {
         loop {
             let mut piece = vec![0; PIECE];
-            let read = std::io::Read::read(&mut decoder, &mut piece);
+            let read = io::Read::read(&mut decoder, &mut piece);
             let piece = match read {
                 Ok(0) => return,
                 Ok(read) => {
@@ -192,7 +238,8 @@ fn unpack(hub: &Hub, hash: Digest) -> Result<mpsc::Receiver<std::io::Result<Byte
 /// Keeps the closure of what was built, and gives its digest.
 async fn keep(hub: &Hub, nix: Nix, toplevel: &StorePath) -> Result<Digest, Unbuilt> {
     let (_, infos) = nix.store_here()?.closure(std::slice::from_ref(toplevel)).await?;
-    let (contents, infos) = contents(infos).map_err(Unbuilt::Other)?;
+    let (digest, contents, infos) =
+        aside(move || contents(infos).map(|(contents, infos)| (contents.digest(), contents, infos))).await?;
     let hashes: Vec<Digest> = infos.iter().map(|(hash, _)| *hash).collect();
     let there = hub.store.want_objects(&hashes, now()).await?;
     let mut missing: Vec<(Digest, PathInfo)> =
@@ -208,7 +255,6 @@ async fn keep(hub: &Hub, nix: Nix, toplevel: &StorePath) -> Result<Digest, Unbui
             pack(hub, hash, &mut archives).await?;
         }
     }
-    let digest = contents.digest();
     match hub.store.keep_closure(&digest, &contents, now()).await? {
         0 => Ok(digest),
         missing => Err(Unbuilt::Other(format!("{missing} archives of what was built are gone again"))),
@@ -217,7 +263,6 @@ async fn keep(hub: &Hub, nix: Nix, toplevel: &StorePath) -> Result<Digest, Unbui
 
 /// Keeps the next archive.
 async fn pack(hub: &Hub, hash: Digest, archives: &mut Archives) -> Result<(), Unbuilt> {
-    let ends = |_| Unbuilt::Other("the hub ends".into());
     let Some(info) = archives.begin() else { return Ok(()) };
     let incoming = hub.objects.incoming(hash, info.size)?;
     let mut encoder = zstd::Encoder::new(incoming, zstd::DEFAULT_COMPRESSION_LEVEL)?;
@@ -227,8 +272,11 @@ async fn pack(hub: &Hub, hash: Digest, archives: &mut Archives) -> Result<(), Un
         if read == 0 {
             break;
         }
+        if !hub.objects.has_room(read as u64) {
+            return Err(Unbuilt::Other("the hub's disk is full".into()));
+        }
         (encoder, buffer) = spawn_blocking(move || {
-            std::io::Write::write_all(&mut encoder, buffer.get(..read).unwrap_or_default())
+            io::Write::write_all(&mut encoder, buffer.get(..read).unwrap_or_default())
                 .map(|()| (encoder, buffer))
         })
         .await
@@ -241,6 +289,17 @@ async fn pack(hub: &Hub, hash: Digest, archives: &mut Archives) -> Result<(), Un
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_a_build_has_ended_is_told_to_who_has_seen_it_under_way_and_to_nobody_who_comes_anew() {
+        let failed = Building::Failed { why: "no".into() };
+        let under_way = Building::Building { building: None, fetching: None };
+        for seen in [&Building::Waiting, &under_way] {
+            assert!(answers(&failed, Some(seen)) && answers(&under_way, Some(seen)));
+        }
+        assert!(answers(&Building::Waiting, None) && answers(&under_way, None));
+        assert!(!answers(&failed, None), "it was mended meanwhile, say");
+    }
 
     #[test]
     fn of_a_long_reason_the_end_is_told() {

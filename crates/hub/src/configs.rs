@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use bosco_model::HostName;
 use bosco_release::{Contents, Digest, Manifest, PathContents, Runs};
 use nix_archive::nar::{CaseHack, restore_reader};
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
@@ -25,24 +26,25 @@ const MAKING: &str = ".config-new";
 /// The largest tree that is laid out, in bytes of its archive.
 const LARGEST: u64 = 1024 * 1024 * 1024;
 
-/// Lays out what all hosts of the newest release build themselves from: what a hub that was cut short has left, or was restored
-/// without.
+/// Lays out what all hosts of the newest release build themselves from, and what a hub that was cut short has left, or was
+/// restored without.
 pub(crate) async fn lay_out_all(hub: Arc<Hub>) {
     let current = hub.current().borrow().clone();
     let Some(current) = current else { return };
-    let manifests: Vec<&Manifest> = current.parts.values().map(|part| &part.manifest).collect();
-    lay_out(&hub, &manifests).await;
+    for host in current.parts.keys() {
+        lay_out(&hub, host).await;
+    }
 }
 
-/// Lays out what the hosts of these manifests build themselves from. What can't be laid out is told, and stands in nobody's way.
-pub(crate) async fn lay_out(hub: &Hub, manifests: &[&Manifest]) {
+/// Lays out what a host builds itself from. What can't be laid out is told, and stands in nobody's way.
+pub(crate) async fn lay_out(hub: &Hub, host: &HostName) {
     let _laying = hub.laying.lock().await;
-    for manifest in manifests {
-        let is_let_in = hub.host(&manifest.host).is_some_and(|host| host.now().gone.is_none());
-        if is_let_in && let Err(error) = of_host(hub, manifest).await {
-            let host = &manifest.host;
-            crate::say(&format!("bosco hub: what {host} builds itself from is not in its /config: {error}"));
-        }
+    // As it is now: there may have been another release while others were laid out.
+    let current = hub.current().borrow().clone();
+    let Some(part) = current.as_ref().and_then(|current| current.parts.get(host)) else { return };
+    let is_let_in = hub.host(host).is_some_and(|host| host.now().gone.is_none());
+    if is_let_in && let Err(error) = of_host(hub, &part.manifest).await {
+        crate::say(&format!("bosco hub: what {host} builds itself from is not in its /config: {error}"));
     }
 }
 
@@ -99,11 +101,15 @@ fn restore(objects: &Objects, contents: &PathContents, to: &Path) -> io::Result<
     if contents.size > LARGEST {
         return Err(io::Error::other("it is too large"));
     }
+    if !objects.has_room(contents.size) {
+        return Err(io::Error::other("the disk is full"));
+    }
     let stored = File::open(objects.place(&contents.hash))?;
     let archive = zstd::stream::read::Decoder::new(stored)?.take(contents.size);
     let restored = restore_reader(&mut BufReader::new(archive), to, CaseHack::Disabled);
     restored.map_err(io::Error::other)?;
-    if to.is_dir() { Ok(()) } else { Err(io::Error::other("it is no folder")) }
+    // Of itself: a link leads to what is none of the host's.
+    if to.symlink_metadata()?.is_dir() { Ok(()) } else { Err(io::Error::other("it is no folder")) }
 }
 
 fn remove(place: &Path) -> io::Result<()> {
@@ -111,5 +117,53 @@ fn remove(place: &Path) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An archive of these words.
+    fn archive(words: &[&str]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for word in words {
+            bytes.extend_from_slice(&(word.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(word.as_bytes());
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_tree_that_is_a_link_to_a_folder_of_the_hub_is_not_laid_out() {
+        let state = std::env::temp_dir().join(format!("bosco-configs-{}", std::process::id()));
+        let (folder, other) = (state.join("hosts/web"), state.join("hosts/db"));
+        fs::create_dir_all(&other).unwrap();
+        fs::set_permissions(&other, fs::Permissions::from_mode(0o750)).unwrap();
+        let objects = Objects::open(&state.join("objects")).unwrap();
+        let lay = |words: &[&str]| {
+            let bytes = archive(words);
+            let hash = Digest::of(&[&bytes]);
+            fs::create_dir_all(objects.place(&hash).parent().unwrap()).unwrap();
+            fs::write(objects.place(&hash), zstd::encode_all(bytes.as_slice(), 3).unwrap()).unwrap();
+            let contents = PathContents {
+                path: bosco_model::StorePath::parse(&format!("/nix/store/{}-source", "0".repeat(32)))
+                    .unwrap(),
+                hash,
+                size: bytes.len() as u64,
+                references: std::collections::BTreeSet::new(),
+                signatures: Vec::new(),
+                address: String::new(),
+            };
+            replace(&objects, &folder, Some(&(hash, contents)))
+        };
+        lay(&["nix-archive-1", "(", "type", "directory", ")"]).unwrap();
+        let link = ["nix-archive-1", "(", "type", "symlink", "target", other.to_str().unwrap(), ")"];
+        assert!(lay(&link).is_err());
+        assert!(folder.join(CONFIG).symlink_metadata().unwrap().is_dir(), "what was there stays");
+        assert_eq!(other.metadata().unwrap().permissions().mode() & 0o777, 0o750);
+        lay(&["nix-archive-1", "(", "type", "directory", ")"]).unwrap();
+        fs::remove_dir_all(&state).unwrap();
     }
 }

@@ -254,7 +254,7 @@ impl Hub {
             bulk: Arc::new(Semaphore::new(BULK)),
             storing: tokio::sync::Mutex::default(),
             laying: tokio::sync::Mutex::default(),
-            builds: Builds::default(),
+            builds: Builds::open(state).map_err(|error| Error::disk(state, &error))?,
             worlds: Worlds::new(state.join("hosts")),
             fleet: RwLock::new(Arc::new(fleet)),
             people: RwLock::default(),
@@ -365,7 +365,7 @@ impl Hub {
     pub(crate) async fn enroll(&self, name: &HostName, mut keys: Vec<Key>) -> Result<bool, Error> {
         let mut seen = BTreeSet::new();
         keys.retain(|key| seen.insert(key.clone()));
-        let _deciding = self.deciding.lock().await;
+        let deciding = self.deciding.lock().await;
         let me = Who::Host(name.clone());
         if keys.iter().any(|key| *key == self.public || self.who(key).is_some_and(|who| who != me)) {
             return Ok(false);
@@ -403,9 +403,8 @@ impl Hub {
         self.know_people();
         self.sessions.end(|who| self.is_known(who)).await;
         self.changed();
-        let current = self.current.borrow().clone();
-        let part = current.as_ref().and_then(|current| current.parts.get(name));
-        configs::lay_out(self, part.map(|part| &part.manifest).as_slice()).await;
+        drop(deciding);
+        configs::lay_out(self, name).await;
         Ok(true)
     }
 
@@ -527,6 +526,7 @@ impl Hub {
         let mut line = standing::line(&Facts {
             host,
             should: part.and_then(|part| part.should(now.standing.as_ref())),
+            secrets: part.and_then(|part| part.manifest.secrets),
             standing: now.standing.as_ref(),
             connected: now.connections > 0,
             seen: now.seen,

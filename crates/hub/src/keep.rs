@@ -44,6 +44,7 @@ pub(crate) async fn tidy(hub: &Hub, now: u64) -> Result<(), Error> {
         // Nobody publishes meanwhile: what was there when somebody looked is there when it is written down.
         let _deciding = hub.deciding.lock().await;
         hub.store.forget_closures(retention.releases.max(1), before).await?;
+        hub.store.forget_bundles(retention.releases.max(1), before).await?;
     }
     loop {
         let _storing = hub.storing.lock().await;
@@ -55,24 +56,27 @@ pub(crate) async fn tidy(hub: &Hub, now: u64) -> Result<(), Error> {
         let objects = hub.objects.clone();
         let _ = spawn_blocking(move || gone.iter().for_each(|hash| objects.remove(hash))).await;
     }
+    let hosts = hub.state.join("hosts");
+    // What a hub that was cut short has left.
+    remove_erased(hosts.clone()).await;
     for host in hub.hosts() {
         let gone = host.now().gone.is_some_and(|gone| gone < now.saturating_sub(retention.gone_days * DAY));
-        let folder = hub.state.join("hosts").join(host.name.as_str());
+        let folder = hosts.join(host.name.as_str());
         if gone {
             let _deciding = hub.deciding.lock().await;
             // It may have come back.
             if host.now().gone.is_some() {
                 // Before the name is free: what is left in its folder must not become the next one's.
                 let erased = folder.with_file_name(format!("{ERASED}{}", host.name));
-                remove(erased.clone()).await?;
                 match fs::rename(&folder, &erased) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         return Err(Error::disk(&folder, &error));
                     }
                     _ => {}
                 }
+                let synced = fs::File::open(&hosts).and_then(|hosts| hosts.sync_all());
+                synced.map_err(|error| Error::disk(&hosts, &error))?;
                 hub.erase(&host.name).await?;
-                remove(erased).await?;
             }
         } else {
             let oldest = SystemTime::now().checked_sub(Duration::from_secs(retention.logs_days * DAY));
@@ -80,17 +84,24 @@ pub(crate) async fn tidy(hub: &Hub, now: u64) -> Result<(), Error> {
             let _ = spawn_blocking(move || oldest.map(|oldest| remove_older(&logs, oldest))).await;
         }
     }
+    // It may be much, and nobody has to wait for it.
+    remove_erased(hosts).await;
     Ok(())
 }
 
-/// Removes a folder with all that is in it, if it is there.
-async fn remove(folder: PathBuf) -> Result<(), Error> {
-    let place = folder.clone();
-    let removed = spawn_blocking(move || fs::remove_dir_all(folder)).await;
-    match removed {
-        Ok(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(Error::disk(&place, &error)),
-        _ => Ok(()),
-    }
+/// Removes the folders of hosts that are known no more. What can't be removed is told, and tried again the next time.
+async fn remove_erased(hosts: PathBuf) {
+    let remove = move || {
+        for entry in fs::read_dir(hosts).into_iter().flatten().flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(ERASED.as_bytes())
+                && let Err(error) = fs::remove_dir_all(entry.path())
+            {
+                let place = entry.path();
+                crate::say(&format!("bosco hub: {} can't be removed: {error}", place.display()));
+            }
+        }
+    };
+    let _ = spawn_blocking(remove).await;
 }
 
 /// Removes the files of a folder that were written before a moment. What can't be removed is tried again the next time.

@@ -14,6 +14,8 @@ use crate::store::StoreError;
 
 /// How much is read at once.
 const PIECE: usize = 128 * 1024;
+/// How much of the disk stays free, for what hosts and operators have to say, in bytes.
+const RESERVE: u64 = 512 * 1024 * 1024;
 
 /// The folder of archives.
 #[derive(Debug, Clone)]
@@ -70,6 +72,13 @@ impl Objects {
     /// Removes an archive. One that can't be is only room.
     pub(crate) fn remove(&self, hash: &Digest) {
         let _ = fs::remove_file(self.place(hash));
+    }
+
+    /// Whether the disk has room for so many bytes more.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        let free = rustix::fs::statvfs(&self.folder);
+        let free = free.map_or(u64::MAX, |of| of.f_bavail.saturating_mul(of.f_frsize));
+        free >= RESERVE.saturating_add(bytes)
     }
 
     /// Takes an archive in.

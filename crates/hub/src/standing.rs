@@ -1,7 +1,7 @@
 //! How a host stands, from what it has said and what it should run. Pure.
 
 use bosco_model::{Activity, ActivityStage, HostName, Observed, State, StorePath};
-use bosco_release::Number;
+use bosco_release::{Digest, Number};
 use bosco_wire::api::{HostLine, Phase, Standing};
 
 /// The longest text that a host's own words may have, in characters.
@@ -58,6 +58,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) host: &'a HostName,
     /// What it should run.
     pub(crate) should: Option<&'a StorePath>,
+    /// The bundle of secrets that it should have.
+    pub(crate) secrets: Option<Digest>,
     pub(crate) standing: Option<&'a Standing>,
     pub(crate) connected: bool,
     pub(crate) seen: Option<u64>,
@@ -80,7 +82,8 @@ pub(crate) fn line(facts: &Facts<'_>) -> HostLine {
     // The release that it has come to by itself; or by hand, where what it runs is that of the newest.
     let brought = facts.standing.and_then(|standing| standing.brought.as_ref());
     let brought = brought.filter(|brought| Some(&brought.toplevel) == runs.as_ref());
-    let is_there = runs.is_some() && runs.as_ref() == facts.should;
+    let has_secrets = observed.is_none_or(|observed| has_secrets(facts, observed));
+    let is_there = runs.is_some() && runs.as_ref() == facts.should && has_secrets;
     let release = if is_there { facts.newest } else { brought.map(|brought| brought.number) };
     let committed =
         last.filter(|last| last.stage == ActivityStage::Committed && Some(&last.toplevel) == runs.as_ref());
@@ -111,7 +114,7 @@ fn state(facts: &Facts<'_>) -> State {
         return State::Updating;
     }
     let stands = match (facts.should, facts.newest) {
-        (Some(should), _) => State::of(should, observed),
+        (Some(should), _) => State::with_secrets(should, has_secrets(facts, observed), observed),
         // It has not built itself yet.
         (None, Some(_)) => State::unbuilt(observed),
         // No release has it: it is what it is.
@@ -128,6 +131,11 @@ fn state(facts: &Facts<'_>) -> State {
     }
 }
 
+/// Whether it has the secrets that it should have.
+fn has_secrets(facts: &Facts<'_>, observed: &Observed) -> bool {
+    bosco_secrets::wanted(facts.secrets, observed.secrets) == observed.secrets
+}
+
 /// Whether it comes by a timer, and may come still: one run may fail, and it takes its time.
 fn is_between_runs(facts: &Facts<'_>, standing: &Standing) -> bool {
     let Some((rhythm, seen)) = standing.rhythm.zip(facts.seen) else { return false };
@@ -136,7 +144,8 @@ fn is_between_runs(facts: &Facts<'_>, standing: &Standing) -> bool {
 
 /// Whether it was there already, and something else has been brought in since by nobody that bosco knows.
 fn drifted(should: &StorePath, standing: &Standing) -> bool {
-    let last = standing.observed.activity.as_ref();
+    let Standing { observed, .. } = standing;
+    let last = observed.activity.as_ref().filter(|_| observed.current.as_ref() != Some(should));
     last.is_some_and(|last| last.stage == ActivityStage::Committed && last.toplevel == *should)
 }
 
@@ -164,6 +173,52 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_host_that_has_other_secrets_than_the_newest_release_is_not_there_and_has_not_drifted() {
+        let host = HostName::parse("web").unwrap();
+        let should = StorePath::parse(&format!("/nix/store/{}-x", "0".repeat(32))).unwrap();
+        let [old, new] = ["old", "new"].map(|text| Digest::of(&[text.as_bytes()]));
+        let last = Activity {
+            toplevel: should.clone(),
+            by: "agent".into(),
+            since: 7,
+            stage: ActivityStage::Committed,
+            words: String::new(),
+            log: String::new(),
+        };
+        let observed = Observed {
+            nixos: true,
+            nix: true,
+            current: Some(should.clone()),
+            profile: Some(should.clone()),
+            activity: Some(last),
+            secrets: Some(old),
+            ..Observed::default()
+        };
+        let brought = Some(bosco_wire::api::Brought { number: 3, toplevel: should.clone(), since: 7 });
+        let standing = Standing { observed, brought, ..Standing::default() };
+        for (secrets, state, release) in [
+            (Some(old), State::UpToDate, 4),
+            (Some(new), State::Pending, 3),
+            // They are to go.
+            (None, State::Pending, 3),
+        ] {
+            let line = line(&Facts {
+                host: &host,
+                should: Some(&should),
+                secrets,
+                standing: Some(&standing),
+                connected: true,
+                seen: Some(0),
+                now: 0,
+                held: None,
+                alarm: None,
+                newest: Some(4),
+            });
+            assert_eq!((line.state, line.release), (state, Some(release)), "{secrets:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_host_on_a_timer_is_offline_once_it_has_missed_two_runs(rhythm: u64, seen in 0..u64::MAX / 2, later: u32) {
@@ -174,7 +229,7 @@ mod tests {
                 let seen = Some(seen);
                 let host = &host;
                 let facts = Facts {
-                    host, should: None, standing, connected, seen, now, held: None, alarm: None, newest: None,
+                    host, should: None, secrets: None, standing, connected, seen, now, held: None, alarm: None, newest: None,
                 };
                 state(&facts)
             };

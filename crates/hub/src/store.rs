@@ -1,6 +1,7 @@
 //! What the hub remembers: SQLite. One place for every statement; each write is on the disk when it returns.
 
 mod closures;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -108,9 +109,15 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(BUSY);
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-        let first = AssertSqlSafe(include_str!("../migrations/1-hub.sql")).into_sql_str();
-        let first = Migration::new(1, "hub".into(), MigrationType::Simple, first, false);
-        Migrator::with_migrations(vec![first]).run(&writer).await?;
+        let migration = |number, name: &'static str, text: &'static str| {
+            let text = AssertSqlSafe(text).into_sql_str();
+            Migration::new(number, name.into(), MigrationType::Simple, text, false)
+        };
+        let migrations = vec![
+            migration(1, "hub", include_str!("../migrations/1-hub.sql")),
+            migration(2, "secrets", include_str!("../migrations/2-secrets.sql")),
+        ];
+        Migrator::with_migrations(migrations).run(&writer).await?;
         let readers =
             SqlitePoolOptions::new().max_connections(READERS).connect_with(options.read_only(true)).await?;
         Ok(Self { writer, readers })
@@ -246,7 +253,8 @@ impl Store {
         &self,
         line: &ReleaseLine,
         document: &str,
-        of_hosts: &BTreeMap<HostName, Digest>,
+        closures: &BTreeMap<HostName, Digest>,
+        bundles: &BTreeMap<HostName, Digest>,
         now: u64,
     ) -> Result<()> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
@@ -263,13 +271,17 @@ impl Store {
         if done.rows_affected() == 0 {
             return Err(StoreError::NumberTaken(line.number));
         }
-        for (host, digest) in of_hosts {
-            sqlx::query("INSERT INTO release_closures (number, host, digest) VALUES ($1, $2, $3)")
-                .bind(number(line.number))
-                .bind(host.as_str())
-                .bind(digest.to_string())
-                .execute(&mut *transaction)
-                .await?;
+        let closures = ("INSERT INTO release_closures (number, host, digest) VALUES ($1, $2, $3)", closures);
+        let bundles = ("INSERT INTO release_bundles (number, host, digest) VALUES ($1, $2, $3)", bundles);
+        for (statement, of_hosts) in [closures, bundles] {
+            for (host, digest) in of_hosts {
+                sqlx::query(statement)
+                    .bind(number(line.number))
+                    .bind(host.as_str())
+                    .bind(digest.to_string())
+                    .execute(&mut *transaction)
+                    .await?;
+            }
         }
         transaction.commit().await?;
         Ok(())

@@ -87,6 +87,24 @@ impl State {
         }
     }
 
+    /// The state of a host that answered, to what it should run with the secrets that it should have. Where it runs that, and has
+    /// others, it is not there yet.
+    #[must_use]
+    pub fn with_secrets(should: &StorePath, has_secrets: bool, observed: &Observed) -> Self {
+        let state = Self::of(should, observed);
+        let there =
+            matches!(state, Self::UpToDate | Self::NotCommitted | Self::RebootNeeded | Self::BootPending);
+        if has_secrets || !there {
+            return state;
+        }
+        let last = observed.activity.as_ref().filter(|last| last.toplevel == *should).map(|last| last.stage);
+        match last {
+            Some(ActivityStage::Reverted) => Self::Reverted,
+            Some(ActivityStage::Inconclusive | ActivityStage::Open) => Self::Inconclusive,
+            _ => Self::Pending,
+        }
+    }
+
     /// The state of a host that answered, and is to have no profiles beside its system.
     #[must_use]
     pub fn of(should: &StorePath, observed: &Observed) -> Self {
@@ -227,6 +245,19 @@ mod tests {
         assert_eq!(State::of(&path(NEW), &other), State::UpToDate, "an older attempt has no say");
         let told = Observed { boots: Some(path(OLD)), ..observed(NEW, NEW) };
         assert_eq!(State::of(&path(NEW), &told), State::NotCommitted, "the boot loader knows better");
+    }
+
+    #[test]
+    fn a_host_with_other_secrets_is_not_there_yet() {
+        let with = |has, seen: &Observed| State::with_secrets(&path(NEW), has, seen);
+        let there = observed(NEW, NEW);
+        assert_eq!((with(true, &there), with(false, &there)), (State::UpToDate, State::Pending));
+        let tried = |stage| Observed { activity: Some(activity(NEW, stage)), ..observed(NEW, NEW) };
+        assert_eq!(with(false, &tried(ActivityStage::Committed)), State::Pending);
+        assert_eq!(with(false, &tried(ActivityStage::Reverted)), State::Reverted, "it was to get them");
+        assert_eq!(with(false, &tried(ActivityStage::Open)), State::Inconclusive);
+        assert_eq!(with(false, &observed(OLD, OLD)), State::Pending);
+        assert_eq!(with(false, &Observed { activating: true, ..there }), State::Updating);
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //! evaluates it, here or on the host, evaluates the same.
 
 use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,6 +25,8 @@ const LONGEST_BUILD: Duration = Duration::from_secs(12 * 3600);
 const LONGEST_UPDATE: Duration = Duration::from_secs(1800);
 /// What a directory is called in the store: a flake of that name is not copied there once more.
 const NAME: &str = "source";
+/// How many names of a folder are tried.
+const MOST_FOLDERS: usize = 1000;
 /// What records the inputs of a flake.
 const LOCK: &str = "flake.lock";
 
@@ -51,10 +56,21 @@ impl Fleet {
 struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    fn new() -> Result<Self, Error> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self(std::env::temp_dir().join(format!("bosco-tree-{}-{number}", std::process::id())))
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let folder = std::env::temp_dir().join(format!("bosco-tree-{}-{number}", std::process::id()));
+            match DirBuilder::new().mode(0o700).create(&folder) {
+                Ok(()) => return Ok(Self(folder)),
+                // What is there already is somebody else's, who could change what is to be signed.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < MOST_FOLDERS => {}
+                Err(error) => {
+                    let why = format!("{} can't be made: {error}", folder.display());
+                    return Err(Error::Process { program: "mkdir".into(), why });
+                }
+            }
+        }
     }
 }
 
@@ -71,7 +87,7 @@ impl Nix {
         if *source.place() != Place::Tree {
             return Ok(trees);
         }
-        let folder = Folder::new();
+        let folder = Folder::new()?;
         for name in tree::hosts(&source.dir) {
             let Some(name) = name.to_str().map(str::to_owned) else {
                 return Err(Error::Fleet {

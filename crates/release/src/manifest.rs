@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bosco_model::{FleetName, HostName, Tag};
 use serde::{Deserialize, Serialize};
 
-use crate::{Key, Number, Policy, Runs, Trust};
+use crate::{Digest, Key, Number, Policy, Runs, Trust};
 
 /// What one host should run, and all that it has to know of it. A field that a host does not know makes it refuse the whole:
 /// what it can't do it must not pass over.
@@ -22,6 +22,9 @@ pub struct Manifest {
     pub number: Number,
     /// What to run.
     pub runs: Runs,
+    /// The bundle of its secrets: what is encrypted for it, known by its digest. `None`: it is to have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<Digest>,
     /// What selectors know the host by.
     pub tags: BTreeSet<Tag>,
     /// When it updates by itself.

@@ -61,6 +61,7 @@ fn manifest(fleet_name: &str, of: &str, number: Number, system: &str) -> Manifes
         keys: vec![public(100)],
         number,
         runs: Runs::System { toplevel: path(system), closure: Digest::of(&[system.as_bytes()]) },
+        secrets: None,
         tags: [Tag::parse("prod").unwrap()].into(),
         policy: Policy::default(),
         trust: trust_in(fleet_name, vec![signer("ada", 1)]),

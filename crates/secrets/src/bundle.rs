@@ -12,6 +12,8 @@ use crate::{Account, Directory, FileId, FileName, InvalidPlace, Permissions, Sec
 
 /// The largest bundle, in bytes as it is carried.
 pub const MAX_BUNDLE: usize = 16 << 20;
+/// The bundle of a host that is to have no secrets, as it is carried.
+pub const NO_SECRETS: &[u8] = br#"{"files":{},"secrets":{},"keys":{}}"#;
 /// The most files, secrets or keys in a bundle.
 const MAX_ENTRIES: usize = 10_000;
 
@@ -139,6 +141,13 @@ pub enum BundleError {
     /// There is one way only to write a bundle, and this is another one.
     #[error("the bundle of secrets is not written the way bosco writes it")]
     NotCanonical,
+}
+
+/// The bundle that a host has to commit to come to what is named for it, by what it has committed: one without secrets takes those
+/// of the host away that it has. `None`: the host never had any, and is to have none.
+#[must_use]
+pub fn wanted(named: Option<Digest>, committed: Option<Digest>) -> Option<Digest> {
+    named.or_else(|| committed.map(|_| Digest::of(&[NO_SECRETS])))
 }
 
 impl Bundle {
@@ -283,5 +292,21 @@ mod base64_text {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
         BASE64_STANDARD.decode(Cow::<str>::deserialize(from)?.as_bytes()).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secrets_are_a_bundle_and_take_those_away_that_a_host_has() {
+        let none = Digest::of(&[NO_SECRETS]);
+        assert_eq!(Bundle::parse(NO_SECRETS).unwrap().digest().unwrap(), none);
+        let [one, two] = ["1", "2"].map(|text| Digest::of(&[text.as_bytes()]));
+        assert_eq!(wanted(None, None), None);
+        assert_eq!(wanted(Some(two), Some(one)), Some(two));
+        assert_eq!(wanted(None, Some(one)), Some(none));
+        assert_eq!(wanted(None, Some(none)), Some(none), "it has come to that");
     }
 }

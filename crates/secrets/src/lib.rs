@@ -13,7 +13,9 @@ mod seal;
 mod secret;
 pub mod sops;
 
-pub use bundle::{Bundle, BundleError, Ciphertext, CiphertextKind, Key, MAX_BUNDLE, Source, UploadAt};
+pub use bundle::{
+    Bundle, BundleError, Ciphertext, CiphertextKind, Key, MAX_BUNDLE, NO_SECRETS, Source, UploadAt, wanted,
+};
 pub use declared::{Declared, DeclaredError, DeclaredSecret, DeclaredTemplate, MAX_DECLARED, Owned};
 pub use identity::{Identity, InvalidIdentity};
 pub use install::{Changes, Hashes, NotPlaced, Placed, PlacedKey, Trouble, changes, keys, secrets};

@@ -9,6 +9,7 @@
 //! | `POST /v1/host/reports` | host | [`SignedReport`] → 204; the same one twice is one |
 //! | `GET /v1/host/closures/D` | host | → [`Contents`](bosco_release::Contents), of its own closures only |
 //! | `POST /v1/host/paths` | host | digests of archives → a [pack](crate::pack), of its own closures only; 503 with `Retry-After` where too many fetch |
+//! | `GET /v1/host/secrets/D` | host | → its bundle of secrets, as its manifest names it |
 //! | `POST /v1/join` | any key | [`Join`] → [`Joining`] |
 //! | `GET /v1/status?since=V&wait=S` | operator | → [`FleetStatus`] |
 //! | `GET /v1/next` | operator | → [`Next`] |
@@ -20,6 +21,8 @@
 //! | `GET /v1/closures/D` | operator | → [`Contents`](bosco_release::Contents) |
 //! | `POST /v1/paths/missing` | operator | digests → those that the hub does not have |
 //! | `POST /v1/paths` | operator | a [pack](crate::pack) → 204 |
+//! | `POST /v1/secrets/missing` | operator | digests → those of bundles of secrets that the hub does not have |
+//! | `PUT /v1/secrets/D` | operator | a bundle of secrets → 204 |
 //! | `POST /v1/builds` | operator | [`Build`] → [`Building`], once it is not what was seen, or after `wait` seconds |
 //! | `GET /v1/hosts/H/reports?last=N` | operator | → list of [`ReportLine`], the newest first |
 //! | `POST /v1/hosts/H/{trigger,hold,resume}` | operator | [`Why`] → 204 |

@@ -117,6 +117,15 @@ impl Http {
         self.read(response).await.map(Some)
     }
 
+    /// Asks for bytes, at most so many.
+    ///
+    /// # Errors
+    /// [`HttpError`].
+    pub async fn bytes(&mut self, path: &str, most: usize) -> Result<Bytes, HttpError> {
+        let response = self.ask(Method::GET, path, empty(), self.answer).await?;
+        self.whole(response, most).await
+    }
+
     /// Sends a document and asks for another one.
     ///
     /// # Errors
@@ -137,6 +146,16 @@ impl Http {
     /// [`HttpError`].
     pub async fn send(&mut self, method: Method, path: &str, body: &impl Serialize) -> Result<(), HttpError> {
         let response = self.ask(method, path, json(body)?, self.answer).await?;
+        self.drain(response).await
+    }
+
+    /// Sends bytes as they are, which may take so long, where nothing comes back but that they were taken.
+    ///
+    /// # Errors
+    /// [`HttpError`].
+    pub async fn put(&mut self, path: &str, bytes: Vec<u8>, wait: Duration) -> Result<(), HttpError> {
+        let body = Full::from(bytes).map_err(|never| match never {}).boxed();
+        let response = self.ask(Method::PUT, path, body, self.answer + wait).await?;
         self.drain(response).await
     }
 

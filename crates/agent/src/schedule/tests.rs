@@ -44,6 +44,7 @@ fn opened(policy: Policy) -> Box<Opened> {
         keys: Vec::new(),
         number: 7,
         runs: Runs::System { toplevel: toplevel(), closure: digest(2) },
+        secrets: None,
         tags: BTreeSet::new(),
         policy,
         trust,

@@ -68,6 +68,7 @@ pub(crate) struct Script {
     pub(crate) orders: Mutex<Vec<Answer>>,
     pub(crate) contents: Mutex<Answer>,
     pub(crate) paths: Mutex<Answer>,
+    pub(crate) secrets: Mutex<Answer>,
     pub(crate) standings: Mutex<Vec<Standing>>,
     /// How many have logged in as whom.
     pub(crate) logins: Mutex<HashMap<String, usize>>,
@@ -94,6 +95,7 @@ impl Liar {
             orders: Mutex::default(),
             contents: Mutex::new(Answer::Nothing),
             paths: Mutex::new(Answer::Nothing),
+            secrets: Mutex::new(Answer::Nothing),
             standings: Mutex::default(),
             logins: Mutex::default(),
             visits: Mutex::default(),
@@ -257,6 +259,10 @@ async fn answer(script: Arc<Script>, request: Request<Incoming>) -> Result<Respo
                 paths = Answer::This(by(serde_json::from_slice(&body).unwrap()));
             }
             give(script, paths).await
+        }
+        path if path.starts_with("/v1/host/secrets/") => {
+            let secrets = script.secrets.lock().unwrap().clone();
+            give(script, secrets).await
         }
         path if path.starts_with("/v1/host/closures/") => {
             let contents = script.contents.lock().unwrap().clone();

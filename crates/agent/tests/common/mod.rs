@@ -168,6 +168,12 @@ impl Machine {
         fs::read_to_string(self.dir.join("asked")).is_ok_and(|asked| asked.contains("activate"))
     }
 
+    /// The secrets that are kept, encrypted: the names of their files.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let folder = fs::read_dir(self.dir.join("root/nix/var/bosco/secrets"));
+        folder.into_iter().flatten().map(|one| one.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
     /// What is kept of what the hub said.
     pub(crate) fn pull(&self) -> serde_json::Value {
         serde_json::from_slice(&fs::read(self.config.state.join("pull.json")).unwrap()).unwrap()
@@ -214,8 +220,16 @@ pub(crate) struct Signed {
 }
 
 pub(crate) fn signed(hub: &Liar, number: Number, archives: &[&[u8]]) -> Signed {
+    signed_with(hub, number, archives, None)
+}
+
+/// The same, where `web` has these secrets.
+pub(crate) fn signed_with(hub: &Liar, number: Number, archives: &[&[u8]], secrets: Option<Digest>) -> Signed {
     let file = fleet(&hub.address, key("hub").as_str());
     let (release, closures) = simulated::draft(&file, number, &[("web", archives), ("bob", &[b"bob's"])]);
+    let release = simulated::changed(&release, |manifest| {
+        manifest.secrets = secrets.filter(|_| manifest.host == host("web"));
+    });
     let mut all: Vec<Sealed> = release.seal().collect();
     let at = all.iter().position(|sealed| sealed.manifest.contains("\"host\":\"web\"")).unwrap();
     let web = all.remove(at);

@@ -93,7 +93,7 @@ async fn run(words: &[String]) -> Result<Secret, String> {
         .await
         .map_err(|_| format!("`{program}` did not end within {} s", COMMAND.as_secs()))?;
     let status = status.map_err(|error| format!("`{program}` can't be waited for: {error}"))?;
-    // Who has printed too much was not listened to any more, and may have failed of that.
+    // Before how it ended: who prints too much may end because nobody reads on.
     let printed = printed.map_err(|error| format!("`{program}`: {error}"))?;
     if !status.success() {
         let why = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it says nothing");

@@ -16,7 +16,9 @@ use crate::fleet::Context;
 use crate::hub::Hub;
 use crate::outcome;
 use crate::release::compare::{Change, compare};
-use crate::release::{AtHub, Composed, Pen, Published, build, commit, compose, newest, upload};
+use crate::release::{
+    AtHub, Composed, Pen, Published, Sealing, build, commit, compose, newest, upload, upload_bundles,
+};
 use crate::show;
 
 /// A day, in seconds.
@@ -105,7 +107,8 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
     let root = root()?;
     let hub_builds = fleet.hub.as_ref().is_some_and(|hub| hub.builds);
     let at_hub = hub_builds.then(|| AtHub::new(hub.clone()));
-    let built = match build(&context, root, context.choose(None)?, at_hub).await {
+    let sealing = Sealing::new(&next, before.as_ref());
+    let built = match build(&context, root, context.choose(None)?, at_hub, &sealing).await {
         Ok(built) => built,
         Err(outcomes) => return Ok(Made::Unbuilt(outcomes)),
     };
@@ -158,7 +161,9 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
             .open(&signers)
             .map_err(|why| Error::new(Exit::Unable, format!("the signature is not good: {why}")))?;
     }
-    upload(&mut hub.open().await?, context.nix, &built.closures, &built.paths, events).await?;
+    let mut connection = hub.open().await?;
+    upload_bundles(&mut connection, &built.bundles).await?;
+    upload(&mut connection, context.nix, &built.closures, &built.paths, events).await?;
     Ok(Made::Ready(Box::new(Ready { release, changes })))
 }
 

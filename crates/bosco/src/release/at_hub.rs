@@ -8,7 +8,7 @@ use bosco_model::Declaration;
 use bosco_nix::contents;
 use bosco_release::Digest;
 use bosco_wire::api::{Build, Building};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::upload;
 use crate::error::{Error, Exit};
@@ -19,18 +19,20 @@ use crate::outcome::Outcome;
 
 /// How long the hub is asked to wait for something new.
 const WAIT: Duration = Duration::from_secs(60);
-/// How many hosts' derivations are sent, or built, at once: each has a connection of its own.
+/// How many hosts' systems are asked for at once: each has a connection of its own.
 const AT_ONCE: usize = 4;
 
 /// A hub that builds.
 pub(crate) struct AtHub {
     hub: Hub,
     turns: Semaphore,
+    /// Who sends: one after the other, so that what hosts have in common is sent once.
+    sending: Mutex<()>,
 }
 
 impl AtHub {
     pub(crate) fn new(hub: Hub) -> Self {
-        Self { hub, turns: Semaphore::new(AT_ONCE) }
+        Self { hub, turns: Semaphore::new(AT_ONCE), sending: Mutex::default() }
     }
 
     /// Has the hub build a host's toplevel, and gives the digest of what is in its closure there.
@@ -43,9 +45,11 @@ impl AtHub {
         let (inputs, infos) = contents(infos).map_err(|why| Outcome::failed(Stage::Build, why, None))?;
         let digest = inputs.digest();
         let built = async {
+            let sending = self.sending.lock().await;
             let mut hub = self.hub.open().await?;
             let (closures, paths) = (BTreeMap::from([(digest, inputs)]), infos.into_iter().collect());
             upload(&mut hub, context.nix, &closures, &paths, &context.events).await?;
+            drop(sending);
             wait(&mut hub, context, declared, digest).await
         };
         built.await.map_err(|error: Error| match error.exit {

@@ -40,6 +40,8 @@ pub(crate) enum Aspect {
     Contents,
     /// What it builds itself from.
     Tree,
+    /// What is encrypted for it.
+    Secrets,
     Tags,
     Policy,
     Keys,
@@ -67,6 +69,7 @@ impl Aspect {
             Self::System => "system",
             Self::Contents => "contents of the same system",
             Self::Tree => "what it builds itself from",
+            Self::Secrets => "secrets",
             Self::Tags => "tags",
             Self::Policy => "update policy",
             Self::Keys => "its keys",
@@ -100,6 +103,7 @@ fn aspects(old: &Manifest, new: &Manifest) -> Vec<Aspect> {
         (old.runs.path() != new.runs.path() && !is_tree, Aspect::System),
         (old.runs != new.runs && is_tree, Aspect::Tree),
         (old.runs != new.runs && old.runs.path() == new.runs.path() && !is_tree, Aspect::Contents),
+        (old.secrets != new.secrets, Aspect::Secrets),
         (old.tags != new.tags, Aspect::Tags),
         (old.policy != new.policy, Aspect::Policy),
         (old.keys != new.keys, Aspect::Keys),
@@ -125,6 +129,7 @@ mod tests {
             keys: Vec::new(),
             number: 1,
             runs: runs("a", b""),
+            secrets: None,
             tags: BTreeSet::new(),
             policy: Policy::default(),
             trust: fleet.trust_of(&host(name), &BTreeSet::new()),
@@ -148,6 +153,7 @@ mod tests {
         for (other, words) in [
             (Manifest { runs: runs("b", b""), ..manifest("web") }, "system"),
             (Manifest { runs: runs("a", b"x"), ..manifest("web") }, "contents of the same system"),
+            (Manifest { secrets: Some(Digest::of(&[b"x"])), ..manifest("web") }, "secrets"),
             (Manifest { tags: [bosco_model::Tag::parse("x").unwrap()].into(), ..manifest("web") }, "tags"),
             (
                 Manifest { policy: Policy { interval: 1, ..Policy::default() }, ..manifest("web") },

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bosco_model::{HostName, StorePath, Tag};
-use bosco_release::{FleetFile, Hold, Key, Manifest, Policy, Runs, Signer};
+use bosco_release::{Digest, FleetFile, Hold, Key, Manifest, Policy, Runs, Signer};
 use bosco_wire::api::Next;
 
 /// What is known of a host from its evaluation and its build.
@@ -14,6 +14,8 @@ pub(crate) struct Part {
     /// What was evaluated here.
     pub(crate) toplevel: StorePath,
     pub(crate) runs: Runs,
+    /// The bundle of its secrets.
+    pub(crate) secrets: Option<Digest>,
     pub(crate) policy: Policy,
     /// Whether it is to fetch its part by itself.
     pub(crate) pulls: bool,
@@ -61,6 +63,7 @@ pub(crate) fn compose(parts: &[Part], next: &Next, fleet: &FleetFile) -> Compose
             keys,
             number: next.number,
             runs: part.runs.clone(),
+            secrets: part.secrets,
             tags: part.tags.clone(),
             policy: part.policy.clone(),
             trust: fleet.trust_of(&host, &part.tags),
@@ -85,7 +88,7 @@ impl Composed {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use bosco_release::{Digest, SignerKind};
+    use bosco_release::SignerKind;
 
     use super::*;
 
@@ -107,6 +110,7 @@ pub(super) mod tests {
             tags: BTreeSet::new(),
             toplevel: path(toplevel),
             runs: Runs::System { toplevel: path(toplevel), closure: Digest::of(&[toplevel.as_bytes()]) },
+            secrets: None,
             policy: Policy::default(),
             pulls: name != "pushed",
             keys: Vec::new(),

@@ -1,10 +1,11 @@
-//! Sending a hub what it lacks: archives in one stream, each compressed before its head is sent, and compared with its hash; and
-//! what is in each closure.
+//! Sending a hub what it lacks: secrets as they were sealed; archives in one stream, each compressed before its head is sent, and
+//! compared with its hash; and what is in each closure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bosco_nix::{Archives, Nix, PathInfo};
@@ -30,7 +31,7 @@ const TELL: Duration = Duration::from_millis(250);
 /// How long the hub may take nothing: it writes to a disk.
 const STALL: Duration = Duration::from_secs(300);
 
-/// How many bytes a second a hub has to take at least of a closure.
+/// How many bytes a second a hub has to take at least of a closure, or of a bundle of secrets.
 const LEAST_RATE: u64 = 64 * 1024;
 
 /// Sends what the hub lacks of closures, whose paths these are: archives first, then the closures that need them, one by one.
@@ -51,6 +52,20 @@ pub(crate) async fn upload(
     for contents in closures {
         let size = serde_json::to_vec(contents).map_or(0, |text| text.len() as u64);
         let _: Digest = hub.post("/v1/closures", contents, Duration::from_secs(size / LEAST_RATE)).await?;
+    }
+    Ok(())
+}
+
+/// Sends the bundles of secrets that the hub lacks.
+pub(crate) async fn upload_bundles(
+    hub: &mut Connection,
+    bundles: &BTreeMap<Digest, Vec<u8>>,
+) -> Result<(), Error> {
+    let digests: Vec<&Digest> = bundles.keys().collect();
+    for digest in missing(hub, "/v1/secrets/missing", &digests).await? {
+        let Some(bundle) = bundles.get(&digest) else { continue };
+        let limit = Duration::from_secs(bundle.len() as u64 / LEAST_RATE);
+        hub.put(&format!("/v1/secrets/{digest}"), bundle.clone(), limit).await?;
     }
     Ok(())
 }
@@ -165,9 +180,12 @@ struct Spool {
 
 impl Spool {
     fn new() -> io::Result<Self> {
+        // Several are sent from at once, where the hub builds.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut options = File::options();
-        options.read(true).write(true).create_new(true);
-        let path: PathBuf = std::env::temp_dir().join(format!("bosco-pack-{}", std::process::id()));
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let path = std::env::temp_dir().join(format!("bosco-pack-{}-{number}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let file = options.open(&path)?;
         std::fs::remove_file(&path)?;

@@ -15,11 +15,12 @@ fn file(places: &Places, digest: Digest) -> PathBuf {
     places.secrets().join(format!("{digest}.json"))
 }
 
-/// Keeps a bundle that has come, if it is the one that was announced. It is on the disk when this returns.
+/// Keeps a bundle that has come, if it is the one that was announced, for who activates with it next. It is on the disk when this
+/// returns, and goes with the end of an attempt that does not bring it.
 ///
 /// # Errors
 /// In words, where it is another one, or no bundle.
-pub(crate) fn keep(places: &Places, digest: Digest, bytes: &[u8]) -> Result<(), String> {
+pub fn keep(places: &Places, digest: Digest, bytes: &[u8]) -> Result<(), String> {
     if Digest::of(&[bytes]) != digest {
         return Err("the secrets are not those that were announced: they were damaged on their way".into());
     }
@@ -28,6 +29,12 @@ pub(crate) fn keep(places: &Places, digest: Digest, bytes: &[u8]) -> Result<(), 
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
     made.map_err(|error| format!("can't make {}: {error}", folder.display()))?;
     durable::write_private(&file(places, digest), bytes)
+}
+
+/// Whether a bundle was kept, and is what it was.
+#[must_use]
+pub fn has(places: &Places, digest: Digest) -> bool {
+    load(places, digest).is_ok()
 }
 
 /// A bundle that was kept.

@@ -23,6 +23,11 @@ pub(super) async fn build(
         let why = "this hub does not build: its bosco.toml has no `hub.builds`";
         return Err(Refused::new(StatusCode::FORBIDDEN, why));
     }
+    // Nix takes from root whatever it is given: one operator could put something into what is built for another.
+    if rustix::process::geteuid().is_root() {
+        let why = "this hub does not build: it runs as root, whom Nix believes whatever operators send";
+        return Err(Refused::new(StatusCode::FORBIDDEN, why));
+    }
     // What is built here fills the disk here: who may change no host has no use for it.
     if !fleet.operators.get(&operator.name).is_some_and(|operator| operator.signs) {
         return Err(Refused::forbidden());

@@ -11,7 +11,7 @@ use bosco_release::Trust;
 use bosco_wire::api::{Approve, Join, JoinLine, Joining};
 use tokio::time::timeout;
 
-use super::{Answer, AsOperator, From, Refused, wait};
+use super::{Answer, AsOperator, From, Refused, wait, whole};
 use crate::hub::{Hub, Who, now};
 
 /// Whom a host trusts, as the newest release has it, or else the hub's own `bosco.toml`.
@@ -80,7 +80,12 @@ pub(super) async fn approve(
         );
         return Err(Refused::new(StatusCode::CONFLICT, why));
     }
-    if !hub.enroll(&line.host, vec![line.key.clone()]).await? {
+    let (name, keys) = (line.host.clone(), vec![line.key.clone()]);
+    let enrolled = whole({
+        let hub = Arc::clone(&hub);
+        async move { Ok(hub.enroll(&name, keys).await?) }
+    });
+    if !enrolled.await? {
         return Err(Refused::new(StatusCode::CONFLICT, "this key is somebody else's"));
     }
     crate::say(&format!("bosco hub: {} let {} in with {:?}", operator.name, line.host, line.key));

@@ -8,6 +8,7 @@ mod join;
 mod operator;
 mod paths;
 mod publish;
+mod secrets;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use bosco_model::{HostName, Selector};
+use bosco_secrets::MAX_BUNDLE;
 use bosco_wire::api::{LONGEST_BODY, LONGEST_CLOSURE, LONGEST_DOCUMENT, LONGEST_WAIT, Problem};
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -73,6 +75,7 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/v1/host/reports", post(host::report))
         .route("/v1/host/closures/{digest}", get(closures::own))
         .route("/v1/host/paths", post(paths::send))
+        .route("/v1/host/secrets/{digest}", get(secrets::own))
         .route("/v1/join", post(join::join))
         .route("/v1/joins", get(join::list))
         .route("/v1/joins/approve", post(join::approve))
@@ -87,6 +90,8 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/v1/paths/missing", post(paths::missing))
         .route("/v1/closures/{digest}", get(closures::any))
         .route("/v1/paths", post(paths::take).layer(DefaultBodyLimit::disable()))
+        .route("/v1/secrets/missing", post(secrets::missing))
+        .route("/v1/secrets/{digest}", put(secrets::keep).layer(DefaultBodyLimit::max(MAX_BUNDLE)))
         .route("/v1/hosts/{host}", put(operator::enroll).delete(operator::forget))
         .route("/v1/hosts/{host}/reports", get(operator::reports))
         .route("/v1/hosts/{host}/trigger", post(operator::trigger))
@@ -204,6 +209,12 @@ impl AsOperator {
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> Answer<T> + Send + 'static) -> Answer<T> {
     let ends = |_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the hub ends");
     spawn_blocking(work).await.map_err(ends)?
+}
+
+/// Does what must not be left half done, on the disk and nowhere else, to its end: whoever hangs up meanwhile.
+async fn whole<T: Send + 'static>(work: impl Future<Output = Answer<T>> + Send + 'static) -> Answer<T> {
+    let ends = |_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the hub ends");
+    tokio::spawn(work).await.map_err(ends)?
 }
 
 /// Reads a document that may be long.

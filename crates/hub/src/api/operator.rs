@@ -12,8 +12,8 @@ use bosco_wire::api::{Enroll, ReleaseLine, ReportLine, Why};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{Answer, AsOperator, Refused, aside, wait};
-use crate::hub::{Hub, Trigger};
+use super::{Answer, AsOperator, Refused, aside, wait, whole};
+use crate::hub::{Host, Hub, Trigger};
 
 /// How many reports are given at once.
 const REPORTS: u32 = 200;
@@ -75,7 +75,11 @@ pub(super) async fn enroll(
     if keys.is_empty() || keys.len() > KEYS {
         return Err(Refused::bad("a host has one key, or two while one replaces the other"));
     }
-    if !hub.enroll(&name, keys).await? {
+    let enrolled = whole({
+        let (hub, name) = (Arc::clone(&hub), name.clone());
+        async move { Ok(hub.enroll(&name, keys).await?) }
+    });
+    if !enrolled.await? {
         return Err(Refused::new(StatusCode::CONFLICT, "one of these keys is somebody else's"));
     }
     crate::say(&format!("bosco hub: {} let {name} in", operator.name));
@@ -89,8 +93,9 @@ pub(super) async fn forget(
     Path(host): Path<String>,
 ) -> Answer<StatusCode> {
     let host = operator.host(&hub, &host)?;
-    hub.forget(&host).await?;
-    crate::say(&format!("bosco hub: {} lets {} in no more", operator.name, host.name));
+    let name = host.name.clone();
+    whole(async move { Ok(hub.forget(&host).await?) }).await?;
+    crate::say(&format!("bosco hub: {} lets {name} in no more", operator.name));
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -136,7 +141,7 @@ pub(super) async fn hold(
     let host = operator.host(&hub, &host)?;
     let why: String = why.chars().filter(|c| !c.is_control()).take(WHY).collect();
     let held = if why.is_empty() { operator.name } else { format!("{}: {why}", operator.name) };
-    tell(&hub, &host, Some(held)).await?;
+    whole(tell(hub, host, Some(held))).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -147,20 +152,23 @@ pub(super) async fn resume(
     Path(host): Path<String>,
 ) -> Answer<StatusCode> {
     let host = operator.host(&hub, &host)?;
-    let hold = host.now().standing.as_ref().and_then(|standing| standing.hold.clone());
-    if let Some(hold) = hold {
-        hub.store.lift(&host.name, Some(hold.number)).await?;
-        host.now().lift = Some(hold.number);
-    }
-    hub.note(&host, |now| now.alarm = None);
-    tell(&hub, &host, None).await?;
+    whole(async move {
+        let hold = host.now().standing.as_ref().and_then(|standing| standing.hold.clone());
+        if let Some(hold) = hold {
+            hub.store.lift(&host.name, Some(hold.number)).await?;
+            host.now().lift = Some(hold.number);
+        }
+        hub.note(&host, |now| now.alarm = None);
+        tell(hub, host, None).await
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Tells a host to stay as it is, or no more.
-async fn tell(hub: &Hub, host: &crate::hub::Host, held: Option<String>) -> Answer<()> {
+async fn tell(hub: Arc<Hub>, host: Arc<Host>, held: Option<String>) -> Answer<()> {
     hub.store.hold(&host.name, held.as_deref()).await?;
-    hub.touch(host, |now| {
+    hub.touch(&host, |now| {
         // That it may go on has to be heard as well: by a trigger, which is what is wanted then.
         if held.is_none() {
             now.trigger = Trigger::Wanted;

@@ -30,8 +30,6 @@ const QUEUE: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(5);
 /// How long a piece may wait to be taken: an agent gives up on less than this.
 const STALLED: Duration = Duration::from_secs(300);
-/// How much of the disk stays free, for what hosts and operators have to say.
-const RESERVE: u64 = 512 * 1024 * 1024;
 /// How much longer than an archive its compressed form may be: zstd's own bound is less.
 const OVERHEAD: u64 = 64 * 1024;
 
@@ -116,11 +114,6 @@ pub(super) async fn missing(
     Ok(Json(asked.into_iter().filter(|hash| !there.contains(hash)).collect()))
 }
 
-/// How much room there is on the hub's disk, in bytes.
-fn room(state: &std::path::Path) -> u64 {
-    rustix::fs::statvfs(state).map_or(u64::MAX, |of| of.f_bavail.saturating_mul(of.f_frsize))
-}
-
 /// `POST /v1/paths`
 pub(super) async fn take(
     State(hub): State<Arc<Hub>>,
@@ -129,7 +122,7 @@ pub(super) async fn take(
 ) -> Answer<StatusCode> {
     let mut reader = Reader { body: body.into_data_stream(), piece: Bytes::new() };
     while let Some(head) = reader.head().await? {
-        if room(&hub.state) < RESERVE.saturating_add(head.stored) {
+        if !hub.objects.has_room(head.stored) {
             return Err(Refused::new(StatusCode::INSUFFICIENT_STORAGE, "the hub's disk is full"));
         }
         if head.stored > head.size.saturating_add(head.size / 64).saturating_add(OVERHEAD) {
@@ -147,7 +140,12 @@ pub(super) async fn take(
                 move || pieces.iter().try_for_each(|piece| incoming.write_all(piece)).map(|()| incoming);
             incoming = spawn_blocking(write).await.map_err(|_| ends())?.map_err(disk)?;
         }
-        hub.keep_archive(incoming).await.map_err(|unkept| match unkept {
+        // To its end, whoever hangs up meanwhile: its row and its file are one.
+        let kept = tokio::spawn({
+            let hub = Arc::clone(&hub);
+            async move { hub.keep_archive(incoming).await }
+        });
+        kept.await.map_err(|_| ends())?.map_err(|unkept| match unkept {
             Unkept::Other(_) => Refused::bad(unkept.to_string()),
             Unkept::Disk(error) => disk(error).into(),
             Unkept::Store(error) => error.into(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -14,12 +15,16 @@ use bosco_wire::api::{Drafted, Next, ReleaseLine};
 use bytes::Bytes;
 use russh::keys::HashAlg;
 use russh::keys::ssh_key::LineEnding;
+use tokio::time::timeout;
 
-use super::{Answer, AsOperator, Refused, aside, read};
+use super::{Answer, AsOperator, Refused, aside, read, whole};
 use crate::authority::{self, No, Publisher};
 use crate::configs;
 use crate::hub::{Current, Hub, now};
 use crate::store::StoreError;
+
+/// How long who publishes waits for `/config` to be what hosts build themselves from.
+const LAID_OUT: Duration = Duration::from_secs(5);
 
 /// `GET /v1/next`
 pub(super) async fn next(State(hub): State<Arc<Hub>>, operator: AsOperator) -> Answer<Json<Next>> {
@@ -76,8 +81,13 @@ pub(super) async fn publish(
     operator: AsOperator,
     body: Bytes,
 ) -> Answer<Json<ReleaseLine>> {
-    let mut release: Release = read(body).await?;
-    let _deciding = hub.deciding.lock().await;
+    let release = read(body).await?;
+    whole(take(hub, operator, release)).await.map(Json)
+}
+
+/// Keeps a release, and has everybody hear of it.
+async fn take(hub: Arc<Hub>, operator: AsOperator, mut release: Release) -> Answer<ReleaseLine> {
+    let deciding = hub.deciding.lock().await;
     let publisher = operator.publisher();
     let fleet = hub.fleet();
     if release.signature.is_empty() {
@@ -104,6 +114,8 @@ pub(super) async fn publish(
         expires: statement.expires,
         level: level(&statement, &manifests),
     };
+    let bundles: BTreeMap<HostName, Digest> =
+        manifests.values().filter_map(|manifest| Some((manifest.host.clone(), manifest.secrets?))).collect();
     let (current, document) = aside({
         let line = line.clone();
         move || {
@@ -112,17 +124,18 @@ pub(super) async fn publish(
         }
     })
     .await?;
-    match hub.store.publish(&line, &document, &of_hosts, now()).await {
+    match hub.store.publish(&line, &document, &of_hosts, &bundles, now()).await {
         Ok(()) => {}
         Err(taken @ StoreError::NumberTaken(_)) => {
             return Err(Refused::new(StatusCode::CONFLICT, taken.to_string()));
         }
         Err(error) => return Err(error.into()),
     }
-    // Before any host hears of it.
-    configs::lay_out(&hub, &manifests.values().collect::<Vec<_>>()).await;
     hub.announce(current);
-    Ok(Json(line))
+    drop(deciding);
+    // It goes on where it takes longer.
+    let _ = timeout(LAID_OUT, tokio::spawn(configs::lay_out_all(hub))).await;
+    Ok(line)
 }
 
 fn wrong(why: &Unsealed) -> Refused {
@@ -163,7 +176,7 @@ fn sign(hub: &Hub, release: &Release) -> Answer<String> {
     text.map_err(|error| crate::Error::Key(error.to_string()).into())
 }
 
-/// Every closure has to be here: all its archives are then.
+/// Every closure has to be here: all its archives are then. And every bundle of secrets.
 async fn complete(hub: &Hub, manifests: &BTreeMap<HostName, Manifest>) -> Answer<()> {
     for manifest in manifests.values() {
         if !hub.store.closure_has(&manifest.runs.closure(), manifest.runs.path()).await? {
@@ -171,5 +184,11 @@ async fn complete(hub: &Hub, manifests: &BTreeMap<HostName, Manifest>) -> Answer
             return Err(Refused::bad(why));
         }
     }
-    Ok(())
+    let bundles: Vec<Digest> = manifests.values().filter_map(|manifest| manifest.secrets).collect();
+    let there = hub.store.want_bundles(&bundles, now()).await?;
+    let lacks = |manifest: &&Manifest| manifest.secrets.is_some_and(|digest| !there.contains(&digest));
+    match manifests.values().find(lacks) {
+        Some(manifest) => Err(Refused::bad(format!("the secrets of {} are missing", manifest.host))),
+        None => Ok(()),
+    }
 }

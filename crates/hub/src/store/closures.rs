@@ -177,7 +177,7 @@ impl Store {
     }
 }
 
-fn digest(row: &SqliteRow, column: &str) -> Result<Digest> {
+pub(super) fn digest(row: &SqliteRow, column: &str) -> Result<Digest> {
     let text: String = row.try_get(column)?;
     Digest::parse(&text).map_err(|error| StoreError::Unreadable(error.to_string()))
 }
