@@ -166,6 +166,8 @@ fn a_host_deploys_itself_where_it_may() {
     let said = web.ssh_ok(&apply).unwrap();
     assert!(said.contains("committed") && said.contains("exit 0"), "{said}");
     assert_eq!(web.ssh_ok("cat /etc/greeting").unwrap(), "two");
-    let said = web.ssh_ok(&apply).unwrap();
+    let said = web.ssh_ok(&apply.replace("apply-local", "apply-local switch --sudo --node web")).unwrap();
     assert!(said.contains("up to date"), "{said}");
+    let said = web.ssh_ok(&apply.replace("apply-local", "apply-local --node db")).unwrap();
+    assert!(said.contains("`db`") && said.contains("exit 2"), "{said}");
 }

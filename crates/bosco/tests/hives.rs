@@ -20,8 +20,12 @@ fn a_hive_without_flakes_is_deployed_and_a_keys_unit_is_active_while_the_key_is_
     let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
     let fleet = create(operator, "keys").unwrap();
     let hive = |greeting: &str| {
-        let keys = "token = { text = \"x\"; user = \"nobody\"; }; late = { text = \"y\"; uploadAt = \"post-activation\"; };";
-        let etc = format!("environment.etc.greeting.text = \"{greeting}\";");
+        let keys = "token = { text = \"x\"; user = \"nobody\"; }; late = { text = \"y\"; uploadAt = \"post-activation\"; }; \
+                    filed = { text = \"z\"; name = \"file.key\"; };";
+        let etc = format!(
+            "environment.etc.greeting.text = \"{greeting}\"; \
+             system.activationScripts.look = \"cd /run/keys; echo * > /run/saw\";"
+        );
         let common = "services.openssh.enable = true; system.stateVersion = \"26.05\";";
         let host1 = format!(
             "{{ name, ... }}: {{ networking.hostName = name; deployment.keys = {{ {keys} }}; {etc} }}"
@@ -35,6 +39,8 @@ fn a_hive_without_flakes_is_deployed_and_a_keys_unit_is_active_while_the_key_is_
     until(host, "token-key.service", "active");
     assert_eq!(host.ssh_ok("stat -c %U /run/keys/token; cat /run/keys/token").unwrap(), "nobody\nx");
     until(host, "late-key.service", "active");
+    assert_eq!(host.ssh_ok("cat /run/keys/file.key").unwrap(), "z");
+    assert_eq!(host.ssh_ok("cat /run/saw").unwrap(), "file.key token\n", "what comes before, and what after");
 
     host.ssh_ok("rm /run/keys/token").unwrap();
     until(host, "token-key.service", "activating");

@@ -173,6 +173,7 @@ async fn a_release_reaches_a_host_and_its_status_and_log_come_back() {
     http.send(Method::PUT, "/v1/hosts/host1", &Enroll { keys: vec![key] }).await.unwrap();
     scene.bosco(&["trigger", "host1"]).exits(4).says("not connected");
     scene.release(&[]).exits(0).says("host1: its keys");
+    assert_eq!(scene.json(&["status", "--on", "host1"])[0]["state"], "new");
     let (host, mut http) = scene.link(&identity).await;
     let old = format!("/nix/store/{}-old", "0".repeat(32));
     let hello = Hello { ratchet: None, standing: standing(&old) };

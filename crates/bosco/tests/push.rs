@@ -189,6 +189,16 @@ fn a_host_that_is_away_is_skipped_and_the_others_go_on() {
 }
 
 #[test]
+fn nothing_is_built_for_a_host_that_is_away() {
+    let lab = lab(2);
+    let fleet = sample(lab.operator(), "plain").unwrap();
+    let broken = host1("environment.etc.x.source = pkgs.runCommand \"x\" { } \"exit 1\";");
+    fleet.write("host1.nix", &broken).unwrap();
+    lab.host("host1").unwrap().power_cut(testbed::Unsynced::Kept).unwrap();
+    bosco(lab.operator(), &fleet, &["apply"]).exits(5).says("1 committed: host2").says("host1: skipped: ");
+}
+
+#[test]
 fn trouble_with_a_connection_is_told_for_what_it_is() {
     let lab = lab(1);
     let fleet = sample(lab.operator(), "plain").unwrap();

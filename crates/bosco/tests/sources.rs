@@ -156,6 +156,15 @@ fn what_a_hive_says_of_how_a_host_is_deployed_is_read_whoever_evaluates_it() {
 }
 
 #[test]
+fn a_hive_that_another_colmena_has_made_is_refused_with_both_schemas() {
+    let operator = Operator::alone().unwrap();
+    let fleet = create(&operator, "newer").unwrap();
+    let made = "colmenaHive = { __schema = \"v9\"; nodes = { }; metaConfig = { }; introspect = f: f { }; };";
+    fleet.write("flake.nix", &format!("{{ outputs = _: {{ {made} }}; }}")).unwrap();
+    bosco(&operator, &fleet, &["hosts"]).exits(2).says("`colmenaHive` has schema v9, bosco reads v0.5");
+}
+
+#[test]
 fn a_hive_that_came_from_nixops_is_deployed_as_it_is() {
     let operator = Operator::alone().unwrap();
     let fleet = sample(&operator, "legacy-hive").unwrap();
