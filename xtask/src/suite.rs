@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -16,6 +16,11 @@ use crate::tools::{cargo, root, run};
 
 /// The folders whose tests take longest, which begin first so that none of them is alone at the end.
 const SLOW: [&str; 3] = ["crates/bosco", "crates/agent", "crates/hub"];
+
+/// How long a program may take, on a busy machine.
+const LONGEST: Duration = Duration::from_secs(25 * 60);
+/// How `timeout` ends where it had to end the program.
+const TIMED_OUT: i32 = 124;
 
 /// A test program, as cargo has built it.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,7 +120,9 @@ fn run_one(program: &Program) -> Result<()> {
     // A file, and not a pipe: what a test leaves running must not keep this waiting.
     let said = program.executable.with_extension("said");
     let file = File::create(&said).with_context(|| format!("could not write {}", said.display()))?;
-    let status = Command::new(&program.executable)
+    let status = Command::new("timeout")
+        .args(["--kill-after=30", &LONGEST.as_secs().to_string()])
+        .arg(&program.executable)
         .current_dir(&program.dir)
         .stdin(Stdio::null())
         .stdout(file.try_clone().context("could not share a file")?)
@@ -124,6 +131,7 @@ fn run_one(program: &Program) -> Result<()> {
         .with_context(|| format!("could not run {}", program.executable.display()))?;
     let text = std::fs::read(&said).with_context(|| format!("could not read {}", said.display()))?;
     eprint!("\n-- {program}: {:.0} s\n{}", started.elapsed().as_secs_f64(), String::from_utf8_lossy(&text));
+    ensure!(status.code() != Some(TIMED_OUT), "it was not through after {} minutes", LONGEST.as_secs() / 60);
     ensure!(status.success(), "{status}");
     Ok(())
 }

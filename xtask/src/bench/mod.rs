@@ -8,6 +8,7 @@ mod commands;
 mod deploy_rs;
 mod diff;
 mod hub;
+mod keys;
 mod peer;
 mod pull;
 mod secrets;
@@ -75,7 +76,7 @@ struct Figures {
 type Measure = fn() -> Result<Vec<Figure>>;
 
 /// The benchmarks, by name, and what each consists of.
-const ALL: [(&str, &str, &[Measure]); 8] = [
+const ALL: [(&str, &str, &[Measure]); 9] = [
     ("push", "all that a push costs: `apply` and `transfer`", &[apply::run, transfer::run]),
     (
         "apply",
@@ -85,6 +86,7 @@ const ALL: [(&str, &str, &[Measure]); 8] = [
     ("activation", "a change with everything armed, beside the same with nothing armed", &[activation::run]),
     ("diff", "what changes on 20 hosts, beside `nix store diff-closures` for one", &[diff::run]),
     ("hub", "all of a hub: 2,000 agents beside limits and `sftp`, and `pull`", &[hub::run, pull::run]),
+    ("keys", "20 keys of 20 hosts at 50 ms, beside one ssh for each", &[keys::run]),
     ("pull", "a release to 3 hosts; 200 MB to one at 0 and 50 ms, beside `nix copy`", &[pull::run]),
     ("secrets", "a change on a host with 100 secrets, beside one without any", &[secrets::run]),
     ("transfer", "200 paths, 200 MB to one host at 0 and 50 ms, beside `nix copy`", &[transfer::run]),
