@@ -17,6 +17,8 @@ use crate::tools::{cargo, root, run};
 /// The folders whose tests take longest, which begin first so that none of them is alone at the end.
 const SLOW: [&str; 3] = ["crates/bosco", "crates/agent", "crates/hub"];
 
+/// The program that takes the machine whole, with fifty hosts: whoever ran beside it would wait too long for theirs.
+const ALONE: &str = "fifty";
 /// How long a program may take, on a busy machine.
 const LONGEST: Duration = Duration::from_secs(25 * 60);
 /// How `timeout` ends where it had to end the program.
@@ -59,22 +61,27 @@ struct Profile {
 /// Builds all tests and runs them: each program's output is shown when it has ended. Those that fail do not keep others from
 /// running.
 pub(crate) fn run_all() -> Result<()> {
-    let programs = Mutex::new(VecDeque::from(built()?));
+    let (alone, others): (Vec<Program>, Vec<Program>) =
+        built()?.into_iter().partition(|program| program.name == ALONE);
     let failed = Mutex::new(Vec::new());
-    let side_by_side = thread::available_parallelism().map_or(2, usize::from) + 1;
-    thread::scope(|scope| {
-        for _ in 0..side_by_side {
-            scope.spawn(|| {
-                loop {
-                    let next = locked(&programs).pop_front();
-                    let Some(program) = next else { break };
-                    if let Err(error) = run_one(&program) {
-                        locked(&failed).push(format!("{program}: {error:#}"));
+    let run_these = |programs: Vec<Program>, side_by_side: usize| {
+        let programs = Mutex::new(VecDeque::from(programs));
+        thread::scope(|scope| {
+            for _ in 0..side_by_side {
+                scope.spawn(|| {
+                    loop {
+                        let next = locked(&programs).pop_front();
+                        let Some(program) = next else { break };
+                        if let Err(error) = run_one(&program) {
+                            locked(&failed).push(format!("{program}: {error:#}"));
+                        }
                     }
-                }
-            });
-        }
-    });
+                });
+            }
+        });
+    };
+    run_these(alone, 1);
+    run_these(others, thread::available_parallelism().map_or(2, usize::from) + 1);
     let doc = run(&mut cargo(&["test", "--workspace", "--doc", "--quiet"]));
     let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     ensure!(failed.is_empty(), "failed: {}", failed.join("; "));

@@ -121,15 +121,18 @@ pub(crate) fn readers_of<T: AsRef<str>>(keys: impl IntoIterator<Item = T>) -> Ve
 /// The operators, with what they read by. `Err` says what of it can't be one.
 pub(crate) fn operators(file: &FleetFile) -> Result<BTreeMap<String, Operator>, String> {
     let operator = |(name, one): (&String, &bosco_release::OperatorFile)| {
-        let readers = match &one.recipients {
-            None => readers_of(one.keys.iter().map(Key::as_str)),
+        let recipients: Vec<Recipient> = match &one.recipients {
+            None => one.keys.iter().filter_map(|key| Recipient::parse(key.as_str()).ok()).collect(),
             Some(texts) => {
-                let parse = |text: &String| Recipient::parse(text).map(|recipient| Reader::from(&recipient));
-                let readers: Result<Vec<Reader>, _> = texts.iter().map(parse).collect();
-                readers.map_err(|why| format!("`operators.{name}.recipients`: {why}"))?
+                let recipients: Result<_, _> = texts.iter().map(|text| Recipient::parse(text)).collect();
+                recipients.map_err(|why| format!("`operators.{name}.recipients`: {why}"))?
             }
         };
-        Ok((name.clone(), Operator { hosts: one.hosts.clone(), readers }))
+        let is_ssh = |recipient: &&Recipient| recipient.as_str() != recipient.age_form().as_str();
+        let ssh = recipients.iter().filter(is_ssh);
+        let ssh = ssh.map(|recipient| (Reader::from(recipient), recipient.as_str().to_owned())).collect();
+        let readers = recipients.iter().map(Reader::from).collect();
+        Ok((name.clone(), Operator { hosts: one.hosts.clone(), readers, ssh }))
     };
     file.operators.iter().map(operator).collect()
 }

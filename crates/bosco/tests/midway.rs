@@ -59,7 +59,12 @@ fn is_settled(case: &Case<'_>, before: &str) {
 fn kill_the_cli(case: &Case<'_>) {
     let effect = case.name().strip_prefix("killed-at-").unwrap();
     let before = stands(case.host);
-    case.own_unconfirmed("environment.etc.greeting.text = \"new\";");
+    let options = "environment.etc.greeting.text = \"new\";";
+    match effect {
+        // Until then somebody is there, who may need their time.
+        "set-profile" | "install-boot" | "disarm" => case.own(options),
+        _ => case.own_unconfirmed(options),
+    }
     let mut apply = case.start();
     apply.until_effect(case.name(), effect);
     drop(apply);

@@ -17,7 +17,7 @@ const PACKAGE: &str = "package = pkgs.hello;";
 fn declared(operator: &Operator, fleet: &Fleet<'_>) -> Declaration {
     let evaluate = repository().join("nix/evaluate.nix").canonicalize().unwrap();
     let expression = format!(
-        "(import {} {{ host = \"web\"; condition = null; system = true; }} \
+        "(import {} {{ host = \"web\"; condition = null; system = true; operator = \"ada\"; }} \
          {{ nodes = (builtins.getFlake \"git+file://{}\").nixosConfigurations; }}).selected",
         evaluate.display(),
         fleet.path().display()

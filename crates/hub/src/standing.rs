@@ -151,8 +151,11 @@ fn drifted(should: &StorePath, standing: &Standing) -> bool {
 
 fn reason(facts: &Facts<'_>, state: State, last: Option<&Activity>) -> Option<String> {
     let said = || facts.standing.and_then(|standing| standing.why.clone());
+    let held = || facts.held.map(|held| format!("held by {held}"));
     match state {
-        State::Held => facts.held.map(|held| format!("held by {held}")).or_else(said).or_else(|| {
+        // Said also while there is nothing newer that it could take.
+        State::UpToDate | State::Offline => held().or_else(said),
+        State::Held => held().or_else(said).or_else(|| {
             let hold = facts.standing?.hold.as_ref()?;
             Some(format!("it stays where it was brought to by hand ({})", hold.toplevel.name()))
         }),
@@ -203,7 +206,7 @@ mod tests {
             // They are to go.
             (None, State::Pending, 3),
         ] {
-            let line = line(&Facts {
+            let facts = |held| Facts {
                 host: &host,
                 should: Some(&should),
                 secrets,
@@ -211,10 +214,13 @@ mod tests {
                 connected: true,
                 seen: Some(0),
                 now: 0,
-                held: None,
+                held,
                 alarm: None,
                 newest: Some(4),
-            });
+            };
+            // That it is told to stay is seen before a release passes it by.
+            assert_eq!(line(&facts(Some("ada: a demo"))).reason.as_deref(), Some("held by ada: a demo"));
+            let line = line(&facts(None));
             assert_eq!((line.state, line.release), (state, Some(release)), "{secrets:?}");
         }
     }

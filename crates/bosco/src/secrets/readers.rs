@@ -66,6 +66,9 @@ pub(crate) struct Operator {
     /// For which hosts.
     pub(crate) hosts: Selector,
     pub(crate) readers: Vec<Reader>,
+    /// Those of them that are SSH keys, as they are: what is encrypted to such a key itself sops opens with it, and what is
+    /// encrypted to its `age1…` form only with what `ssh-to-age` makes of the private key.
+    pub(crate) ssh: BTreeMap<Reader, String>,
 }
 
 /// A sops file.
@@ -124,6 +127,12 @@ impl Book {
                 None => Who::Unknown(self.named.get(reader).and_then(|named| named.name.as_deref())),
             },
         }
+    }
+
+    /// To what is encrypted for somebody to read it.
+    pub(crate) fn recipient<'a>(&'a self, reader: &'a Reader) -> &'a str {
+        let ssh = self.operators.values().find_map(|one| one.ssh.get(reader));
+        ssh.map_or(reader.as_str(), String::as_str)
     }
 
     /// What to call a reader in a list.

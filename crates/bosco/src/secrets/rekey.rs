@@ -52,7 +52,8 @@ pub(crate) fn plan(book: &Book) -> Plan {
         }
         let who: BTreeSet<String> = readers.iter().map(|reader| book.name(reader)).collect();
         let who = who.into_iter().collect::<Vec<_>>().join(", ");
-        plan.rules.insert(file.clone(), Rule { file, readers, who });
+        let recipients = readers.iter().map(|reader| book.recipient(reader).to_owned()).collect();
+        plan.rules.insert(file.clone(), Rule { file, readers, recipients, who });
     }
     plan
 }

@@ -103,6 +103,8 @@ pub(crate) struct Rule {
     /// The file, from where the `.sops.yaml` lies.
     pub(crate) file: String,
     pub(crate) readers: BTreeSet<Reader>,
+    /// The same, as sops is to take them.
+    pub(crate) recipients: Vec<String>,
     /// Who they are, in words.
     pub(crate) who: String,
 }
@@ -156,8 +158,8 @@ pub(crate) fn with_rules(text: &str, rules: &[Rule]) -> Result<String, Unusable>
 
 fn block(rules: &[Rule], indent: &str) -> String {
     let mut block = format!("{indent}{BEGIN}\n");
-    for Rule { file, readers, who } in rules {
-        let readers: Vec<String> = readers.iter().map(|reader| format!("{indent}    {reader}")).collect();
+    for Rule { file, recipients, who, .. } in rules {
+        let readers: Vec<String> = recipients.iter().map(|one| format!("{indent}    {one}")).collect();
         let regex = literal(file);
         block.push_str(&format!("{indent}# {who}\n{indent}- path_regex: '{regex}'\n{indent}  age: >-\n"));
         block.push_str(&readers.join(",\n"));
@@ -195,6 +197,7 @@ mod tests {
         Rule {
             file: file.into(),
             readers: [Reader::of(ADA), Reader::of("age1zzz")].into(),
+            recipients: vec![ADA.into(), "age1zzz".into()],
             who: "web, ada".into(),
         }
     }

@@ -46,6 +46,7 @@ fn book() -> Book {
     let operator = |hosts: &str, names: &str| Operator {
         hosts: Selector::parse(hosts).unwrap(),
         readers: readers(names),
+        ssh: BTreeMap::new(),
     };
     Book {
         hosts: [(host("web"), keys("web web-next")), (host("db"), keys("db"))].into(),
@@ -148,7 +149,8 @@ fn without_operators_those_whom_sops_yaml_names_are_known_and_nobody_is_taken_ou
 #[test]
 fn who_has_no_host_keeps_the_files_that_they_read() {
     let mut book = book();
-    let cluster = Operator { hosts: Selector::parse("!*").unwrap(), readers: readers("cluster") };
+    let cluster =
+        Operator { hosts: Selector::parse("!*").unwrap(), readers: readers("cluster"), ssh: BTreeMap::new() };
     book.operators.insert("cluster".into(), cluster);
     book.files.insert("cluster.yaml".into(), kept("ada cluster"));
     assert_eq!(words(&audit(&book)), [""; 0]);
@@ -228,4 +230,18 @@ proptest! {
         prop_assert_eq!(audit(&book), []);
         prop_assert!(plan(&book).changes.is_empty());
     }
+}
+
+#[test]
+fn an_operators_ssh_key_is_written_as_it_is_for_sops_to_open_the_file_with_it() {
+    let ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBI1+Q+ntzANebtnicCiAY29uqLGWOaOGLEa8bUqOVmS";
+    let text = format!("fleet = \"home\"\n[operators.ada]\nkeys = [\"{ssh} ada@laptop\"]\n");
+    let operators = super::operators(&bosco_release::FleetFile::parse(&text).unwrap()).unwrap();
+    let mut book = book();
+    book.hosts.get_mut(&host("db")).unwrap().readers = vec![Reader::of("age1db")];
+    book.operators = operators;
+    let plan = plan(&book);
+    let rule = &plan.rules["db.yaml"];
+    assert!(rule.recipients.contains(&ssh.to_owned()), "{rule:?}");
+    assert!(rule.readers.contains(&Reader::of(ssh)), "{rule:?}");
 }
