@@ -44,7 +44,7 @@ pub(crate) async fn run(cli: &Cli, host: &HostName) -> Result<Exit, Error> {
     show::text(&format!("{host}: the hub lets it in no more"));
     if !read.is_empty() {
         show::text(
-            "it could read these secrets, and can until `bosco secrets rekey`; change them if it was stolen:",
+            "it could read these secrets, and can until it is out of the fleet and `bosco secrets rekey` has run; change them if it was stolen:",
         );
         for (file, values) in read {
             show::text(&format!("  {file}: {}", values.join(", ")));
