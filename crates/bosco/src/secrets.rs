@@ -101,6 +101,14 @@ pub(crate) async fn book(context: &Context, tree: &Tree, answers: &Answers) -> R
         }));
     }
     book.files = files(tree, &book.asked);
+    if context.fleet.source.is_what_git_knows() {
+        for file in book.asked.iter().filter_map(|asked| asked.file.as_ref().ok()) {
+            if tree.unknown.contains(file) {
+                book.files
+                    .insert(file.clone(), Err("git does not know the file, so Nix does not see it".into()));
+            }
+        }
+    }
     if book.hosts.values().any(|keys| keys.readers.is_empty()) {
         for (host, keys) in enrolled(rules, &context.events).await {
             let entry = book.hosts.get_mut(&host).filter(|entry| entry.readers.is_empty());
@@ -163,8 +171,14 @@ pub(crate) fn files(tree: &Tree, asked: &[Asked]) -> BTreeMap<String, Result<Kep
         .collect();
     let read = |file: &String| {
         let bytes = tree.read(file, MAX_FILE)?;
-        let format = asked.get(file.as_str()).copied().unwrap_or_else(|| Format::of_name(file));
-        Some((file.clone(), kept(&bytes, format)?))
+        let asked = asked.get(file.as_str()).copied();
+        let kept = match kept(&bytes, asked.unwrap_or_else(|| Format::of_name(file))) {
+            None if asked.is_some() && !bytes.is_empty() => {
+                Err("it stands there in clear, not encrypted by sops".into())
+            }
+            kept => kept?,
+        };
+        Some((file.clone(), kept))
     };
     tree.files.iter().filter_map(read).collect()
 }

@@ -240,6 +240,19 @@ fn a_secret_that_is_asked_for_and_not_there_is_told() {
         .says("secrets/web.yaml: web: the secret `tokn` is `tokn`, which is not in this file")
         .says("did you mean `token`?")
         .says("secrets/none.yaml: web: the secret `none` is to be in this file");
+
+    // What Nix does not see, as git does not know it, and what sops has not encrypted.
+    let run = operator
+        .command("git")
+        .current_dir(fleet.path())
+        .args(["rm", "--quiet", "--cached", "secrets/web.yaml"])
+        .status();
+    assert!(run.unwrap().success());
+    ada(&operator, &fleet, &["secrets", "check"]).exits(3).says("git does not know the file");
+    fleet.write("secrets/none.yaml", "none: stands here in clear\n").unwrap();
+    ada(&operator, &fleet, &["secrets", "check"])
+        .exits(3)
+        .says("secrets/none.yaml: web: the secret `none` can't be read: it stands there in clear");
 }
 
 #[test]

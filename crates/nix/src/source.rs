@@ -183,6 +183,12 @@ impl Source {
         }
     }
 
+    /// Whether Nix sees of its files only those that git knows, where there is git.
+    #[must_use]
+    pub fn is_what_git_knows(&self) -> bool {
+        self.copied().is_some()
+    }
+
     /// A hive that lies beside a flake, by the name that the operator would call it.
     pub(crate) fn hive_beside(&self) -> Option<PathBuf> {
         let hive = self.copied()?.join(HIVE);

@@ -70,7 +70,7 @@ fn of_asked(book: &Book, asked: &Asked) -> Option<Finding> {
         Some(Ok(kept)) => kept,
         Some(Err(why)) => {
             let what = format!("the secret `{name}` can't be read: {why}");
-            let hint = "take the file back from git, or encrypt it anew with sops";
+            let hint = "`git add` it where git does not know it, take it back from git where it is damaged, or encrypt it with sops";
             return Some(Finding::error(what, hint).at(file).of(host));
         }
         None => {

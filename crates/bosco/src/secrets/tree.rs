@@ -21,6 +21,8 @@ pub(crate) struct Tree {
     pub(crate) root: PathBuf,
     /// Their paths from there.
     pub(crate) files: BTreeSet<String>,
+    /// Those of them that git would take and does not have yet.
+    pub(crate) unknown: BTreeSet<String>,
 }
 
 impl Tree {
@@ -29,18 +31,22 @@ impl Tree {
         let Some(root) = git(dir, &["rev-parse", "--show-toplevel"]).await else {
             let mut files = BTreeSet::new();
             walk(dir, dir, 0, &mut files);
-            return Self { root: dir.to_owned(), files }.capped();
+            return Self { root: dir.to_owned(), files, unknown: BTreeSet::new() }.capped();
         };
         let root = PathBuf::from(root.trim_end_matches('\n'));
-        let listed = git(&root, &["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).await;
-        let listed = listed.ok_or_else(|| {
-            Error::new(Exit::Unable, format!("git can't list the files in {}", root.display()))
-        })?;
+        let cannot = || Error::new(Exit::Unable, format!("git can't list the files in {}", root.display()));
+        let known = git(&root, &["ls-files", "-z", "--cached"]).await.ok_or_else(cannot)?;
+        let unknown = git(&root, &["ls-files", "-z", "--others", "--exclude-standard"]).await;
+        let unknown = unknown.ok_or_else(cannot)?;
         let is_file = |file: &&str| {
             !file.is_empty() && root.join(file).symlink_metadata().is_ok_and(|found| found.is_file())
         };
-        let files = listed.split('\0').filter(is_file).map(str::to_owned).collect();
-        Self { root, files }.capped()
+        let listed = |text: &str| -> BTreeSet<String> {
+            text.split('\0').filter(is_file).map(str::to_owned).collect()
+        };
+        let unknown = listed(&unknown);
+        let files = listed(&known).union(&unknown).cloned().collect();
+        Self { root, files, unknown }.capped()
     }
 
     fn capped(self) -> Result<Self, Error> {
@@ -116,7 +122,7 @@ mod tests {
     #[test]
     fn a_path_of_nix_is_found_among_the_files() {
         let files = ["secrets/a.yaml", ".sops.yaml", "secrets/.sops.yaml"].map(str::to_owned).into();
-        let tree = Tree { root: "/fleet".into(), files };
+        let tree = Tree { root: "/fleet".into(), files, unknown: BTreeSet::new() };
         let store = format!("/nix/store/{}-source", "0".repeat(32));
         assert_eq!(tree.place(&format!("{store}/secrets/a.yaml")).unwrap(), "secrets/a.yaml");
         assert_eq!(tree.place(&format!("/chroot{store}/secrets/a.yaml")).unwrap(), "secrets/a.yaml");
