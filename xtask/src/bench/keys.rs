@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use testbed::fleet::{Fleet, create};
 use testbed::{Lab, LabSpec};
 
@@ -56,7 +56,9 @@ pub(crate) fn run() -> Result<Vec<Figure>> {
         };
         thread::scope(|scope| {
             let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| Ok(())))
+            workers
+                .into_iter()
+                .try_for_each(|worker| worker.join().unwrap_or_else(|_| bail!("a worker has panicked")))
         })
     };
     let (mut ours, mut theirs, mut evaluations) = (Vec::new(), Vec::new(), Vec::new());
