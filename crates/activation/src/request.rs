@@ -27,6 +27,9 @@ pub struct Request {
     /// has come to.
     #[serde(default)]
     pub secrets: Option<Digest>,
+    /// Whether only secrets are brought: what is asked for has to be what the host runs and boots.
+    #[serde(default)]
+    pub keeps_system: bool,
     /// The generation that has it already, where the host is to go back: no new one is made then.
     #[serde(default)]
     pub generation: Option<u32>,
@@ -220,6 +223,7 @@ mod tests {
             profiles: Profiles::default(),
             limits: Limits::default(),
             secrets: None,
+            keeps_system: false,
             generation: None,
             by: by.into(),
             reboot: false,

@@ -41,6 +41,7 @@ fn attempt(goal: Goal) -> Attempt {
         profiles: Profiles::default(),
         limits: bosco_model::Limits::default(),
         secrets: None,
+        keeps_system: false,
         generation: None,
         by: "ada@laptop".into(),
         reboot: false,

@@ -74,6 +74,7 @@ pub(crate) async fn run(
         profiles: Profiles::default(),
         limits: Limits::default(),
         secrets,
+        keeps_system: false,
         generation: None,
         by: BY.into(),
         reboot: matches!(manifest.runs, Runs::Tree { reboot: true, .. }),

@@ -77,6 +77,7 @@ impl Activation<'_> {
             profiles: self.profiles.clone(),
             limits: self.limits,
             secrets: ask.secrets,
+            keeps_system: goal == Goal::Keys,
             generation: ask.generation,
             by: operator(),
             reboot: ask.reboot,

@@ -4,6 +4,8 @@
 //! two places: what is to be built goes to Nix together (`builds`), and nothing is delivered where one could not be
 //! evaluated or built (`gate`).
 
+mod secrets;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::activate::{Activation, Ask, Damaged};
 use crate::builds::{Builds, builds};
-use crate::bundle::{Bundler, Carried, Own, Unmade};
+use crate::bundle::{Bundler, Carried};
 use crate::consent::Consent;
 use crate::copy::Copier;
 use crate::differences::{Pair, Side, running};
@@ -225,57 +227,6 @@ impl Host {
                 Err(outcome)
             }
         }
-    }
-
-    /// Makes the host's secrets, and gives what is to be activated: where only they are wanted, the system that runs.
-    async fn with_secrets(
-        &mut self,
-        declared: Declaration,
-        observed: &Observed,
-    ) -> Result<Declaration, Outcome> {
-        let goal = self.push.goal;
-        if matches!(goal, Goal::Build | Goal::Push | Goal::DryActivate) {
-            return Ok(declared);
-        }
-        if !declared.secrets.is_empty() || observed.secrets.is_some() {
-            let own = Own::Said(observed.host_key.as_deref());
-            let made = self.push.bundler.make(&declared.host, &declared.secrets, own).await;
-            self.secrets = Some(made.map_err(Unmade::outcome)?);
-        }
-        if goal != Goal::Keys {
-            return Ok(declared);
-        }
-        match &observed.current {
-            // Another one than its default may not be meant to stay.
-            Some(current) if observed.profile.as_ref() == Some(current) => {
-                Ok(Declaration { toplevel: current.clone(), ..declared })
-            }
-            _ => Err(Outcome::Refused {
-                reason: "what it runs is not what it boots, so it is not clear which of the two gets them"
-                    .into(),
-                hint: "`bosco apply` brings both".into(),
-            }),
-        }
-    }
-
-    /// Hands over its secrets, where it does not have them.
-    async fn carry(
-        &self,
-        declared: &Declaration,
-        observed: &Observed,
-        session: &mut Session,
-    ) -> Result<(), Outcome> {
-        let Some(Carried { digest, bytes }) = &self.secrets else { return Ok(()) };
-        if !declared.secrets.keys.is_empty() && !declared.secrets.at_boot {
-            let text = "its `deployment.keys` last until it reboots, as nothing of bosco is in its configuration; with \
-                        `services.bosco.enable` they stay";
-            let host = Some(self.name.clone());
-            (self.push.context.events)(Event::Warning { host, text: text.into() });
-        }
-        if observed.secrets.as_ref() == Some(digest) {
-            return Ok(());
-        }
-        session.secrets(*digest, bytes).await.map_err(|error| troubled(Stage::Copy, &error))
     }
 
     /// What it should run, where all that it goes after are hosts of the fleet.

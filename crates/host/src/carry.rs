@@ -229,7 +229,7 @@ pub fn carry(places: &Places, file: &Path) -> Result<Report, String> {
         journal = memory.load()?;
     }
     let mut attempt = Attempt::new(request, now());
-    let refused = unwanted(&journal, &attempt.request);
+    let refused = unwanted(places, &journal, &attempt.request);
     if let Some(why) = refused {
         attempt.state = State::Ended { ending: Ending::Refused { why } };
     }
@@ -390,8 +390,9 @@ fn lift(places: &Places, number: Number) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether anybody heard it.
+/// One line, whatever is in it. Whether anybody heard it.
 fn say(key: &str, text: &str) -> bool {
+    let text = text.replace(char::is_control, " ");
     let mut out = std::io::stdout().lock();
     writeln!(out, "{key} {text}").and_then(|()| out.flush()).is_ok()
 }

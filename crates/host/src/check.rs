@@ -33,6 +33,17 @@ pub(crate) fn is_system(candidate: &Path) -> bool {
     ["bin/switch-to-configuration", "init", "etc"].iter().all(|part| candidate.join(part).exists())
 }
 
+/// Whether a system is what the host runs, as itself or as one of its specialisations, and what its profile names.
+#[must_use]
+pub(crate) fn runs_and_boots(places: &Places, toplevel: &StorePath) -> bool {
+    let Some(running) = places.store_path(&places.current_system()) else { return false };
+    let system = places.system(toplevel);
+    let own = || fs::read_dir(places.absolute(system.as_str()).join("specialisation"));
+    let mut special = own().into_iter().flatten().flatten();
+    (running == system || special.any(|link| places.store_path(&link.path()).as_ref() == Some(&running)))
+        && places.store_path(&places.profile()).as_ref() == Some(toplevel)
+}
+
 /// What only a boot can bring in of the candidate.
 #[must_use]
 pub(crate) fn needs(places: &Places, candidate: &Path) -> Needs {
@@ -259,6 +270,26 @@ mod tests {
         machine.link(&three, &one.join("specialisation/tracing"));
         let named = Before { specialisation: Some("tracing".into()), ..expected };
         assert_eq!(picture(places, failed()).unwrap(), named);
+    }
+
+    #[test]
+    fn only_what_runs_and_boots_gets_secrets_alone() {
+        let machine = Machine::new();
+        let places = &machine.places;
+        let (one, two, special) = (machine.system(1, &[]), machine.system(2, &[]), machine.system(3, &[]));
+        let holds = |number| runs_and_boots(places, &store_path(number));
+        assert!(!holds(1), "it is not known what runs");
+        machine.link(&one, &places.current_system());
+        machine.link(&two, &places.profile());
+        assert!(!holds(1) && !holds(2), "it runs the one, and boots the other");
+        fs::remove_file(places.profile()).unwrap();
+        machine.link(&one, &places.profile());
+        assert!(holds(1) && !holds(2));
+        fs::remove_file(places.current_system()).unwrap();
+        machine.link(&special, &places.current_system());
+        assert!(!holds(1) && !holds(3));
+        machine.link(&special, &one.join("specialisation/tracing"));
+        assert!(holds(1) && !holds(3));
     }
 
     #[test]

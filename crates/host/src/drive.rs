@@ -392,10 +392,19 @@ pub(crate) fn taken_up(places: &Places, journal: &Journal) -> Event {
 }
 
 /// What an attempt is refused with before it begins, if it is.
-pub(crate) fn unwanted(journal: &Journal, request: &bosco_activation::Request) -> Option<Refused> {
+pub(crate) fn unwanted(
+    places: &Places,
+    journal: &Journal,
+    request: &bosco_activation::Request,
+) -> Option<Refused> {
     let refused = journal.refusal(request);
     if refused.is_some() {
         return refused;
+    }
+    // What a host says of itself before is not relied on: it may be told by others than root.
+    if request.keeps_system && !check::runs_and_boots(places, &request.toplevel) {
+        let why = format!("{} is not what it runs and boots, and only secrets are brought", request.toplevel);
+        return Some(Refused::Failed { doing: Effect::Check, why });
     }
     if request.profiles.only {
         return None;

@@ -166,6 +166,7 @@ fn rollback(places: &Places, to: Option<u32>) -> Result<u8, String> {
         profiles: Profiles::default(),
         limits: bosco_model::Limits::default(),
         secrets: None,
+        keeps_system: false,
         generation: Some(number),
         by: "the console".into(),
         reboot: false,

@@ -1,5 +1,7 @@
 //! Reading what a host answers. Pure, and distrustful: the other side may be broken or hostile.
 
+use std::collections::BTreeSet;
+
 use bosco_activation::Told;
 use bosco_model::{
     Digest, Generation, Generations, HIGHEST, Hold, Kernel, Number, Observed, Profile, ProfileAt,
@@ -38,8 +40,40 @@ pub(crate) fn line(text: &str) -> Result<Line<'_>, Unreadable> {
     }
 }
 
+/// What may be told several times in one answer; of all else the first counts, so that nothing which slips into an answer takes
+/// back what the host has said of itself.
+const SEVERAL: [&str; 5] = ["profile-at", "unprotected", "quarantined", "booted-kernel", "current-kernel"];
+/// How many keys an answer may have; what comes behind them is passed over.
+const MAX_KEYS: usize = 1000;
+
+/// What a host has said of itself so far.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    observed: Observed,
+    keys: BTreeSet<String>,
+}
+
+impl Survey {
+    /// Takes one fact of an answer.
+    pub(crate) fn take(&mut self, key: &str, value: &str) {
+        let known = self.keys.contains(key);
+        if !known && self.keys.len() >= MAX_KEYS || known && !SEVERAL.contains(&key) {
+            return;
+        }
+        if !known {
+            self.keys.insert(key.to_owned());
+        }
+        observe(&mut self.observed, key, value);
+    }
+
+    /// All of it.
+    pub(crate) fn observed(self) -> Observed {
+        self.observed
+    }
+}
+
 /// Adds one fact to what is known of a host. A key that is not known is left alone: a newer host may say more.
-pub(crate) fn observe(observed: &mut Observed, key: &str, value: &str) {
+fn observe(observed: &mut Observed, key: &str, value: &str) {
     // What is no store path is as good as not there: /run/current-system is missing on a machine that is not NixOS.
     let path = || StorePath::parse(value).ok();
     match key {
@@ -123,14 +157,21 @@ pub(crate) struct Listed {
 #[derive(Debug, Default)]
 struct OfOne {
     all: Vec<Generation>,
-    present: Option<u32>,
+    /// Once it is told.
+    present: Option<Option<u32>>,
+}
+
+impl OfOne {
+    fn present(&mut self, value: &str) {
+        self.present.get_or_insert(value.parse().ok());
+    }
 }
 
 impl Listed {
     /// Takes one fact of an answer.
     pub(crate) fn take(&mut self, key: &str, value: &str) {
         match key {
-            "present" => self.system.present = value.parse().ok(),
+            "present" => self.system.present(value),
             "generation" => self.system.all.extend(generation(value)),
             "present-of" | "generation-of" => {
                 let Some((profile, value)) = profile(value) else { return };
@@ -141,7 +182,7 @@ impl Listed {
                 }
                 let Some((_, listed)) = self.others.get_mut(at) else { return };
                 match key {
-                    "present-of" => listed.present = value.parse().ok(),
+                    "present-of" => listed.present(value),
                     _ => listed.all.extend(generation(value)),
                 }
             }
@@ -151,7 +192,7 @@ impl Listed {
 
     /// All that was listed: of the system, and of each other profile.
     pub(crate) fn generations(self) -> (Generations, Vec<(Profile, Generations)>) {
-        let of = |listed: OfOne| Generations::new(listed.all, listed.present);
+        let of = |listed: OfOne| Generations::new(listed.all, listed.present.flatten());
         (of(self.system), self.others.into_iter().map(|(profile, listed)| (profile, of(listed))).collect())
     }
 }
@@ -236,6 +277,33 @@ mod tests {
         assert!(profile.is(&observed.profiles[0].profile));
         assert_eq!(generations.all().len(), 1, "another profile's is none of its own");
         assert!(generations.is_present(&generations.all()[0]));
+    }
+
+    #[test]
+    fn what_was_said_once_is_not_taken_back_by_what_comes_behind_it() {
+        let path = |name: &str| format!("/nix/store/{}-{name}", "0".repeat(32));
+        let mut survey = Survey::default();
+        for (key, value) in [
+            ("current", path("own")),
+            ("booted", "/run/booted-system".to_owned()),
+            ("profile-at", format!("ada app {}", path("app"))),
+            ("profile-at", format!("bob app {}", path("app"))),
+            ("current", path("forged")),
+            ("booted", path("forged")),
+        ] {
+            survey.take(key, &value);
+        }
+        let observed = survey.observed();
+        assert_eq!(observed.current, StorePath::parse(&path("own")).ok());
+        assert_eq!((observed.booted, observed.profiles.len()), (None, 2));
+        let mut listed = Listed::default();
+        for (key, value) in
+            [("present", "7"), ("present", "8"), ("present-of", "ada app 1"), ("present-of", "ada app 2")]
+        {
+            listed.take(key, value);
+        }
+        let of = listed.others[0].1.present;
+        assert_eq!((listed.system.present, of), (Some(Some(7)), Some(Some(1))));
     }
 
     #[test]

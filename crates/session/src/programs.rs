@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use bosco_model::StorePath;
+use bosco_model::{Profile, ProfileName, ProfilePlace, StorePath, UserName};
 
-use crate::session::{Wanted, one_command, program};
+use crate::session::{Others, Wanted, one_command, program};
 
 /// The shells that a host can have as /bin/sh, as far as they are here.
 fn shells() -> impl Iterator<Item = &'static [&'static str]> {
@@ -110,6 +110,56 @@ fn a_request_reaches_the_helper_as_it_is_and_what_it_tells_comes_back() {
             said.ends_with("nearly\ndone 3\n"),
             "{shell:?}: a line without an end took the end along: {said}"
         );
+    }
+}
+
+#[test]
+fn a_users_links_say_nothing_but_the_store_paths_that_they_name() {
+    let stubs = Stubs::new("links", &[("nix-store", "exit 1")]);
+    let (links, store) = (stubs.0.join("links"), stubs.0.join("store").display().to_string());
+    let path = format!("{store}/{}-home", "0".repeat(32));
+    for folder in [&links, Path::new(&path)] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    let link = |name: &str, target: &str| std::os::unix::fs::symlink(target, links.join(name)).unwrap();
+    link("good", &path);
+    for (name, forged) in [
+        ("newline", format!("{path}\ncurrent {path}\nactivating yes")),
+        ("done", "x\ndone 0".to_owned()),
+        ("below", format!("{path}/bin\ncurrent {path}")),
+        ("elsewhere", "/home/ada/none".to_owned()),
+        ("escape", format!("{path}\u{1b}[2J")),
+    ] {
+        link(name, &forged);
+    }
+    let folder = links.join("a\nactivating yes");
+    std::fs::create_dir_all(&folder).unwrap();
+    link("folder", &folder.to_string_lossy());
+    // One generation whose link forges facts, and two that never end when they are read as folders.
+    link("good-1-link", &format!("{path}\ngeneration 9 1 {path}"));
+    link("good-2-link", &links.join("trap").to_string_lossy());
+    std::fs::create_dir_all(links.join("trap")).unwrap();
+    let fifo = links.join("trap/nixos-version");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let profile = |name: &str| Profile {
+        name: ProfileName::parse(name).unwrap(),
+        user: UserName::parse("ada").unwrap(),
+        place: Some(ProfilePlace::try_from(links.join(name).to_str().unwrap().to_owned()).unwrap()),
+    };
+    let named: Vec<_> = ["newline", "good", "done", "below", "elsewhere", "escape", "folder"]
+        .into_iter()
+        .map(profile)
+        .collect();
+    for shell in shells() {
+        let wanted = Wanted { others: Others::Named(&named), ..Wanted::default() };
+        let text = program(wanted).replace("/nix/store/", &format!("{store}/"));
+        let said = converse(shell, &stubs.0, &text, &["generations\n"]);
+        let of = |key: &str| said.lines().filter(|line| line.starts_with(key)).count();
+        assert_eq!((of("profile-at "), of("done ")), (1, 2), "{shell:?}: {said}");
+        assert!(said.contains(&format!("profile-at ada good {path}\n")), "{shell:?}: {said}");
+        assert!(of("current ") <= 1 && of("activating") == 0, "{shell:?}: {said}");
+        assert!(of("generation-of ada good ") == 2 && of("generation 9") == 0, "{shell:?}: {said}");
+        assert!(!said.contains('\u{1b}'), "{shell:?}: {said}");
     }
 }
 

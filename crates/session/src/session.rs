@@ -181,9 +181,9 @@ impl Session {
     }
 
     async fn survey(&mut self) -> Result<Observed, Error> {
-        let mut observed = Observed::default();
-        self.answer(&Limit::of(ASK), &mut |key, value| answer::observe(&mut observed, key, value)).await?;
-        Ok(observed)
+        let mut survey = answer::Survey::default();
+        self.answer(&Limit::of(ASK), &mut |key, value| survey.take(key, value)).await?;
+        Ok(survey.observed())
     }
 
     /// Connects to run a command line, as root. Nothing is run yet.

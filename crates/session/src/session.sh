@@ -43,7 +43,14 @@ each_other() {
   done
 }
 
-profile_at() { fact profile-at "$1 $2 $(readlink -f "$3")"; }
+# Its link is its user's own, who can name anything by it: only what can be a store path is told.
+profile_at() {
+  at=$(timeout 10 readlink -f "$3")
+  case ${at#/nix/store/} in
+  "$at" | */* | *[!a-zA-Z0-9+._?=-]*) ;;
+  *) fact profile-at "$1 $2 $at" ;;
+  esac
+}
 
 are_there() { [ -z "$other_paths" ] || printf '%s\n' "$other_paths" | xargs nix-store --check-validity 2>/dev/null; }
 
@@ -85,7 +92,8 @@ survey() {
   finish 0
 }
 
-# The generations of the profile $2, with $1 behind each key.
+# The generations of the profile $2, with $1 behind each key. Only the system's own are looked into: where others lead to is
+# for their users to say.
 generations_of() {
   present=$(readlink "$2")
   present=${present##*/}
@@ -93,7 +101,9 @@ generations_of() {
   for link in "$2"-*-link; do
     [ -L "$link" ] || continue
     number=${link#"$2-"}
-    fact "generation$1" "${number%-link} $(stat -c %Y "$link") $(readlink "$link") $(cat "$link/nixos-version" 2>/dev/null)"
+    version=
+    [ -n "$1" ] || version=$(head -c 200 "$link/nixos-version" 2>/dev/null)
+    fact "generation$1" "${number%-link} $(stat -c %Y "$link") $(readlink "$link") $version"
   done
 }
 

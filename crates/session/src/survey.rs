@@ -3,7 +3,7 @@
 use bosco_model::{Observed, StorePath};
 
 use crate::Wanted;
-use crate::answer::{self, Line, Unreadable};
+use crate::answer::{self, Line, Survey, Unreadable};
 use crate::session::program;
 
 /// The program: for a shell that runs as root and has nothing on its input. `toplevel` is what the host should run.
@@ -17,14 +17,14 @@ pub fn survey_program(toplevel: Option<&StorePath>) -> String {
 /// # Errors
 /// [`Unreadable`], also where it does not come to an end.
 pub fn read_survey(text: &str) -> Result<Observed, Unreadable> {
-    let mut observed = Observed::default();
+    let mut survey = Survey::default();
     for text in text.lines() {
         match answer::line(text)? {
-            Line::Done(0) => return Ok(observed),
+            Line::Done(0) => return Ok(survey.observed()),
             Line::Done(code) => {
                 return Err(Unreadable(format!("the survey ended with {code}; is it root's?")));
             }
-            Line::Fact(key, value) => answer::observe(&mut observed, key, value),
+            Line::Fact(key, value) => survey.take(key, value),
             Line::Log(_) => {}
         }
     }
