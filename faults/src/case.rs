@@ -116,6 +116,7 @@ impl<'a> Worker<'a> {
             profiles: Profiles { all: beside(self.host, to), only: false },
             limits: Limits::default(),
             secrets: None,
+            keeps_system: false,
             generation: None,
             by: "faults@here".into(),
             reboot,

@@ -11,7 +11,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
-pub(crate) use self::apply::{Apply, ApplyLocal};
+pub(crate) use self::apply::{Apply, ApplyLocal, Habits};
 pub(crate) use self::secrets::{Secrets, SecretsCommand};
 use crate::error::{Error, Exit};
 
@@ -96,6 +96,8 @@ pub(crate) enum Command {
         /// Let a link to what was built stay for each host, in .gcroots beside the fleet
         #[arg(long)]
         keep_result: bool,
+        #[command(flatten)]
+        habits: Habits,
     },
     /// Bring this machine to what the fleet says, without ssh
     ///
@@ -111,7 +113,12 @@ pub(crate) enum Command {
     Init,
     /// Bring hosts their secrets, and nothing else: the same as `apply --goal keys`, by Colmena's name
     #[command(after_help = EXIT_CODES, hide = true)]
-    UploadKeys(Selection),
+    UploadKeys {
+        #[command(flatten)]
+        selection: Selection,
+        #[command(flatten)]
+        habits: Habits,
+    },
     /// List the hosts that the fleet declares
     #[command(after_help = EXIT_CODES)]
     Hosts(Selection),
@@ -269,6 +276,8 @@ pub(crate) enum Command {
     Exec {
         #[command(flatten)]
         selection: Selection,
+        #[command(flatten)]
+        habits: Habits,
         /// The command
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<String>,
@@ -298,7 +307,7 @@ pub(crate) enum Command {
     /// `--json` in JSON.
     #[command(after_help = EXIT_CODES)]
     Eval {
-        /// A Nix expression, or a file with one; `-` reads it from the standard input
+        /// A Nix expression, or a file with one, which may read what lies beside it; `-` reads it from the standard input
         #[arg(value_name = "EXPR", required_unless_present = "of")]
         expression: Option<String>,
         /// The same, as Colmena has it

@@ -173,8 +173,7 @@ impl Context {
             }
             Evaluated::Selected(selected) => {
                 for option in &host(&selected).ignored {
-                    let text =
-                        format!("`{option}` is set; bosco does not do that yet, and goes on without it");
+                    let text = format!("`{option}` is set; bosco does not do that, and goes on without it");
                     (self.events)(Event::Warning { host: Some(chosen.name.clone()), text });
                 }
                 Some(selected)

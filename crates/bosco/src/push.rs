@@ -65,6 +65,8 @@ pub(crate) struct Wish {
     pub(crate) parallel: Option<usize>,
     /// Whether links to what was built stay beside the fleet.
     pub(crate) keep_result: bool,
+    /// Whether hosts keep the secrets that they have.
+    pub(crate) no_keys: bool,
 }
 
 impl Wish {
@@ -81,6 +83,7 @@ impl Wish {
             substitute: true,
             parallel: None,
             keep_result: false,
+            no_keys: false,
         }
     }
 }
@@ -103,6 +106,8 @@ struct Push {
     /// Whether each host builds what it is to run.
     build_on_target: bool,
     replace_unknown: bool,
+    /// Whether hosts keep the secrets that they have.
+    no_keys: bool,
     /// The places of those that are delivered to.
     turns: Arc<Semaphore>,
     /// Where links to what was built stay.
@@ -138,6 +143,7 @@ pub(crate) async fn push(
         gate,
         build_on_target: wish.build_on_target,
         replace_unknown: wish.replace_unknown,
+        no_keys: wish.no_keys,
         turns: Arc::new(Semaphore::new(wish.parallel.unwrap_or(Semaphore::MAX_PERMITS))),
         kept,
         sequence: Arc::new(Sequence::new(chosen.len())),

@@ -33,8 +33,8 @@ enum Turn {
 }
 
 impl Hosts {
-    /// The order, once all are known.
-    fn order(&self) -> Option<Result<Order, Cycle>> {
+    /// The order, once all are known, and the hosts that have none among themselves.
+    fn order(&self) -> Option<(Order, Vec<Cycle>)> {
         (self.unknown == 0).then(|| Order::of(&self.placed))
     }
 
@@ -88,13 +88,11 @@ impl Sequence {
         if host.after.is_empty() {
             return Ok(());
         }
-        let order = self.order().await;
+        let (_, cycles) = self.order().await;
         let hint = || Some("one of them has to go first: mend its `deployment.after`".to_owned());
-        match order {
-            Err(cycle) if cycle.0.contains(&host.name) => {
-                Err(Outcome::failed(Stage::Evaluate, cycle.to_string(), hint()))
-            }
-            _ => Ok(()),
+        match cycles.into_iter().find(|cycle| cycle.0.contains(&host.name)) {
+            Some(cycle) => Err(Outcome::failed(Stage::Evaluate, cycle.to_string(), hint())),
+            None => Ok(()),
         }
     }
 
@@ -103,8 +101,8 @@ impl Sequence {
         if host.after.is_empty() {
             return Ok(());
         }
-        // Where others are in a circle, whoever goes after them does not wait for them for ever: they have failed.
-        let order = self.order().await.unwrap_or_default();
+        // Hosts in a circle have failed, so whoever goes after them does not wait for them for ever, and stays as it is.
+        let (order, _) = self.order().await;
         let mut hosts = self.0.subscribe();
         loop {
             let turn = hosts.borrow_and_update().turn(&order, &host.name);
@@ -119,7 +117,7 @@ impl Sequence {
         }
     }
 
-    async fn order(&self) -> Result<Order, Cycle> {
+    async fn order(&self) -> (Order, Vec<Cycle>) {
         let mut hosts = self.0.subscribe();
         loop {
             if let Some(order) = hosts.borrow_and_update().order() {
@@ -206,15 +204,28 @@ mod tests {
 
     #[tokio::test]
     async fn hosts_in_a_circle_fail_with_its_name_and_others_do_not_wait_for_ever() {
-        let sequence = Sequence::new(4);
+        let sequence = Arc::new(Sequence::new(6));
         let (a, b, c) = (host("a", &["b"]), host("b", &["a"]), host("c", &["a"]));
-        [&a, &b, &c].into_iter().for_each(|one| sequence.known(Some(one)));
+        let (db, web) = (host("db", &[]), host("web", &["db"]));
+        [&a, &b, &c, &db, &web].into_iter().for_each(|one| sequence.known(Some(one)));
         sequence.known(None);
         let came = sequence.settle(&a).await.unwrap_err();
         assert!(came.words().contains("a after b after a"), "{}", came.words());
         assert!(came.is_unbuilt(), "it holds back the others");
+        sequence.ended(&a.name, &came);
+        assert!(sequence.settle(&b).await.is_err());
         assert_eq!(sequence.settle(&c).await, Ok(()));
-        sequence.pass(&c).await.unwrap();
+        let came = sequence.pass(&c).await.unwrap_err();
+        assert_eq!(came.words(), "not deployed: waits for a, which failed while evaluating");
+        // The order among all others is what it was.
+        let waiting = tokio::spawn({
+            let (sequence, web) = (Arc::clone(&sequence), web.clone());
+            async move { sequence.pass(&web).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished(), "it went before the other had ended");
+        sequence.ended(&db.name, &Outcome::UpToDate { goal: Goal::Switch });
+        assert_eq!(waiting.await.unwrap(), Ok(()));
     }
 
     #[tokio::test]

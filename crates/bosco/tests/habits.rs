@@ -4,7 +4,7 @@
 mod common;
 
 use common::{bosco, command, stands, state, toplevel_of};
-use testbed::fleet::{create, sample};
+use testbed::fleet::{Fleet, create, sample};
 use testbed::{Lab, LabSpec, Operator};
 
 #[test]
@@ -41,11 +41,61 @@ fn flags_of_scripts_are_taken() {
     .exits(0)
     .says("riscv64-linux");
 
-    let mut repl = command(&operator, &fleet, &["repl"]);
+    // What lies beside a file is where the file is.
+    let beside = fleet.path().parent().unwrap();
+    std::fs::write(beside.join("beside.nix"), "nodes: nodes.host1.config.networking.hostName").unwrap();
+    std::fs::write(beside.join("ask.nix"), "import ./beside.nix nodes").unwrap();
+    bosco(&operator, &fleet, &["eval", "../ask.nix"]).exits(0).says("\"host1\"");
+}
+
+/// What `nix repl` says to one line.
+fn repl(operator: &Operator, fleet: &Fleet<'_>, args: &[&str], line: &str) -> common::Said {
     let input = fleet.path().join("../input");
-    std::fs::write(&input, "nodes.host1.config.networking.hostName\n:q\n").unwrap();
-    let said = common::Said::of(&repl.stdin(std::fs::File::open(&input).unwrap()).output().unwrap());
-    said.exits(0).says("\"host1\"");
+    std::fs::write(&input, format!("{line}\n:q\n")).unwrap();
+    let mut repl = command(operator, fleet, &[&["repl"], args].concat());
+    common::Said::of(&repl.stdin(std::fs::File::open(&input).unwrap()).output().unwrap())
+}
+
+#[test]
+fn who_looks_around_puts_nothing_into_the_store_that_git_does_not_know() {
+    let operator = Operator::alone().unwrap();
+    let fleet = sample(&operator, "plain").unwrap();
+    fleet.commit().unwrap();
+    std::fs::write(fleet.path().join("identity.key"), "AGE-SECRET-KEY-1").unwrap();
+    let name = "nodes.host1.config.networking.hostName";
+    repl(&operator, &fleet, &[], name).exits(0).says("\"host1\"");
+    repl(&operator, &fleet, &["--flake", "."], name).exits(0).says("\"host1\"");
+    let in_store = |file: &str| {
+        let paths = std::fs::read_dir(operator.store().join("nix/store")).unwrap().flatten();
+        paths.filter(|path| path.path().join(file).exists()).count()
+    };
+    assert!(in_store("flake.nix") > 0, "it is not looked for where the fleet is");
+    assert_eq!(in_store("identity.key") + in_store(".git"), 0);
+
+    // What a reference says besides counts here as everywhere.
+    let part = create(&operator, "part").unwrap();
+    for file in std::fs::read_dir(fleet.path()).unwrap().flatten().filter(|file| file.path().is_file()) {
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        part.write(format!("fleet/{}", file.file_name().to_str().unwrap()), &text).unwrap();
+    }
+    part.commit().unwrap();
+    repl(&operator, &part, &["--flake", "git+file:.?dir=fleet"], name).exits(0).says("\"host1\"");
+    repl(&operator, &part, &["--flake", "./fleet"], name).exits(0).says("\"host1\"");
+}
+
+#[test]
+fn flags_of_scripts_are_taken_by_all_commands_that_colmena_takes_them_with() {
+    let operator = Operator::alone().unwrap();
+    let fleet = sample(&operator, "plain").unwrap();
+    let flags = ["--eval-node-limit", "auto", "--parallel", "2", "--no-keys"];
+    for command in ["build", "upload-keys", "apply-local"] {
+        // There is no such host, which is told once all else was understood.
+        let host = if command == "apply-local" { "--node" } else { "--on" };
+        let args = [&[command, host, "nobody"], &flags[..]].concat();
+        bosco(&operator, &fleet, &args).exits(2).says("nobody").does_not_say("unexpected argument");
+    }
+    let args = [&["exec", "--on", "nobody"], &flags[..], &["--", "true"]].concat();
+    bosco(&operator, &fleet, &args).exits(2).says("nobody").does_not_say("unexpected argument");
 }
 
 #[test]

@@ -35,11 +35,10 @@ impl fmt::Display for Circle<'_> {
 }
 
 impl Order {
-    /// The order of these hosts. Whoever is not among them is not waited for, and nobody waits for itself.
-    ///
-    /// # Errors
-    /// [`Cycle`] where there is none.
-    pub fn of(hosts: &BTreeMap<HostName, Placed>) -> Result<Self, Cycle> {
+    /// The order of these hosts, and the circles in it: whoever is in one waits for nobody, and those behind it wait for it as for
+    /// all others. Whoever is not among the hosts is not waited for, and nobody waits for itself.
+    #[must_use]
+    pub fn of(hosts: &BTreeMap<HostName, Placed>) -> (Self, Vec<Cycle>) {
         let waits = |(name, placed): (&HostName, &Placed)| {
             let goes_first = |(other, its): &(&HostName, &Placed)| {
                 *other != name && placed.after.iter().any(|selector| selector.matches(other, &its.tags))
@@ -48,8 +47,13 @@ impl Order {
             let first = if placed.after.is_empty() { None } else { Some(hosts.iter().filter(goes_first)) };
             (name.clone(), first.into_iter().flatten().map(|(other, _)| other.clone()).collect())
         };
-        let order = Self(hosts.iter().map(waits).collect());
-        order.cycle().map_or(Ok(order), |cycle| Err(Cycle(cycle)))
+        let mut order = Self(hosts.iter().map(waits).collect());
+        let mut cycles = Vec::new();
+        while let Some(cycle) = order.cycle() {
+            order.0.extend(cycle.iter().map(|host| (host.clone(), BTreeSet::new())));
+            cycles.push(Cycle(cycle));
+        }
+        (order, cycles)
     }
 
     /// Those that a host waits for.
@@ -104,14 +108,28 @@ mod tests {
     }
 
     #[test]
+    fn hosts_in_circles_wait_for_nobody_and_all_others_for_whom_they_name() {
+        let (order, cycles) = Order::of(&hosts(&[
+            ("a", &[], &["b"]),
+            ("b", &[], &["a", "db"]),
+            ("c", &[], &["d"]),
+            ("d", &[], &["c"]),
+            ("db", &[], &[]),
+            ("web", &[], &["a", "db"]),
+        ]));
+        assert_eq!(cycles, [Cycle(vec![host("a"), host("b")]), Cycle(vec![host("c"), host("d")])]);
+        let before = |name: &str| order.before(&host(name)).map(HostName::as_str).collect::<Vec<_>>();
+        assert_eq!((before("web"), before("b")), (vec!["a", "db"], vec![]));
+    }
+
+    #[test]
     fn hosts_wait_for_those_they_name_and_those_with_a_tag_and_not_for_who_is_not_there() {
-        let order = Order::of(&hosts(&[
+        let (order, _) = Order::of(&hosts(&[
             ("db-1", &["db"], &[]),
             ("db-2", &["db"], &["db-1"]),
             ("web", &[], &["@db", "elsewhere"]),
             ("all", &["db"], &["*-1"]),
-        ]))
-        .unwrap();
+        ]));
         let before = |name: &str| order.before(&host(name)).map(HostName::as_str).collect::<Vec<_>>();
         assert_eq!(before("db-1"), [""; 0]);
         assert_eq!(before("db-2"), ["db-1"]);
@@ -121,14 +139,14 @@ mod tests {
 
     #[test]
     fn a_host_does_not_wait_for_itself() {
-        assert!(Order::of(&hosts(&[("db-1", &["db"], &["@db"])])).is_ok());
+        assert_eq!(Order::of(&hosts(&[("db-1", &["db"], &["@db"])])).1, []);
     }
 
     #[test]
     fn a_circle_is_named() {
         let circle = hosts(&[("a", &[], &["b"]), ("b", &[], &["c"]), ("c", &[], &["b"]), ("d", &[], &[])]);
-        let cycle = Order::of(&circle).unwrap_err();
-        assert_eq!(cycle.to_string(), "hosts wait for one another in a circle: b after c after b");
+        let (_, cycles) = Order::of(&circle);
+        assert_eq!(cycles[0].to_string(), "hosts wait for one another in a circle: b after c after b");
     }
 
     proptest! {
@@ -140,24 +158,26 @@ mod tests {
                 let placed = all.get_mut(&host(&names[one])).unwrap();
                 placed.after.push(Selector::parse(&names[other]).unwrap());
             }
-            match Order::of(&all) {
-                Ok(order) => {
-                    // All come to their turn.
-                    let mut done = BTreeSet::new();
-                    for _ in 0..8 {
-                        let ready: Vec<_> =
-                            all.keys().filter(|host| order.before(host).all(|first| done.contains(first))).collect();
-                        done.extend(ready);
-                    }
-                    prop_assert_eq!(done.len(), 8);
+            let (order, cycles) = Order::of(&all);
+            // All come to their turn.
+            let mut done = BTreeSet::new();
+            for _ in 0..8 {
+                let ready: Vec<_> =
+                    all.keys().filter(|host| order.before(host).all(|first| done.contains(first))).collect();
+                done.extend(ready);
+            }
+            prop_assert_eq!(done.len(), 8);
+            for Cycle(circle) in &cycles {
+                prop_assert!(circle.len() > 1);
+                for (at, one) in circle.iter().enumerate() {
+                    let next = &circle[(at + 1) % circle.len()];
+                    prop_assert!(all[one].after.iter().any(|selector| selector.matches(next, &BTreeSet::new())));
                 }
-                Err(Cycle(circle)) => {
-                    prop_assert!(circle.len() > 1);
-                    for (at, one) in circle.iter().enumerate() {
-                        let next = &circle[(at + 1) % circle.len()];
-                        prop_assert!(all[one].after.iter().any(|selector| selector.matches(next, &BTreeSet::new())));
-                    }
-                }
+            }
+            // Who is in none waits for all whom it names.
+            for (one, placed) in all.iter().filter(|(one, _)| cycles.iter().all(|Cycle(circle)| !circle.contains(one))) {
+                let named = placed.after.iter().flat_map(Selector::names).map(|name| host(&name)).filter(|other| other != one);
+                prop_assert_eq!(order.before(one).cloned().collect::<BTreeSet<_>>(), named.collect::<BTreeSet<_>>());
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Evaluating a fleet: first which hosts there are, then each host for itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bosco_model::{Condition, Declaration, Host, HostName, Target};
 use serde::de::DeserializeOwned;
@@ -113,6 +113,32 @@ struct HostAnswer<T> {
     selected: Option<T>,
     #[serde(default)]
     tags: Vec<String>,
+}
+
+/// An expression of the operator's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Expression {
+    /// In so many words.
+    Text(String),
+    /// In a file, by an absolute path.
+    File(PathBuf),
+}
+
+/// How a source is asked.
+#[derive(Debug, Clone, Copy)]
+struct How {
+    /// Whether the answer is JSON.
+    json: bool,
+    /// Whether what is not of the source may be read.
+    impure: bool,
+}
+
+/// What Nix says of a flake.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    resolved_url: String,
 }
 
 /// What came of evaluating a host that a selector may mean.
@@ -239,19 +265,20 @@ impl Nix {
     pub async fn eval(
         &self,
         source: &Source,
-        expression: &str,
+        expression: &Expression,
         as_json: bool,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<String, Error> {
-        let question = format!("({EVAL}) {}", nix_string(expression));
+        let question = Self::question(EVAL, expression)?;
         let trees = self.trees(source).await?;
-        let answer =
-            self.ask(source, &trees, &question, as_json, listen).await.map_err(|error| match error {
-                Error::Failed { message, log } => {
-                    Error::Failed { message: message::with_place_in_expression(&message), log }
-                }
-                other => other,
-            })?;
+        // Nothing but the flake can be read otherwise.
+        let how = How { json: as_json, impure: matches!(expression, Expression::File(_)) };
+        let answer = self.ask(source, &trees, &question, how, listen).await.map_err(|error| match error {
+            Error::Failed { message, log } => {
+                Error::Failed { message: message::with_place_in_expression(&message), log }
+            }
+            other => other,
+        })?;
         Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
     }
 
@@ -260,16 +287,28 @@ impl Nix {
     /// # Errors
     /// Where Nix can't be told of the place.
     pub async fn repl(&self, source: &Source) -> Result<std::process::Command, Error> {
-        let reference = |text: &str| format!("builtins.getFlake {}", nix_string(text));
         let (kind, value) = match source.place() {
-            Place::Reference(text) if !source.is_here() => ("flake", reference(text)),
-            Place::Flake | Place::Reference(_) => ("flake", reference(&source.dir.to_string_lossy())),
+            Place::Flake => ("flake", self.flake(source, ".").await?),
+            Place::Reference(reference) => ("flake", self.flake(source, reference).await?),
             Place::Hive(file) => ("hive", nix_path(file)?),
             Place::Tree => ("tree", trees::value(&self.trees(source).await?)),
         };
         let mut command = self.nix("repl", source.working_directory());
         command.args(["--impure", "--expr", &format!("({} ({value})).scope", reader(kind))]);
         Ok(command.into_std())
+    }
+
+    /// An expression for the flake that a reference means where all else is evaluated. `getFlake` alone would take a directory
+    /// for all that lies in it, what git does not know as well, and put it into the store where anybody can read it.
+    async fn flake(&self, source: &Source, reference: &str) -> Result<String, Error> {
+        let mut command = self.nix("flake", source.working_directory());
+        command.args(["metadata", "--json", "--no-write-lock-file", reference]);
+        let answer = run(command, source.copied(), &mut |_| {}).await?;
+        let Metadata { resolved_url } = serde_json::from_slice(&answer).map_err(|error| Error::Answer {
+            program: "nix flake metadata".into(),
+            why: error.to_string(),
+        })?;
+        Ok(format!("builtins.getFlake {}", nix_string(&resolved_url)))
     }
 
     /// Applies a function to what a source declares.
@@ -280,7 +319,7 @@ impl Nix {
         function: &str,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<T, Error> {
-        let answer = self.ask(source, trees, function, true, listen).await?;
+        let answer = self.ask(source, trees, function, How { json: true, impure: false }, listen).await?;
         serde_json::from_slice(&answer)
             .map_err(|error| Error::Answer { program: "nix eval".into(), why: error.to_string() })
     }
@@ -290,11 +329,11 @@ impl Nix {
         source: &Source,
         trees: &Trees,
         function: &str,
-        as_json: bool,
+        how: How,
         listen: &mut (dyn FnMut(LogLine) + Send),
     ) -> Result<Vec<u8>, Error> {
         let mut command = self.nix("eval", source.working_directory());
-        if as_json {
+        if how.json {
             command.arg("--json");
         }
         // `REF#.` is all outputs, without a search for packages. The evaluation cache would replay a failure without its
@@ -319,7 +358,7 @@ impl Nix {
         if self.settings.trace {
             command.arg("--show-trace");
         }
-        if self.settings.impure {
+        if self.settings.impure || how.impure {
             command.arg("--impure");
         }
         run(command, source.copied(), listen).await.map_err(|error| match error {

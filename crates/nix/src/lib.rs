@@ -22,7 +22,7 @@ pub use build::Root;
 pub use closure::{Archives, Delivery, PathInfo, Store, references_first};
 pub use command::{Error, LogLine, Nix, Settings};
 pub use contents::{Infos, contents};
-pub use evaluate::{Builders, Evaluated, Fleet, Form};
+pub use evaluate::{Builders, Evaluated, Expression, Fleet, Form};
 pub use inspect::{AskedSecret, Inspected};
 pub use source::{NoSource, Source};
 pub use take::Taking;

@@ -53,15 +53,34 @@ pub(crate) struct Apply {
     /// Let a link to what was built stay for each host, in .gcroots beside the fleet
     #[arg(long)]
     keep_result: bool,
-    /// How many hosts are delivered to and activated at once; 0 is no limit
+    #[command(flatten)]
+    pub(crate) habits: Habits,
+}
+
+/// What Colmena takes with each command that goes to hosts, or builds for them.
+#[derive(Debug, Args)]
+pub(crate) struct Habits {
+    /// How many hosts are gone to at once; 0 is no limit
     #[arg(long, short, hide = true, value_name = "N")]
     parallel: Option<usize>,
     /// There for scripts: so many are evaluated at once as the machine has room for
     #[arg(long, hide = true, value_name = "N")]
     eval_node_limit: Option<String>,
-    /// There for scripts
+    /// Leave the secrets of hosts as they are
     #[arg(long, hide = true)]
     no_keys: bool,
+}
+
+impl Habits {
+    /// How many hosts are gone to at once, where not as many as there are.
+    pub(crate) fn most(&self) -> Option<usize> {
+        self.parallel.filter(|most| *most > 0)
+    }
+
+    /// The same wish, with what is said here.
+    pub(crate) fn with(&self, wish: Wish) -> Wish {
+        Wish { parallel: self.most(), no_keys: self.no_keys, ..wish }
+    }
 }
 
 /// What this machine is brought to.
@@ -79,6 +98,8 @@ pub(crate) struct ApplyLocal {
     /// There for scripts: who is not root becomes it as the fleet says
     #[arg(long, hide = true)]
     sudo: bool,
+    #[command(flatten)]
+    pub(crate) habits: Habits,
 }
 
 impl Apply {
@@ -108,16 +129,15 @@ impl Apply {
             _ => Rule::AllBuilt,
         };
         let ask = Ask { reboot: self.reboot, again: self.again, ..Ask::default() };
-        Wish {
+        self.habits.with(Wish {
             ask,
             build_on_target: self.build_on_target,
             build_on: self.build_on.clone(),
             yes: self.yes,
             replace_unknown: self.force_replace_unknown_profiles,
             substitute: !self.no_substitute,
-            parallel: self.parallel.filter(|most| *most > 0),
             keep_result: self.keep_result,
             ..Wish::new(goal, rule)
-        }
+        })
     }
 }

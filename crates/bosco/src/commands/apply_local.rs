@@ -18,7 +18,7 @@ pub(crate) async fn run(cli: &Cli, args: &ApplyLocal) -> Result<Exit, Error> {
     let selector =
         Selector::parse(name.as_str()).map_err(|error| Error::new(Exit::Usage, error.to_string()))?;
     let ask = Ask { again: args.again, ..Ask::default() };
-    let wish = Wish { ask, yes: true, ..Wish::new(args.goal.0, Rule::Each) };
+    let wish = args.habits.with(Wish { ask, yes: true, ..Wish::new(args.goal.0, Rule::Each) });
     work(cli, Some(&selector), async |context, chosen| {
         let root = root()?;
         let reach = Reach::here(&context);

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use bosco_nix::Nix;
+use bosco_nix::{Expression, Nix};
 
 use crate::cli::Cli;
 use crate::commands::{stoppable, watch};
@@ -18,22 +18,20 @@ const MAX_EXPRESSION: u64 = 32 * 1024;
 pub(crate) async fn run(cli: &Cli, expression: Option<&str>) -> Result<Exit, Error> {
     // Before anything listens to signals: whoever types it must be able to stop.
     let expression = match expression.unwrap_or_default() {
-        "-" => read(std::io::stdin(), "the standard input")?,
+        "-" => Expression::Text(read(std::io::stdin())?),
         // As with Colmena. An expression may be the name of a file only where there is such a file.
-        file if Path::new(file).is_file() => {
-            let opened = std::fs::File::open(file);
-            read(
-                opened.map_err(|error| Error::new(Exit::Usage, format!("{file} can't be read: {error}")))?,
-                file,
-            )?
-        }
-        expression => expression.to_owned(),
+        file if Path::new(file).is_file() => Expression::File(
+            Path::new(file)
+                .canonicalize()
+                .map_err(|error| Error::new(Exit::Usage, format!("{file} can't be read: {error}")))?,
+        ),
+        expression => Expression::Text(expression.to_owned()),
     };
     let show = show::for_answer(cli);
     let source = source(&cli.place)?;
-    if expression.len() as u64 > MAX_EXPRESSION {
+    if matches!(&expression, Expression::Text(text) if text.len() as u64 > MAX_EXPRESSION) {
         return Err(Error::new(Exit::Usage, format!("the expression is longer than {MAX_EXPRESSION} bytes"))
-            .hint("put it into a file of the fleet"));
+            .hint("put it into a file, and name that"));
     }
     let work = async {
         let nix = Nix::find(cli.settings()).await?;
@@ -44,9 +42,9 @@ pub(crate) async fn run(cli: &Cli, expression: Option<&str>) -> Result<Exit, Err
     Ok(Exit::Done)
 }
 
-fn read(input: impl Read, name: &str) -> Result<String, Error> {
+fn read(input: impl Read) -> Result<String, Error> {
     let mut text = String::new();
     let read = input.take(MAX_EXPRESSION + 1).read_to_string(&mut text);
-    read.map_err(|error| Error::new(Exit::Usage, format!("{name} can't be read: {error}")))?;
+    read.map_err(|error| Error::new(Exit::Usage, format!("the standard input can't be read: {error}")))?;
     Ok(text)
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bosco_model::{HostName, Selector};
 use bosco_wire::quote;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use crate::cli::Cli;
 use crate::commands::{stoppable, watch};
@@ -30,7 +31,12 @@ struct Ran {
 /// What is known so far.
 type Answers = BTreeMap<HostName, Result<Ran, Outcome>>;
 
-pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, command: &[String]) -> Result<Exit, Error> {
+pub(crate) async fn run(
+    cli: &Cli,
+    selector: Option<Selector>,
+    most: Option<usize>,
+    command: &[String],
+) -> Result<Exit, Error> {
     let Some(selector) = selector else {
         return Err(Error::new(Exit::Usage, "which hosts?").hint("`'*'` is all of them"));
     };
@@ -40,9 +46,12 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, command: &[String
         let context = Context::find(cli, watch(&show)).await?;
         let reach = Reach::find(&context).await?;
         let command: Arc<str> = line(command).into();
+        let turns = Arc::new(Semaphore::new(most.unwrap_or(Semaphore::MAX_PERMITS)));
         let ask = |context, chosen: Chosen| {
             let (reach, command, answers) = (reach.clone(), Arc::clone(&command), Arc::clone(&answers));
+            let turns = Arc::clone(&turns);
             async move {
+                let _turn = turns.acquire().await;
                 let ran = ran(&context, &reach, &chosen, &command).await.transpose()?;
                 answers.lock().unwrap_or_else(PoisonError::into_inner).insert(chosen.name, ran);
                 Some(())

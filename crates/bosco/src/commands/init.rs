@@ -21,6 +21,13 @@ struct Answer {
 }
 
 pub(crate) fn run(cli: &Cli) -> Result<Exit, Error> {
+    if cli.place.flake.is_some() || cli.place.hive.is_some() {
+        return Err(Error::new(
+            Exit::Usage,
+            "`init` writes into the working directory, and takes no `--flake` or `--hive`",
+        )
+        .hint("change to the directory of the fleet, and leave it out"));
+    }
     let here = std::env::current_dir()
         .map_err(|error| Error::new(Exit::Unable, format!("the working directory can't be read: {error}")))?;
     // A fleet that is there keeps the form that it has.

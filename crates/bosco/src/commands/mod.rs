@@ -55,13 +55,14 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
             apply::run(cli, selector, &args.wish(goal)).await
         }
         Command::ApplyLocal(args) => apply_local::run(cli, args).await,
-        Command::Build { selection, keep_result } => {
-            let wish = Wish { keep_result: *keep_result, ..Wish::new(Goal::Build, Rule::Each) };
+        Command::Build { selection, keep_result, habits } => {
+            let wish = habits.with(Wish { keep_result: *keep_result, ..Wish::new(Goal::Build, Rule::Each) });
             apply::run(cli, selection.selector(), &wish).await
         }
         Command::Init => init::run(cli),
-        Command::UploadKeys(selection) => {
-            apply::run(cli, selection.selector(), &Wish::new(Goal::Keys, Rule::AllBuilt)).await
+        Command::UploadKeys { selection, habits } => {
+            let wish = habits.with(Wish::new(Goal::Keys, Rule::AllBuilt));
+            apply::run(cli, selection.selector(), &wish).await
         }
         Command::Hosts(selection) => hosts::run(cli, selection.selector()).await,
         Command::Status { selection, watch } => status::run(cli, selection.selector(), *watch).await,
@@ -88,7 +89,9 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Secrets(secrets) => secrets::run(cli, &secrets.command).await,
         Command::Check { fix } => check::run(cli, *fix).await,
         Command::Generations(selection) => generations::run(cli, selection.selector()).await,
-        Command::Exec { selection, command } => exec::run(cli, selection.selector(), command).await,
+        Command::Exec { selection, habits, command } => {
+            exec::run(cli, selection.selector(), habits.most(), command).await
+        }
         Command::Ssh { host, command } => ssh::run(cli, host, command).await,
         Command::Eval { expression, of } => eval::run(cli, expression.as_deref().or(of.as_deref())).await,
         Command::Repl => repl::run(cli).await,

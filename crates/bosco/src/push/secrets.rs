@@ -23,7 +23,7 @@ impl Host {
         if declared.host.profiles_only {
             return self.without_system(declared);
         }
-        if !declared.secrets.is_empty() || observed.secrets.is_some() {
+        if !self.push.no_keys && (!declared.secrets.is_empty() || observed.secrets.is_some()) {
             let own = Own::Said(observed.host_key.as_deref());
             let made = self.push.bundler.make(&declared.host, &declared.secrets, own).await;
             self.secrets = Some(made.map_err(Unmade::outcome)?);
