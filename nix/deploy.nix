@@ -48,6 +48,8 @@ let
       main = if hasSystem then profiles.system else profiles.${builtins.head order};
 
       values = builtins.attrValues profiles;
+      # The system's profile is in one place only, which is what boots.
+      ofSystem = if hasSystem && (profiles.system.profilePath or null) != null then [ "profiles.system.profilePath" ] else [ ];
       isOn = option: builtins.any (get option false) values;
       isOff = option: builtins.any (profile: !get option true profile) values;
 
@@ -92,7 +94,8 @@ let
         };
         buildOnTarget = isOn "remoteBuild";
         ignored =
-          builtins.filter isOn [ "interactiveSudo" ]
+          ofSystem
+          ++ builtins.filter isOn [ "interactiveSudo" ]
           ++ map (option: "${option} = false") (
             builtins.filter isOff [
               "autoRollback"

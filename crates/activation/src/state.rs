@@ -1,6 +1,7 @@
 //! Where an attempt can be, and what can happen to it.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use bosco_model::StorePath;
 use serde::{Deserialize, Serialize};
@@ -103,12 +104,19 @@ pub struct Before {
 /// What a profile beside the system was.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Was {
+    /// Where its link is; not known yet where its user was not there.
+    #[serde(default)]
+    pub link: Option<PathBuf>,
     /// What it named, where it was there.
     pub path: Option<StorePath>,
     /// Its generation.
     pub generation: Option<u32>,
-    /// The newest generation that it had.
-    pub newest: Option<u32>,
+    /// What stood in its link, where that was none of its generations.
+    #[serde(default)]
+    pub target: Option<PathBuf>,
+    /// All generations that it had.
+    #[serde(default)]
+    pub generations: Vec<u32>,
 }
 
 /// What only a boot can bring in of the candidate.

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bosco_activation::{
-    Attempt, Cause, Effect, Event, Found, Journal, Needs, Refused, Report, Settings, State, Told,
+    Attempt, Cause, Effect, Event, Found, Journal, Needs, Refused, Report, Request, Settings, State, Told,
 };
 use bosco_model::StorePath;
 
@@ -20,7 +20,7 @@ use crate::hands::Hands;
 use crate::listen::{Asked, Clients, Question, listen};
 use crate::memory::{Memory, now, this_boot};
 use crate::places::Places;
-use crate::{check, leftover, secrets};
+use crate::{check, leftover, profiles, secrets};
 
 /// How long a machine may take to go down once it is told to.
 const GO_DOWN: Duration = Duration::from_secs(300);
@@ -234,6 +234,12 @@ impl Drive {
         if effect == Effect::Arm && attempt.may_reboot && attempt.needs != Needs::Nothing {
             self.warn(&attempt);
         }
+        let Request { toplevel, profiles, .. } = &attempt.request;
+        if effect == Effect::Arm && !profiles.only && profiles::has_own_script(toplevel) {
+            let text = "its profile `system` has an activation of its own (`activate.custom`), which is not run: bosco switches to \
+                        what `activate.nixos` wraps";
+            self.clients.tell(&Told::Warning { text: text.into() });
+        }
         self.set_deadlines(&attempt);
         self.clients.tell(&Told::Doing { effect });
         if attempt.wants_connection() {
@@ -374,7 +380,7 @@ fn same_effect_goes_on(was: &Attempt, is: &Attempt) -> bool {
 }
 
 /// The system that says how an attempt wants to be activated: the candidate, or what runs where no other is asked for.
-fn system(places: &Places, request: &bosco_activation::Request) -> PathBuf {
+fn system(places: &Places, request: &Request) -> PathBuf {
     if request.profiles.only { places.current_system() } else { request.toplevel.as_str().into() }
 }
 
@@ -395,7 +401,7 @@ pub(crate) fn taken_up(places: &Places, journal: &Journal) -> Event {
 pub(crate) fn unwanted(
     places: &Places,
     journal: &Journal,
-    request: &bosco_activation::Request,
+    request: &Request,
 ) -> Option<Refused> {
     let refused = journal.refusal(request);
     if refused.is_some() {

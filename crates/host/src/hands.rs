@@ -32,8 +32,6 @@ const SYSTEMD: Duration = Duration::from_secs(60);
 const GENERATIONS: usize = 50;
 /// How much of what a switch says is kept, in bytes: its end.
 const MOST_SAID: u64 = 1024 * 1024;
-/// What keeps the other profiles of an attempt is called so, and a number.
-const PROFILE_ROOT: &str = "candidate-profile-";
 /// How many logs are kept.
 const LOGS: usize = 20;
 /// What `switch-to-configuration` says last where it can't begin, and the exit codes that it has then. Its output also has
@@ -168,7 +166,8 @@ impl Hands {
             verify()?;
         }
         let mut before = check::before(&self.places).map_err(failed)?;
-        before.profiles = others.iter().map(|one| profiles::was(&self.places, &one.profile)).collect();
+        let was = others.iter().map(|one| profiles::was(&self.places, &one.profile));
+        before.profiles = was.collect::<Result<_, _>>().map_err(failed)?;
         let checked = Checked {
             before,
             needs,
@@ -191,9 +190,7 @@ impl Hands {
 
     fn root(&self, attempt: &Attempt) -> Result<(), String> {
         let roots = self.places.gcroots();
-        for (number, one) in attempt.request.profiles.all.iter().enumerate() {
-            durable::link(one.path.as_ref(), &roots.join(format!("{PROFILE_ROOT}{number}")))?;
-        }
+        profiles::root(&self.places, attempt)?;
         durable::link(attempt.request.toplevel.as_ref(), &roots.join("candidate"))?;
         if let Some(before) = &attempt.before {
             durable::link(before.running.as_ref(), &roots.join("before"))?;
@@ -422,9 +419,7 @@ impl Hands {
         for root in ["candidate", "before", "default", "booted"] {
             durable::remove(&self.places.gcroots().join(root))?;
         }
-        for number in 0..attempt.request.profiles.all.len() {
-            durable::remove(&self.places.gcroots().join(format!("{PROFILE_ROOT}{number}")))?;
-        }
+        profiles::unroot(&self.places, attempt)?;
         if matches!(attempt.state, State::Closing { ending: Ending::Committed { .. } }) {
             self.prune_generations();
         }

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::{DerivationPath, ProfileName, StorePath, UserName};
 
-/// The profile of the system, which no other may be.
+/// Where the profile of the system is, with its generations, and others that the boot loader lists: no other may be there.
 const SYSTEM: &str = "/nix/var/nix/profiles/system";
 /// The longest place of a profile, in bytes.
 const LONGEST: usize = 1000;
@@ -100,7 +100,7 @@ impl TryFrom<String> for ProfilePlace {
         let is_part = |part: &str| !part.is_empty() && part != ".." && part != "." && part.chars().all(plain);
         let sound = text.len() <= LONGEST
             && text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_part))
-            && text != SYSTEM;
+            && !text.starts_with(SYSTEM);
         if sound { Ok(Self(text)) } else { Err(InvalidPlace(text)) }
     }
 }
@@ -122,6 +122,9 @@ mod tests {
             ["", "/", "app", "/srv//app", "/srv/../app", "/srv/a b", "/srv/$(x)", "/srv/app\n", SYSTEM]
         {
             assert!(ProfilePlace::try_from(text.to_owned()).is_err(), "{text:?}");
+        }
+        for more in ["-1-link", "-profiles", "-profiles/bosco_candidate", "/x"] {
+            assert!(ProfilePlace::try_from(format!("{SYSTEM}{more}")).is_err(), "{more}");
         }
     }
 

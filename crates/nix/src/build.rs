@@ -90,7 +90,11 @@ impl Nix {
             }
             Some(Builders::Only { target, system }) => {
                 command.args(["--option", "builders", &builder(target, system), "--option", "max-jobs", "0"]);
-                command.env("NIX_SSHOPTS", ssh_options(target));
+                let env = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+                match ssh_options(target, env("NIX_SSHOPTS"), env("SSH_CONFIG_FILE")) {
+                    Ok(options) => command.env("NIX_SSHOPTS", options),
+                    Err(error) => return declared.iter().map(|_| Err(error.clone())).collect(),
+                };
             }
             None => {}
         }
@@ -194,22 +198,62 @@ impl Nix {
 /// A machine in the format of Nix's `builders`.
 fn builder(target: &Target, system: &str) -> String {
     let user = target.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
-    format!("ssh-ng://{user}{} {system}", target.host)
+    // An address of IPv6 would be taken for a name and a port.
+    let is_v6 = target.host.contains(':') && !target.host.starts_with('[');
+    let host = if is_v6 { format!("[{}]", target.host) } else { target.host.clone() };
+    format!("ssh-ng://{user}{host} {system}")
 }
 
-/// What Nix gives to `ssh`.
-fn ssh_options(target: &Target) -> String {
-    let port = target.port.map(|port| format!("-p {port}"));
-    // Nix parts them at blanks, and nothing can be done about those within them.
-    let mut options: Vec<String> = std::env::var("NIX_SSHOPTS").into_iter().collect();
-    options.extend(port);
-    options.extend(target.ssh_options.iter().cloned());
-    options.join(" ")
+/// What Nix gives to `ssh`: what the operator gives it already, the operator's own configuration where that is named, and what
+/// the fleet says of the host.
+///
+/// # Errors
+/// Where an option has a blank in it: Nix parts them there.
+fn ssh_options(target: &Target, given: Option<String>, config: Option<String>) -> Result<String, Error> {
+    // Nix works where the fleet is.
+    let config = config
+        .map(|file| std::path::absolute(&file).map_or(file, |file| file.to_string_lossy().into_owned()));
+    let own = config.into_iter().flat_map(|file| ["-F".to_owned(), file]);
+    let port = target.port.into_iter().flat_map(|port| ["-p".to_owned(), port.to_string()]);
+    let options: Vec<String> = own.chain(port).chain(target.ssh_options.iter().cloned()).collect();
+    if let Some(option) = options.iter().find(|option| option.contains(char::is_whitespace)) {
+        return Err(Error::Fleet {
+            why: format!(
+                "Nix can't reach {} to build there: it takes no option of ssh with a blank, as `{option}`",
+                target.display()
+            ),
+            hint: "write it without a blank (`-oName=value`), or into your ssh configuration".into(),
+        });
+    }
+    Ok(given.into_iter().chain(options).collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
 mod tests {
+    use bosco_model::Privilege;
+
     use super::*;
+
+    fn target(host: &str, port: Option<u16>, options: &[&str]) -> Target {
+        let ssh_options = options.iter().map(ToString::to_string).collect();
+        Target {
+            host: host.into(),
+            user: Some("root".into()),
+            port,
+            ssh_options,
+            privilege: Privilege::default(),
+        }
+    }
+
+    #[test]
+    fn a_host_that_builds_is_reached_as_the_operator_reaches_it() {
+        let of = |target: &Target| ssh_options(target, Some("-4".into()), Some("/etc/own".into()));
+        assert_eq!(of(&target("web", Some(22), &["-J", "hop"])).unwrap(), "-4 -F /etc/own -p 22 -J hop");
+        let error = of(&target("web", None, &["-o", "ProxyCommand=nc %h %p"])).unwrap_err();
+        assert!(error.to_string().contains("`ProxyCommand=nc %h %p`"), "{error}");
+        assert_eq!(builder(&target("web", None, &[]), "x86_64-linux"), "ssh-ng://root@web x86_64-linux");
+        assert_eq!(builder(&target("::1", None, &[]), "x86_64-linux"), "ssh-ng://root@[::1] x86_64-linux");
+    }
 
     #[test]
     fn what_a_killed_run_has_left_is_swept_and_what_others_use_is_not() {

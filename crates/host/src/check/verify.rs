@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bosco_activation::{Effect, Refused};
 use bosco_model::StorePath;
-use rustix::fs::{MemfdFlags, memfd_create, syncfs};
+use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, syncfs};
 
 use crate::run::{Ran, program, run, succeed};
 
@@ -141,7 +141,9 @@ pub(crate) fn sync_store() -> Result<(), String> {
 pub(crate) fn sync(folder: &Path) -> Result<(), String> {
     let failed =
         |error: std::io::Error| format!("{} can't be brought to the disk: {error}", folder.display());
-    let file = File::open(folder).map_err(failed)?;
+    // A user may have put something there that is no folder, and that nobody ever opens at its other end.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(folder, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
     syncfs(file).map_err(|error| failed(error.into()))
 }
 
@@ -212,6 +214,14 @@ mod tests {
         assert!(
             sync(Path::new("/no/such/folder")).unwrap_err().starts_with("/no/such/folder can't be brought")
         );
+    }
+
+    #[test]
+    fn what_is_no_folder_is_not_waited_for() {
+        let dir = crate::places::testing::TempDir::new();
+        let fifo = dir.path().join("profiles");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, Mode::RWXU).unwrap();
+        assert!(sync(&fifo).unwrap_err().contains("can't be brought to the disk"));
     }
 
     proptest! {
