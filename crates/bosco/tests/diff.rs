@@ -3,9 +3,6 @@
 
 mod common;
 
-use std::io::Write;
-use std::process::Stdio;
-
 use common::{at_terminal, bosco, json, stands, toplevel_of};
 use testbed::{Lab, LabSpec, fleet};
 

@@ -260,10 +260,7 @@ fn a_user_who_is_not_root_becomes_root_by_sudo() {
     fleet.write("plain.nix", &plain.replace("one", "two")).unwrap();
     fleet.commit().unwrap();
     let once = [("password of sudo on deploy@", "geheimnis\n")];
-    at_terminal(operator, &fleet, "apply --yes", &once)
-        .exits(0)
-        .says("committed")
-        .does_not_say("geheimnis");
+    at_terminal(operator, &fleet, "apply --yes", &once).exits(0).says("committed").does_not_say("geheimnis");
     for host in lab.hosts() {
         assert_eq!(greeting(host), "two");
         let log = host.ssh_ok("cat /nix/var/bosco/*.log; journalctl -o export | cat -v").unwrap();

@@ -5,6 +5,7 @@ pub mod case;
 pub mod clock;
 pub mod follow;
 pub mod forms;
+pub mod plaintext;
 pub mod pull;
 
 use std::io::{Read, Write};
