@@ -48,8 +48,12 @@ let
       main = if hasSystem then profiles.system else profiles.${builtins.head order};
 
       values = builtins.attrValues profiles;
+      place = profile: profiles.${profile}.profilePath or null;
+      places = builtins.filter (place: place != null) (map place others);
+      twice = builtins.filter (one: builtins.length (builtins.filter (other: other == one) places) > 1) places;
+
       # The system's profile is in one place only, which is what boots.
-      ofSystem = if hasSystem && (profiles.system.profilePath or null) != null then [ "profiles.system.profilePath" ] else [ ];
+      ofSystem = if hasSystem && place "system" != null then [ "profiles.system.profilePath" ] else [ ];
       isOn = option: builtins.any (get option false) values;
       isOff = option: builtins.any (profile: !get option true profile) values;
 
@@ -72,11 +76,14 @@ let
         # `operator`: who asks, and whose the profiles are that say of no user.
         profiles =
           operator:
-          map (profile: {
-            name = profile;
-            user = userOf operator profiles.${profile};
-            place = profiles.${profile}.profilePath or null;
-          }) others;
+          if twice != [ ] then
+            throw "`deploy.nodes.${name}` has two profiles at ${builtins.head twice}; each needs a `profilePath` of its own"
+          else
+            map (profile: {
+              name = profile;
+              user = userOf operator profiles.${profile};
+              place = place profile;
+            }) others;
         # What makes each of them.
         derivations = map built others;
         tags = first (all "groups" main);
@@ -93,9 +100,9 @@ let
           confirm = get "confirmTimeout" null main;
         };
         buildOnTarget = isOn "remoteBuild";
+        # `interactiveSudo` needs no word: who sits at a terminal is asked where sudo asks.
         ignored =
           ofSystem
-          ++ builtins.filter isOn [ "interactiveSudo" ]
           ++ map (option: "${option} = false") (
             builtins.filter isOff [
               "autoRollback"
