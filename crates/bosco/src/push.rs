@@ -25,7 +25,7 @@ use crate::builds::{Builds, builds};
 use crate::bundle::{Bundler, Carried};
 use crate::consent::Consent;
 use crate::copy::Copier;
-use crate::differences::{Pair, Side, running};
+use crate::differences::{Side, compared};
 use crate::error::Error;
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, each, failed};
@@ -189,12 +189,18 @@ impl Host {
             Err(outcome) => self.push.sequence.lost(&self.name, outcome),
         }
         let Some(declared) = declared? else { return Ok(None) };
+        let outcome = self.bring_to(chosen, &declared).await.unwrap_or_else(|outcome| outcome);
+        Ok(Some(self.keep_result(&declared, outcome).await))
+    }
+
+    /// Evaluated to the end.
+    async fn bring_to(&mut self, chosen: &Chosen, declared: &Declaration) -> Result<Outcome, Outcome> {
         if !self.push.goal.delivers() {
-            self.build(&declared).await?;
-            return Ok(Some(Outcome::Built { toplevel: declared.toplevel }));
+            self.build(declared).await?;
+            return Ok(Outcome::Built { toplevel: declared.toplevel.clone() });
         }
         let target = match &declared.host.target {
-            _ if self.push.reach.is_here() => &itself(&declared)?,
+            _ if self.push.reach.is_here() => &itself(declared)?,
             Some(target) => target,
             None => return Err(Outcome::LocalOnly),
         };
@@ -227,7 +233,7 @@ impl Host {
         };
         let delivered = self.deliver(&declared, helper, &observed, &mut session).await;
         match delivered {
-            Ok(helper) => Ok(Some(self.activate(&declared, target, helper.as_ref(), session).await)),
+            Ok(helper) => Ok(self.activate(&declared, target, helper.as_ref(), session).await),
             Err(outcome) => {
                 session.close().await;
                 Err(outcome)
@@ -303,23 +309,15 @@ impl Host {
 
     /// Tells what is to become of it, where somebody is asked about that.
     async fn tell(&self, declared: &Declaration, observed: &Observed, session: &mut Session) {
-        // Without a system, the first profile is what is to be something else.
-        let of_profile = observed.profiles.first().map(|one| &one.path);
-        let is = if declared.host.profiles_only { of_profile } else { observed.current.as_ref() };
-        let (Some(consent), Some(is)) = (&self.push.consent, is) else { return };
+        let Some(consent) = &self.push.consent else { return };
         let nix = &self.push.context.nix;
         let after = declared.toplevel.clone();
-        let here = nix.is_there(&[is.clone(), after.clone()]).await;
-        let side =
-            |path: StorePath| if here.contains(&path) { Side::Here(path) } else { Side::Unknown(path) };
-        let (before, active) = if declared.host.profiles_only {
-            (side(is.clone()), None)
-        } else {
-            // It is to be read; a host that does not say it has not failed yet.
-            let Ok(running) = running(nix, session, is).await else { return };
-            running
-        };
-        consent.tell(Pair { host: self.name.clone(), before, after: side(after), active });
+        let is_here = !nix.is_there(std::slice::from_ref(&after)).await.is_empty();
+        let after = if is_here { Side::Here(after) } else { Side::Unknown(after) };
+        let secrets = self.secrets.as_ref().map(|secrets| secrets.digest);
+        // It is to be read; a host that does not say what it runs has not failed yet.
+        let Ok(Some(pair)) = compared(nix, session, declared, secrets, observed, after).await else { return };
+        consent.tell(pair);
     }
 
     /// Delivered to the end.
@@ -438,22 +436,48 @@ impl Host {
     async fn build(&mut self, declared: &Declaration) -> Result<(), Outcome> {
         self.go(Place::Building);
         self.enter(Stage::Build);
-        self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
-        match &self.push.kept {
-            Some(folder) => self.keep(folder, declared).await,
-            None => Ok(()),
+        self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))
+    }
+
+    /// Lets a link to its toplevel stay where that is wanted, whatever was to be done for it. That there is none takes nothing
+    /// from what came of the host, unless a build was all that was wanted.
+    async fn keep_result(&mut self, declared: &Declaration, outcome: Outcome) -> Outcome {
+        let is_there = outcome.is_settled() && outcome != Outcome::LocalOnly;
+        let Some(folder) = self.push.kept.clone().filter(|_| is_there) else { return outcome };
+        match (self.keep(&folder, declared).await, outcome) {
+            (Ok(()), outcome) => outcome,
+            (Err(why), Outcome::Built { .. }) => why,
+            (Err(why), outcome) => {
+                let text = format!("no link to its system is kept: {}", why.reason());
+                (self.push.context.events)(Event::Warning { host: Some(self.name.clone()), text });
+                outcome
+            }
         }
     }
 
     /// Lets a link to its toplevel stay, which keeps it from being collected.
-    async fn keep(&self, folder: &Path, declared: &Declaration) -> Result<(), Outcome> {
+    async fn keep(&mut self, folder: &Path, declared: &Declaration) -> Result<(), Outcome> {
+        let nix = self.push.context.nix;
+        if nix.is_there(std::slice::from_ref(&declared.toplevel)).await.is_empty() {
+            if self.builds_itself(declared) {
+                let reason = "it was built there, and is not here";
+                return Err(Outcome::failed(Stage::Build, reason, None));
+            }
+            // The host has had it.
+            self.build(declared).await?;
+        }
         let link = folder.join(format!("node-{}", self.name));
         let made = std::fs::create_dir_all(folder).is_ok();
-        if made && self.push.context.nix.keep(&declared.toplevel, &link).await {
+        if made && nix.keep(&declared.toplevel, &link).await {
             return Ok(());
         }
         let reason = format!("{} can't be made", link.display());
         Err(Outcome::failed(Stage::Build, reason, Some("may you write there?".into())))
+    }
+
+    /// Whether the host builds what it is to run.
+    fn builds_itself(&self, declared: &Declaration) -> bool {
+        declared.host.build_on_target || self.push.build_on_target
     }
 
     /// Builds its toplevel, here or there; gives whether it is there now.
@@ -463,7 +487,7 @@ impl Host {
         observed: &Observed,
         session: &mut Session,
     ) -> Result<bool, Outcome> {
-        if !declared.host.build_on_target && !self.push.build_on_target {
+        if !self.builds_itself(declared) {
             return self.build(declared).await.map(|()| false);
         }
         self.go(Place::Building);

@@ -181,6 +181,50 @@ fn a_host_that_gets_profiles_only_keeps_its_system() {
 }
 
 #[test]
+fn secrets_alone_leave_profiles_as_they_are_and_what_gets_profiles_only_has_none() {
+    let lab = Lab::up(&LabSpec::new(2)).unwrap();
+    let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
+    let other = lab.host("host2").unwrap();
+    let fleet = sample(operator, "deploy").unwrap();
+    other.ssh_ok("useradd --create-home --groups nix-users ada").unwrap();
+    prepare(host);
+    prepare(other);
+    let machine = std::fs::read_to_string(fleet.path().join("machine.nix")).unwrap();
+    let key = |text: &str| {
+        let key = format!(
+            "imports = [ ({{ lib, ... }}: {{ options.deployment = lib.mkOption {{ default = {{ }}; }}; \
+             config.deployment.keys.token = {{ name = \"token\"; text = \"{text}\"; destDir = \"/run/keys\"; user = \"root\"; \
+             group = \"root\"; permissions = \"0600\"; uploadAt = \"pre-activation\"; }}; }}) ];"
+        );
+        fleet.write("machine.nix", &machine.replacen('{', &format!("{{ {key}"), 1)).unwrap();
+    };
+    key("one");
+    let said = bosco(operator, &fleet, &["apply", "*", "--keep-result"]).exits(0);
+    said.says("its secrets are left out").says("host1");
+    bosco(operator, &fleet, &["apply", "host2"]).exits(0).says("up to date");
+    assert_eq!((activations(host).len(), activations(other).len()), (2, 1));
+
+    versions(&fleet, "1", "2", "1");
+    key("two");
+    let said = bosco(operator, &fleet, &["diff"]).exits(0);
+    said.says("secrets: others").says("  profile ada/home: /nix/store/").does_not_say("files of the system");
+    let before = profiles(host);
+    bosco(operator, &fleet, &["apply", "host1", "--goal", "keys", "--no-keys"]).exits(0).says("up to date");
+    bosco(operator, &fleet, &["apply", "host1", "--goal", "keys"]).exits(0).says("its secrets are committed");
+    assert!(activations(host).is_empty());
+    assert_eq!(profiles(host), before);
+    bosco(operator, &fleet, &["apply", "host2", "--goal", "keys"]).exits(4).says("profiles only");
+    bosco(operator, &fleet, &["diff", "host1"]).exits(0).does_not_say("secrets: others");
+
+    // A link is kept also of a host that has nothing to do.
+    let link = fleet.path().join(".gcroots/node-host1");
+    std::fs::remove_file(&link).unwrap();
+    apply(operator, &fleet, 0);
+    bosco(operator, &fleet, &["apply", "host1", "--keep-result"]).exits(0).says("up to date");
+    assert!(std::fs::read_link(&link).unwrap().to_string_lossy().contains("nixos-system-host1"));
+}
+
+#[test]
 fn a_power_cut_while_profiles_are_activated_leaves_all_of_them_old() {
     let lab = Lab::up(&LabSpec::new(1).own_disk(512)).unwrap();
     let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
@@ -302,7 +346,7 @@ fn a_nodes_options_mean_what_they_mean_to_deploy_rs() {
           profiles.a = { inherit path; user = "ada"; magicRollback = false; };
           profiles.z = { inherit path; profilePath = "/srv/z"; };
           profiles.system = { path = deploy-rs.lib.x86_64-linux.activate.nixos self.nixosConfigurations.web;
-            sshOpts = [ "-4" ]; confirmTimeout = 9; groups = [ "front" "own" ]; };
+            profilePath = "/srv/system"; sshOpts = [ "-4" ]; confirmTimeout = 9; groups = [ "front" "own" ]; };
         };
         nodes.bare = { hostname = "bare"; sshUser = null; user = null; profiles.home = { inherit path; }; };
         nodes.empty = { hostname = "empty"; profiles = { }; };
@@ -323,7 +367,8 @@ fn a_nodes_options_mean_what_they_mean_to_deploy_rs() {
     assert_eq!(web["tags"], serde_json::json!(["all", "front", "own"]));
     assert_eq!(web["limits"], serde_json::json!({ "activation": null, "confirm": 9 }));
     assert_eq!(web["buildOnTarget"], true);
-    assert_eq!(web["ignored"], serde_json::json!(["magicRollback = false"]));
+    let ignored = serde_json::json!(["profiles.system.profilePath", "magicRollback = false"]);
+    assert_eq!(web["ignored"], ignored);
     let profiles = serde_json::json!([
         { "name": "z", "user": "root", "place": "/srv/z" },
         { "name": "a", "user": "ada" },
@@ -349,6 +394,10 @@ fn a_nodes_options_mean_what_they_mean_to_deploy_rs() {
         (
             "profiles.a = { inherit path; profilePath = \"/nix/var/nix/profiles/system\"; };",
             "not the system's",
+        ),
+        (
+            "profiles.a = { inherit path; profilePath = \"/srv/a\"; }; profiles.b = { inherit path; profilePath = \"/srv/a\"; };",
+            "has two profiles at /srv/a",
         ),
     ] {
         let deploy = format!("deploy.nodes.web = {{ hostname = \"web\"; {wrong} }};");

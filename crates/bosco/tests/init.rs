@@ -18,6 +18,7 @@ fn a_new_fleet_evaluates_and_builds_and_is_not_written_twice() {
     assert_eq!(json(&operator, &fleet, &["hosts"])[0]["name"], "server");
     bosco(&operator, &fleet, &["build"]).exits(0).says("server: built");
 
+    bosco(&operator, &fleet, &["init", "--flake", "."]).exits(2).says("takes no `--flake`");
     fleet.write("bosco.toml", "fleet = \"mine\"\n").unwrap();
     let before = read("flake.nix");
     bosco(&operator, &fleet, &["init"]).exits(0).says("has all that it needs");

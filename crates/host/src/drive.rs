@@ -398,11 +398,7 @@ pub(crate) fn taken_up(places: &Places, journal: &Journal) -> Event {
 }
 
 /// What an attempt is refused with before it begins, if it is.
-pub(crate) fn unwanted(
-    places: &Places,
-    journal: &Journal,
-    request: &Request,
-) -> Option<Refused> {
+pub(crate) fn unwanted(places: &Places, journal: &Journal, request: &Request) -> Option<Refused> {
     let refused = journal.refusal(request);
     if refused.is_some() {
         return refused;

@@ -12,7 +12,7 @@ pub use self::packages::PackageChange;
 use self::packages::packages;
 pub use self::unit_file::UnitFile;
 pub use self::units::{UnitChanges, Units};
-use crate::StorePath;
+use crate::{Kernel, StorePath};
 
 /// A system, as far as it can be compared with another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,11 +64,6 @@ impl Difference {
             (Some(old), Some(new)) if old != new => Some((old.clone(), new.clone())),
             _ => None,
         };
-        let differs = |name: &&str| match (before.boot.get(*name), after.boot.get(*name)) {
-            (Some(old), Some(new)) => old != new,
-            // A container has none.
-            _ => false,
-        };
         Self {
             version,
             packages: packages(before, after),
@@ -78,8 +73,23 @@ impl Difference {
                 .as_ref()
                 .zip(after.units.as_ref())
                 .map(|(old, new)| old.changes_to(new, active)),
-            reboot: BOOT_PARTS.iter().map(|(name, _)| *name).filter(differs).map(str::to_owned).collect(),
+            reboot: reboot(&before.boot, &after.boot),
         }
+    }
+
+    /// The same where what was booted is not what runs, as far as both can be told apart: it is that which a reboot replaces.
+    #[must_use]
+    pub fn since_boot(mut self, before: &System, after: &System, runs: &Kernel, booted: &Kernel) -> Self {
+        if runs == booted || runs.0.len() != booted.0.len() {
+            return self;
+        }
+        let parts = before.boot.iter().map(|(name, is)| {
+            let at = runs.0.iter().position(|part| part.trim() == is);
+            let was = at.and_then(|at| booted.0.get(at));
+            (name.clone(), was.map_or(is.as_str(), |was| was.trim()).to_owned())
+        });
+        self.reboot = reboot(&parts.collect(), &after.boot);
+        self
     }
 
     /// Whether nothing is to be told but that it is another system.
@@ -96,6 +106,16 @@ impl Difference {
     pub fn says_as(&self, other: &Self) -> bool {
         *self == Self { bytes: self.bytes, ..other.clone() }
     }
+}
+
+/// What waits for a reboot from one boot to another.
+fn reboot(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<String> {
+    let differs = |name: &&str| match (before.get(*name), after.get(*name)) {
+        (Some(old), Some(new)) => old != new,
+        // A container has none.
+        _ => false,
+    };
+    BOOT_PARTS.iter().map(|(name, _)| *name).filter(differs).map(str::to_owned).collect()
 }
 
 /// Puts together what says the same, in the order in which it comes.

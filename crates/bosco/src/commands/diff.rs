@@ -2,16 +2,15 @@
 
 mod of_releases;
 
-use std::collections::BTreeSet;
-
 use bosco_activation::{Plan, plan};
-use bosco_model::{Declaration, Goal, HostName, Selector};
+use bosco_model::{Declaration, Digest, Goal, HostName, Observed, Selector};
 use bosco_session::{Others, Wanted};
 use serde::Serialize;
 
+use crate::bundle::{Bundler, Own, Unmade};
 use crate::cli::{Cli, Diff};
 use crate::commands::{root, stoppable, watch};
-use crate::differences::{Compared, Pair, Side, compare, running};
+use crate::differences::{Compared, Pair, Side, compare, compared};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context, failed, listen};
@@ -40,8 +39,7 @@ struct Failed {
 /// A host that something changes on.
 struct Seen {
     declared: Declaration,
-    before: Side,
-    active: Option<BTreeSet<String>>,
+    pair: Pair,
 }
 
 /// What asking one host came to: `Ok(None)` where nothing changes.
@@ -62,7 +60,8 @@ async fn of_hosts(cli: &Cli, selector: Option<Selector>) -> Result<Exit, Error> 
     let answer = stoppable(&show, async {
         let context = Context::find(cli, watch(&show)).await?;
         let reach = Reach::find(&context).await?;
-        let ask = |context, chosen| ask(context, reach.clone(), chosen);
+        let bundler = Bundler::new();
+        let ask = |context, chosen| ask(context, reach.clone(), bundler.clone(), chosen);
         let asked = context.ask(selector.as_ref(), ask).await?;
         Box::pin(answer(&context, asked)).await
     })
@@ -80,42 +79,58 @@ async fn of_hosts(cli: &Cli, selector: Option<Selector>) -> Result<Exit, Error> 
 }
 
 /// What a host runs, and what it should. `None` where it is not selected.
-async fn ask(context: Context, reach: Reach, chosen: Chosen) -> Option<Asked> {
+async fn ask(context: Context, reach: Reach, bundler: Bundler, chosen: Chosen) -> Option<Asked> {
     let came = match context.declaration(&chosen).await {
-        Ok(declared) => look(&context, &reach, declared?).await,
+        Ok(declared) => look(&context, &reach, &bundler, declared?).await,
         Err(outcome) => Err(outcome),
     };
     Some(Asked { host: chosen.name, came })
 }
 
-async fn look(context: &Context, reach: &Reach, declared: Declaration) -> Result<Option<Seen>, Outcome> {
+async fn look(
+    context: &Context,
+    reach: &Reach,
+    bundler: &Bundler,
+    declared: Declaration,
+) -> Result<Option<Seen>, Outcome> {
     let host = &declared.host;
     let target = host.target.as_ref().ok_or(Outcome::LocalOnly)?;
     let turn = || (context.events)(Event::Stage { host: host.name.clone(), stage: Stage::Connect });
-    if host.profiles_only {
-        let reason = "it gets profiles only, and what is compared are systems";
-        let hint = "`bosco status` says whether it has what it should".into();
-        return Err(Outcome::Refused { reason: reason.into(), hint });
-    }
     let others = declared.others();
     let others = Others::Wanted(&others);
     let wanted = Wanted { toplevel: Some(&declared.toplevel), others, helper: None };
     let (mut session, observed) = reach.open(&host.name, target, wanted, turn).await?;
     let seen = async {
-        match plan(Goal::Switch, &declared, None, &observed) {
+        let secrets = secrets(bundler, &declared, &observed).await?;
+        match plan(Goal::Switch, &declared, secrets, &observed) {
             Plan::Nothing => return Ok(None),
             Plan::Refuse(refusal) => return Err(refused(&refusal)),
             Plan::Deliver => {}
         }
-        let Some(current) = &observed.current else {
-            return Err(Outcome::failed(Stage::Connect, "it does not say what it runs", None));
-        };
-        let seen = running(&context.nix, &mut session, current).await;
-        seen.map(Some).map_err(|error| troubled(Stage::Connect, &error))
+        let after = Side::Here(declared.toplevel.clone());
+        let pair = compared(&context.nix, &mut session, &declared, secrets, &observed, after).await;
+        match pair.map_err(|error| troubled(Stage::Connect, &error))? {
+            Some(pair) => Ok(Some(pair)),
+            None => Err(Outcome::failed(Stage::Connect, "it does not say what it runs", None)),
+        }
     };
     let seen = seen.await;
     session.close().await;
-    Ok(seen?.map(|(before, active)| Seen { declared, before, active }))
+    Ok(seen?.map(|pair| Seen { declared, pair }))
+}
+
+/// The bundle of secrets that a push would bring.
+async fn secrets(
+    bundler: &Bundler,
+    declared: &Declaration,
+    observed: &Observed,
+) -> Result<Option<Digest>, Outcome> {
+    if declared.host.profiles_only || declared.secrets.is_empty() && observed.secrets.is_none() {
+        return Ok(None);
+    }
+    let own = Own::Said(observed.host_key.as_deref());
+    let made = bundler.make(&declared.host, &declared.secrets, own).await;
+    made.map(|made| Some(made.digest)).map_err(Unmade::outcome)
 }
 
 /// Builds what is to run, and compares it with what runs.
@@ -133,11 +148,12 @@ async fn answer(context: &Context, asked: Vec<Asked>) -> Result<Answer, Error> {
     let declared: Vec<Declaration> = seen.iter().map(|one| one.declared.clone()).collect();
     let built = context.nix.build(&context.fleet, &declared, &root, &mut listen(&context.events, None)).await;
     let mut pairs = Vec::new();
-    for (Seen { declared, before, active }, built) in seen.into_iter().zip(built) {
-        let host = declared.host.name;
+    for (Seen { pair, .. }, built) in seen.into_iter().zip(built) {
         match built {
-            Ok(()) => pairs.push(Pair { host, before, after: Side::Here(declared.toplevel), active }),
-            Err(error) => answer.failed.push(Failed { host, outcome: failed(Stage::Build, &error) }),
+            Ok(()) => pairs.push(pair),
+            Err(error) => {
+                answer.failed.push(Failed { host: pair.host, outcome: failed(Stage::Build, &error) });
+            }
         }
     }
     answer.hosts = compare(&context.nix, &pairs).await?;

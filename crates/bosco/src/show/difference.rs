@@ -3,7 +3,7 @@
 use bosco_model::{Difference, HostName, PackageChange, UnitChanges};
 use indicatif::HumanBytes;
 
-use crate::differences::{Compared, Grouped, grouped};
+use crate::differences::{Beside, Compared, Group, OtherProfile, grouped};
 use crate::show::style::{BAD, DIM, GOOD, ODD, STRONG, names};
 
 /// How many packages are named where there is little room.
@@ -25,18 +25,28 @@ pub(crate) fn differences_in_short(compared: &[Compared]) {
 
 /// What changes, once for all hosts that have the same to say, with at most so many packages named.
 fn lines(compared: &[Compared], most: usize) -> Vec<String> {
-    let Grouped { alike, unknown } = grouped(compared);
     let mut lines = Vec::new();
-    for (hosts, differences) in alike {
-        let Some(first) = differences.first() else { continue };
-        lines.push(format!("{STRONG}{}:{STRONG:#} {DIM}{}{DIM:#}", names(&hosts), grows(&differences)));
-        lines.extend(of_one(first, most).into_iter().map(|line| format!("  {line}")));
-    }
-    if !unknown.is_empty() {
-        let what = "one of its two systems is not known here, so it is not known what changes";
-        lines.push(format!("{STRONG}{}:{STRONG:#} {what}", names(&unknown)));
+    for Group { hosts, systems, keeps_system, beside } in grouped(compared) {
+        let size = systems.as_deref().map(|all| format!(" {DIM}{}{DIM:#}", grows(all))).unwrap_or_default();
+        lines.push(format!("{STRONG}{}:{STRONG:#}{size}", names(&hosts)));
+        match systems.as_ref().and_then(|all| all.first()) {
+            _ if keeps_system => {}
+            Some(first) => lines.extend(of_one(first, most).into_iter().map(|line| format!("  {line}"))),
+            None => lines
+                .push("  one of its two systems is not known here, so it is not known what changes".into()),
+        }
+        lines.extend(of_others(beside).map(|line| format!("  {line}")));
     }
     lines
+}
+
+/// What changes beside a system.
+fn of_others(beside: &Beside) -> impl Iterator<Item = String> {
+    let profile = |OtherProfile { profile, before, after }: &OtherProfile| match before {
+        Some(before) => format!("profile {profile}: {before} → {after}"),
+        None => format!("{GOOD}+{GOOD:#} profile {profile}: {after}"),
+    };
+    beside.profiles.iter().map(profile).chain(beside.secrets.then(|| "secrets: others".to_owned()))
 }
 
 fn of_one(difference: &Difference, most: usize) -> Vec<String> {
@@ -120,7 +130,9 @@ mod tests {
 
     fn compared(host: &str, difference: Option<Difference>) -> Compared {
         let path = StorePath::parse(&format!("/nix/store/{}-x", "0".repeat(32))).unwrap();
-        Compared { host: HostName::parse(host).unwrap(), before: path.clone(), after: path, difference }
+        let after = StorePath::parse(&format!("/nix/store/{}-x", "1".repeat(32))).unwrap();
+        let host = HostName::parse(host).unwrap();
+        Compared { host, before: path, after, difference, beside: Beside::default() }
     }
 
     fn difference(bytes: i64) -> Difference {
@@ -171,9 +183,33 @@ mod tests {
                 "  start: a.timer",
                 "  restart: nginx.service",
                 "  reboot needed: kernel, initrd",
-                "lost: one of its two systems is not known here, so it is not known what changes",
+                "lost:",
+                "  one of its two systems is not known here, so it is not known what changes",
             ]
         );
+    }
+
+    #[test]
+    fn what_changes_beside_a_system_has_lines_of_its_own() {
+        let path = |name: &str| StorePath::parse(&format!("/nix/store/{}-{name}", "0".repeat(32))).unwrap();
+        let profile = |before: Option<&str>| OtherProfile {
+            profile: "ada/home".into(),
+            before: before.map(path),
+            after: path("new"),
+        };
+        let beside = |profiles, secrets| Beside { profiles, secrets };
+        let mut all = vec![compared("web", Some(difference(0))), compared("db", None), compared("a", None)];
+        all[0].beside = beside(vec![], true);
+        for (at, before) in [(1, Some("old")), (2, None)] {
+            all[at].after = all[at].before.clone();
+            all[at].beside = beside(vec![profile(before)], false);
+        }
+        let text = lines(&all, usize::MAX).join("\n");
+        let text = anstream::adapter::strip_str(&text).to_string();
+        let (old, new) = (path("old"), path("new"));
+        assert!(text.contains("kernel, initrd\n  secrets: others\n"), "{text}");
+        let ends = format!("db:\n  profile ada/home: {old} → {new}\na:\n  + profile ada/home: {new}");
+        assert!(text.ends_with(&ends), "{text}");
     }
 
     #[test]

@@ -152,6 +152,24 @@ fn another_kernel_waits_for_a_reboot_and_a_container_has_none() {
 }
 
 #[test]
+fn what_was_booted_and_not_what_runs_is_replaced_by_a_reboot() {
+    let with = |kernel: &str, params: &str| {
+        let boot = [("kernel", kernel), ("kernel-params", params)];
+        let boot = boot.map(|(name, is)| (name.to_owned(), is.to_owned())).into();
+        System { boot, ..system(&[], &[]) }
+    };
+    let kernel = |kernel: &str, params: &str| Kernel(vec![kernel.into(), format!("{params} ")]);
+    let reboot = |runs: (&str, &str), after: (&str, &str), booted: (&str, &str)| {
+        let (before, after) = (with(runs.0, runs.1), with(after.0, after.1));
+        let difference = Difference::between(&before, &after, None);
+        difference.since_boot(&before, &after, &kernel(runs.0, runs.1), &kernel(booted.0, booted.1)).reboot
+    };
+    assert_eq!(reboot(("/b", "quiet"), ("/b", "quiet"), ("/a", "quiet")), ["kernel"], "it waits already");
+    assert_eq!(reboot(("/b", "quiet"), ("/a", "quiet"), ("/a", "quiet")), [""; 0], "back to what was booted");
+    assert_eq!(reboot(("/a", "quiet"), ("/b", "loud"), ("/a", "quiet")), ["kernel", "kernel-params"]);
+}
+
+#[test]
 fn what_many_hosts_have_to_say_alike_is_one_even_if_a_name_is_longer() {
     let of = |name: &str, version: &str| {
         let before = system(&[("app-1", '1', 100), ("etc-hosts", '2', 10)], &[]);

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::cli::Cli;
 use crate::commands::{stoppable, watch};
-use crate::differences::{Compared, Pair, Side, compare as compare_systems};
+use crate::differences::{Beside, Compared, Pair, Side, compare as compare_systems};
 use crate::error::{Error, Exit};
 use crate::event::Event;
 use crate::hub::{Connection, Hub};
@@ -94,7 +94,8 @@ async fn systems(
     for (host, old, new) in changed {
         let before = side(hub, &here, old, &mut told).await;
         let after = side(hub, &here, new, &mut told).await;
-        pairs.push(Pair { host: host.clone(), before, after, active: None });
+        let beside = Beside::default();
+        pairs.push(Pair { host: host.clone(), before, after, active: None, beside, observed: None });
     }
     compare_systems(&nix, &pairs).await.unwrap_or_default()
 }
