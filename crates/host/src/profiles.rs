@@ -215,24 +215,19 @@ fn bring_back(places: &Places, one: &ProfileAt, was: &Was, way: &Way<'_>) -> Res
     if !(way.again || way.goal == Goal::Test || is_new || !made.is_empty()) {
         return Ok(false);
     }
-    match (&was.path, was.generation, &was.target) {
-        (Some(path), Some(number), _) => {
-            if present.as_ref() != Some(path) {
-                let mut nix = account.nix_env(&link);
-                succeed(nix.args(["--switch-generation", &number.to_string()]), way.left(SET)?)?;
-            }
+    if let (Some(path), Some(number)) = (&was.path, was.generation) {
+        if present.as_ref() != Some(path) {
+            let mut nix = account.nix_env(&link);
+            succeed(nix.args(["--switch-generation", &number.to_string()]), way.left(SET)?)?;
         }
-        (.., Some(target)) => {
-            if fs::read_link(&link).ok().as_ref() != Some(target) {
-                let mut ln = account.program("ln");
-                succeed(ln.args(["-sfnT", "--"]).arg(target).arg(&link), way.left(SET)?)?;
-            }
+    } else if let Some(target) = &was.target {
+        if fs::read_link(&link).ok().as_ref() != Some(target) {
+            let mut ln = account.program("ln");
+            succeed(ln.args(["-sfnT", "--"]).arg(target).arg(&link), way.left(SET)?)?;
         }
+    } else if is_new {
         // What somebody else has put there is not the attempt's.
-        _ if is_new => {
-            succeed(account.program("rm").arg("-f").arg(&link), way.left(SET)?)?;
-        }
-        _ => {}
+        succeed(account.program("rm").arg("-f").arg(&link), way.left(SET)?)?;
     }
     let mut failed = false;
     if let Some(path) = &was.path {
