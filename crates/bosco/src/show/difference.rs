@@ -30,6 +30,10 @@ fn lines(compared: &[Compared], most: usize) -> Vec<String> {
         let size = systems.as_deref().map(|all| format!(" {DIM}{}{DIM:#}", grows(all))).unwrap_or_default();
         lines.push(format!("{STRONG}{}:{STRONG:#}{size}", names(&hosts)));
         match systems.as_ref().and_then(|all| all.first()) {
+            // What came to no end is done again.
+            _ if keeps_system && *beside == Beside::default() => {
+                lines.push("  what it runs is made what it boots".into());
+            }
             _ if keeps_system => {}
             Some(first) => lines.extend(of_one(first, most).into_iter().map(|line| format!("  {line}"))),
             None => lines
