@@ -54,13 +54,22 @@ fn trust_in(fleet_name: &str, signers: Vec<Signer>) -> Trust {
     Trust { version: 1, fleet: fleet(fleet_name), signers, hub: "hub:2222".into(), hub_keys: Vec::new() }
 }
 
+fn system_of(toplevel: StorePath, closure: Digest) -> Runs {
+    Runs::System { toplevel, profiles: Profiles::default(), closure }
+}
+
+/// What somebody has pushed.
+fn hold_of(number: Number, toplevel: &str) -> Hold {
+    Hold { number, toplevel: path(toplevel), profiles: Profiles::default() }
+}
+
 fn manifest(fleet_name: &str, of: &str, number: Number, system: &str) -> Manifest {
     Manifest {
         fleet: fleet(fleet_name),
         host: host(of),
         keys: vec![public(100)],
         number,
-        runs: Runs::System { toplevel: path(system), closure: Digest::of(&[system.as_bytes()]) },
+        runs: system_of(path(system), Digest::of(&[system.as_bytes()])),
         secrets: None,
         tags: [Tag::parse("prod").unwrap()].into(),
         policy: Policy::default(),

@@ -186,7 +186,7 @@ proptest! {
                 Happens::Lifted(number) => drop(web.hold.take_if(|hold| hold.number <= number)),
                 Happens::Pushed => {
                     web.highest += 1;
-                    web.hold = Some(Hold { number: web.highest, toplevel: path("pushed") });
+                    web.hold = Some(hold_of(web.highest, "pushed"));
                 }
                 Happens::Given(delivery, commits) => {
                     let sealed = delivery.sealed();
@@ -318,7 +318,7 @@ fn each_lie_is_told_by_what_it_is() {
 
 #[test]
 fn a_push_holds_until_a_newer_release_contains_it_or_it_is_let_go() {
-    let hold = Some(Hold { number: 5, toplevel: path("pushed") });
+    let hold = Some(hold_of(5, "pushed"));
     let pushed = Known {
         now: START + 8 * DAY,
         highest: 5,
