@@ -194,6 +194,8 @@ fn reason(facts: &Facts<'_>, state: State, last: Option<&Activity>) -> Option<St
 
 #[cfg(test)]
 mod tests {
+    use bosco_model::{Profile, ProfileAt, ProfileName, UserName};
+    use bosco_wire::api::Brought;
     use proptest::prelude::*;
 
     use super::*;
@@ -220,7 +222,7 @@ mod tests {
             secrets: Some(old),
             ..Observed::default()
         };
-        let brought = Some(bosco_wire::api::Brought { number: 3, toplevel: should.clone(), since: 7 });
+        let brought = Some(Brought { number: 3, toplevel: should.clone(), since: 7 });
         let standing = Standing { observed, brought, ..Standing::default() };
         for (secrets, state, release) in [
             (Some(old), State::UpToDate, 4),
@@ -245,6 +247,55 @@ mod tests {
             assert_eq!(line(&facts(Some("ada: a demo"))).reason.as_deref(), Some("held by ada: a demo"));
             let line = line(&facts(None));
             assert_eq!((line.state, line.release), (state, Some(release)), "{secrets:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_lacks_a_profile_is_not_there_and_has_drifted_only_where_it_had_it() {
+        let host = HostName::parse("web").unwrap();
+        let path = |name: &str| StorePath::parse(&format!("/nix/store/{}-{name}", "0".repeat(32))).unwrap();
+        let home = |to: &str| ProfileAt {
+            profile: Profile {
+                name: ProfileName::parse("home").unwrap(),
+                user: UserName::parse("ada").unwrap(),
+                place: None,
+            },
+            path: path(to),
+        };
+        // The release that it has come to, and what its profile is; 4 is the newest.
+        for (only, came_to, has, state, release) in [
+            (false, 4, "new", State::UpToDate, Some(4)),
+            (false, 3, "old", State::Pending, Some(3)),
+            (false, 4, "old", State::Drifted, None),
+            (true, 4, "new", State::UpToDate, Some(4)),
+            (true, 4, "old", State::Drifted, None),
+        ] {
+            let should = if only { path("new") } else { path("system") };
+            let observed = Observed {
+                nixos: true,
+                nix: true,
+                current: Some(path("system")),
+                profile: Some(path("system")),
+                profiles: vec![home(has)],
+                ..Observed::default()
+            };
+            let brought = Brought { number: came_to, toplevel: should.clone(), since: 7 };
+            let standing = Standing { observed, brought: Some(brought), ..Standing::default() };
+            let line = line(&Facts {
+                host: &host,
+                should: Some(&should),
+                profiles: &Profiles { all: vec![home("new")], only },
+                secrets: None,
+                standing: Some(&standing),
+                connected: true,
+                seen: Some(0),
+                now: 0,
+                held: None,
+                alarm: None,
+                newest: Some(4),
+            });
+            assert_eq!((line.state, line.release), (state, release), "{only} {came_to} {has}");
+            assert_eq!(line.runs, Some(if only { path(has) } else { path("system") }));
         }
     }
 
