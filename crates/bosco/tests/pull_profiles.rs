@@ -217,4 +217,18 @@ fn a_release_brings_profiles_with_the_system_or_alone_and_takes_all_back_togethe
     home.pull.bosco(&["resume", "laptop"]).exits(0);
     home.arrives("laptop");
     assert_eq!(activations(laptop), [tool("3"), of_ada("4")]);
+
+    // The hub may build all of it.
+    let file = home.pull.fleet.path().join("bosco.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("\n[operators", "builds = true\n\n[operators")).unwrap();
+    home.pull.bosco(&["apply", "--on", HUB]).exits(0);
+    home.versions("5", "3", true);
+    home.release().says("laptop: profiles").says("tablet: profiles");
+    home.arrives("laptop");
+    home.arrives("tablet");
+    assert_eq!(activations(laptop), [tool("3"), of_ada("5")]);
+    let runs = laptop.ssh_ok("readlink -f ~ada/.local/state/nix/profiles/home").unwrap();
+    let here = lab.operator().command("nix-store").args(["--check-validity", runs.trim()]).output().unwrap();
+    assert!(!here.status.success(), "the operator's own Nix has built {runs}");
 }
