@@ -182,7 +182,7 @@ fn a_release_brings_profiles_with_the_system_or_alone_and_takes_all_back_togethe
         .bosco(&["diff", &(number - 1).to_string(), &number.to_string()])
         .exits(0)
         .says("laptop: profiles");
-    // Nothing else keeps what was fetched; what a user's profile names is kept.
+    // What a user's profile names is kept.
     laptop.ssh_ok("nix-collect-garbage >/dev/null 2>&1; su ada -c 'cat ~/.local/state/nix/profiles/home/share/home'").unwrap();
 
     // The last of all can't be activated: everything is as it was, and is not tried again.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use bosco_model::{FleetName, HostName, StorePath, Tag};
+use bosco_model::{
+    FleetName, HostName, Profile, ProfileAt, ProfileName, ProfilePlace, StorePath, Tag, UserName,
+};
 use proptest::prelude::*;
 use ssh_key::private::{Ed25519Keypair, PrivateKey};
 use ssh_key::{LineEnding, SshSig};
@@ -56,6 +58,13 @@ fn trust_in(fleet_name: &str, signers: Vec<Signer>) -> Trust {
 
 fn system_of(toplevel: StorePath, closure: Digest) -> Runs {
     Runs::System { toplevel, profiles: Profiles::default(), closure }
+}
+
+/// ada's home, and what it names.
+fn home(to: &str) -> Profiles {
+    let (name, user) = (ProfileName::parse("home").unwrap(), UserName::parse("ada").unwrap());
+    let profile = Profile { name, user, place: None };
+    Profiles { all: vec![ProfileAt { profile, path: path(to) }], only: false }
 }
 
 /// What somebody has pushed.

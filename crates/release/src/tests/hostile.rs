@@ -22,10 +22,17 @@ struct Hub {
 
 /// A release of the number, with something of its own.
 fn honest(number: Number, mark: &str) -> Release {
-    let one = |name: &str| Manifest {
+    let one = |name: &str| {
+        let mut one = manifest("home", name, number, &format!("{name}-{number}{mark}"));
         // Every third release contains what was pushed before it.
-        lifts: if number.is_multiple_of(3) { number - 1 } else { 0 },
-        ..manifest("home", name, number, &format!("{name}-{number}{mark}"))
+        one.lifts = if number.is_multiple_of(3) { number - 1 } else { 0 };
+        // Every second one has profiles.
+        if let Runs::System { profiles, .. } = &mut one.runs
+            && number.is_multiple_of(2)
+        {
+            *profiles = home(&format!("home-{number}{mark}"));
+        }
+        one
     };
     release(ADA, number, ["db", "lab", "mail", "web"].map(one).to_vec())
 }

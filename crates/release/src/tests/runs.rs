@@ -1,7 +1,5 @@
 //! What a host runs, as a manifest says it.
 
-use bosco_model::{Profile, ProfileAt, ProfileName, ProfilePlace, UserName};
-
 use super::*;
 
 fn tree() -> Runs {
