@@ -69,6 +69,13 @@ pub struct Quarantined {
     pub since: u64,
 }
 
+impl Quarantined {
+    /// Whether it is this system that failed, with these profiles.
+    fn is_of(&self, toplevel: &StorePath, profiles: &[ProfileAt]) -> bool {
+        self.toplevel == *toplevel && self.profiles == profiles
+    }
+}
+
 impl Journal {
     /// Reads a journal, of another version of bosco perhaps: what can't be understood of it is left out. Second is whether an
     /// attempt was left out, third whether it is known to have ended.
@@ -147,8 +154,9 @@ impl Journal {
         profiles: &Profiles,
         secrets: Option<Digest>,
     ) -> Option<&Quarantined> {
-        self.quarantined(toplevel)
-            .filter(|held| held.profiles == profiles.all && (secrets.is_none() || held.secrets == secrets))
+        self.quarantine.iter().find(|held| {
+            held.is_of(toplevel, &profiles.all) && (secrets.is_none() || held.secrets == secrets)
+        })
     }
 
     /// What a request is refused with, before it begins, by what the host remembers. Push and pull do not undo each other
@@ -193,7 +201,8 @@ impl Journal {
                 }
             }
             Ending::Committed { proven: true, .. } => {
-                self.forgive(&toplevel);
+                self.quarantine.retain(|one| !one.is_of(&toplevel, &profiles));
+                self.interrupted.retain(|one| *one != toplevel);
             }
             Ending::Committed { .. } | Ending::Inconclusive { .. } | Ending::Refused { .. } => {}
         }
@@ -217,9 +226,14 @@ impl Journal {
         }
     }
 
-    /// What holds the host after a push: of profiles that were pushed alone, they beside what held it before.
+    /// What holds the host after a push: of profiles that were pushed alone, they beside what held it before; of secrets alone,
+    /// the system that they are for, beside the profiles that held it.
     fn held_by(&self, request: &Request) -> Hold {
-        let Request { toplevel, profiles, .. } = request.clone();
+        let Request { toplevel, profiles, keeps_system, .. } = request.clone();
+        if keeps_system {
+            let all = self.hold.as_ref().map(|hold| hold.profiles.all.clone()).unwrap_or_default();
+            return Hold { number: self.number, toplevel, profiles: Profiles { all, only: false } };
+        }
         let Some(before) = self.hold.clone().filter(|_| profiles.only) else {
             return Hold { number: self.number, toplevel, profiles };
         };
@@ -251,7 +265,8 @@ impl Journal {
         why: String,
         since: u64,
     ) {
-        self.forgive(&toplevel);
+        self.quarantine.retain(|one| !(one.is_of(&toplevel, &profiles) && one.secrets == secrets));
+        self.interrupted.retain(|one| *one != toplevel);
         self.quarantine.push(Quarantined { toplevel, profiles, secrets, why, since });
         cap(&mut self.quarantine);
     }

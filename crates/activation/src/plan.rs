@@ -237,7 +237,7 @@ mod tests {
     fn a_commit_that_was_cut_short_is_done_again() {
         let (by, words, log) = ("ada".into(), String::new(), String::new());
         let stage = ActivityStage::Open;
-        let cut = Activity { toplevel: path(1), by, since: 0, stage, words, log };
+        let cut = Activity { toplevel: path(1), profiles: Vec::new(), by, since: 0, stage, words, log };
         let seen = Observed { activity: Some(cut), ..observed(1, 1) };
         assert_eq!(plan(Goal::Switch, &declared(), None, &seen), Plan::Deliver);
     }

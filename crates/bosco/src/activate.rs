@@ -194,7 +194,8 @@ fn gone(lost: Option<&Error>) -> Outcome {
 fn occupied(busy: Option<Busy>) -> Outcome {
     let busy = busy.map(|Busy { by, since, toplevel, doing }| {
         let words = format!("{}, since {}", doing.map_or("at work", |effect| effect.doing()), when(since));
-        Box::new(Activity { toplevel, by, since, stage: ActivityStage::Open, words, log: String::new() })
+        let (profiles, stage, log) = (Vec::new(), ActivityStage::Open, String::new());
+        Box::new(Activity { toplevel, profiles, by, since, stage, words, log })
     });
     refused(&bosco_activation::Refusal::Activating { busy })
 }

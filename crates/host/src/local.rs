@@ -117,8 +117,8 @@ pub(crate) fn activity(places: &Places, journal: &Journal) -> Option<Activity> {
         }
     };
     let log = Hands::new(places.clone(), &attempt.request.id).log_path().display().to_string();
-    let Request { toplevel, by, .. } = attempt.request.clone();
-    Some(Activity { toplevel, by, since: attempt.since, stage, words, log })
+    let Request { toplevel, profiles, by, .. } = attempt.request.clone();
+    Some(Activity { toplevel, profiles: profiles.all, by, since: attempt.since, stage, words, log })
 }
 
 /// How an attempt ended, in words.

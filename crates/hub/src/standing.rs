@@ -22,7 +22,8 @@ pub(crate) fn cleaned(mut standing: Standing) -> Standing {
     for text in [why, system, boot, specialisation].into_iter().flatten().chain([version]) {
         clean(text, WORDS);
     }
-    if let Some(Activity { by, words, log, .. }) = activity {
+    if let Some(Activity { by, words, log, profiles, .. }) = activity {
+        profiles.truncate(MAX_PROFILES);
         [by, words, log].into_iter().for_each(|text| clean(text, WORDS));
     }
     for texts in [alarms, unprotected] {
@@ -207,6 +208,7 @@ mod tests {
         let [old, new] = ["old", "new"].map(|text| Digest::of(&[text.as_bytes()]));
         let last = Activity {
             toplevel: should.clone(),
+            profiles: Vec::new(),
             by: "agent".into(),
             since: 7,
             stage: ActivityStage::Committed,

@@ -385,6 +385,7 @@ fn poison() -> Standing {
         current: Some(path(1)),
         activity: Some(Activity {
             toplevel: path(1),
+            profiles: Vec::new(),
             by: long.clone(),
             since: u64::MAX,
             stage: ActivityStage::Committed,

@@ -72,6 +72,9 @@ pub struct Kernel(pub Vec<String>);
 pub struct Activity {
     /// What was, or is, to run.
     pub toplevel: StorePath,
+    /// What was to be beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<ProfileAt>,
     /// Who asked for it.
     pub by: String,
     /// When, in seconds since 1970 by the host's clock.

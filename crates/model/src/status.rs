@@ -102,7 +102,7 @@ impl State {
         if has_secrets || !there {
             return state;
         }
-        let last = observed.activity.as_ref().filter(|last| last.toplevel == *should).map(|last| last.stage);
+        let last = last(should, profiles, observed);
         match last {
             Some(ActivityStage::Reverted) => Self::Reverted,
             Some(ActivityStage::Inconclusive | ActivityStage::Open) => Self::Inconclusive,
@@ -122,7 +122,7 @@ impl State {
         // One that lacks a profile has not got there, whatever its system is.
         let has_profiles = profiles.are_in(&observed.profiles);
         let runs = has_profiles && (profiles.only || observed.current.as_ref() == Some(should));
-        let last = observed.activity.as_ref().filter(|last| last.toplevel == *should).map(|last| last.stage);
+        let last = last(should, profiles, observed);
         // Where the boot loader does not say, the profile does, unless its commit has never ended.
         let boots = match &observed.boots {
             _ if !has_profiles || profiles.only => has_profiles && last != Some(ActivityStage::Open),
@@ -200,6 +200,13 @@ pub struct Status {
     pub reason: Option<String>,
 }
 
+/// How the last activation stands, where it was to bring just that. One that has not ended may be about to commit the system,
+/// whatever is beside it.
+fn last(should: &StorePath, profiles: &Profiles, observed: &Observed) -> Option<ActivityStage> {
+    let last = observed.activity.as_ref().filter(|last| last.toplevel == *should)?;
+    (last.stage == ActivityStage::Open || last.profiles == profiles.all).then_some(last.stage)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,7 +221,7 @@ mod tests {
 
     fn activity(toplevel: &str, stage: ActivityStage) -> Activity {
         let (by, words, log) = ("ada".into(), String::new(), String::new());
-        Activity { toplevel: path(toplevel), by, since: 0, stage, words, log }
+        Activity { toplevel: path(toplevel), profiles: Vec::new(), by, since: 0, stage, words, log }
     }
 
     fn observed(current: &str, profile: &str) -> Observed {
@@ -275,6 +282,14 @@ mod tests {
             let other = Observed { activity: Some(activity(OLD, stage)), ..observed(OLD, OLD) };
             assert_eq!(State::of(&path(NEW), &other), State::Pending, "that was another system");
         }
+        let profile = Profile {
+            name: ProfileName::parse("app").unwrap(),
+            user: UserName::parse("root").unwrap(),
+            place: None,
+        };
+        let profiles = Profiles { all: vec![ProfileAt { profile, path: path(OLD) }], only: false };
+        let seen = Observed { activity: Some(activity(NEW, ActivityStage::Reverted)), ..observed(OLD, OLD) };
+        assert_eq!(State::with(&path(NEW), &profiles, &seen), State::Pending, "that was with other profiles");
         let seen =
             Observed { quarantined: [(path(NEW), "it failed".to_owned())].into(), ..observed(OLD, OLD) };
         assert_eq!(State::of(&path(NEW), &seen), State::Quarantined);

@@ -31,6 +31,22 @@ fn other_profiles_follow_the_system_and_are_proven_with_it() {
 }
 
 #[test]
+fn secrets_alone_leave_what_holds_the_profiles() {
+    let mut pushed = attempt(Goal::Switch);
+    pushed.request.profiles.all = two();
+    (pushed.request.hold, pushed.request.number) = (true, 3);
+    pushed.state = State::Ended { ending: Ending::Committed { reboot: false, proven: true } };
+    let mut journal = Journal { attempt: Some(pushed.clone()), ..Journal::default() };
+    journal.close(1);
+    pushed.request.profiles = Profiles::default();
+    (pushed.request.keeps_system, pushed.request.number) = (true, 4);
+    journal.attempt = Some(pushed);
+    journal.close(2);
+    let hold = journal.hold.unwrap();
+    assert_eq!((hold.number, hold.toplevel, hold.profiles.all), (4, new(), two()));
+}
+
+#[test]
 fn what_failed_with_one_profile_may_be_tried_with_another() {
     let ending = Ending::Reverted { cause: Cause::Profile { profile: "app".into(), why: "no".into() } };
     let mut failed = attempt(Goal::Switch);
@@ -39,8 +55,20 @@ fn what_failed_with_one_profile_may_be_tried_with_another() {
     let mut journal = Journal { attempt: Some(failed.clone()), ..Journal::default() };
     journal.close(1);
     assert!(matches!(journal.refusal(&failed.request), Some(Refused::Quarantined { .. })));
+    let first = failed.request.clone();
     failed.request.profiles.all[1].path = path(5);
     assert_eq!(journal.refusal(&failed.request), None);
+    // If that fails as well, the first is not tried again for it, nor where a third holds.
+    journal.attempt = Some(failed.clone());
+    journal.close(2);
+    for request in [&first, &failed.request] {
+        assert!(matches!(journal.refusal(request), Some(Refused::Quarantined { .. })));
+    }
+    failed.request.profiles.all[1].path = path(6);
+    failed.state = State::Ended { ending: Ending::Committed { reboot: false, proven: true } };
+    journal.attempt = Some(failed);
+    journal.close(3);
+    assert!(matches!(journal.refusal(&first), Some(Refused::Quarantined { .. })));
 }
 
 /// What has come of a push of that.
