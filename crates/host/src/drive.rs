@@ -425,3 +425,35 @@ fn new_token() -> String {
     let random = || std::collections::hash_map::RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", random(), random())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::places::testing::TempDir;
+
+    #[test]
+    fn secrets_alone_are_brought_to_nothing_but_what_runs_and_boots() {
+        let dir = TempDir::new();
+        let places = Places::below(dir.path());
+        let path = |name: &str| format!("/nix/store/{}-nixos-system-{name}", "0".repeat(32));
+        for name in ["own", "forged"] {
+            dir.write(&format!("{}/init", &path(name)[1..]), "");
+        }
+        for link in [places.current_system(), places.profile()] {
+            std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(dir.path().join(&path("own")[1..]), link).unwrap();
+        }
+        let refused = |name: &str, keeps: bool| {
+            let text = format!(
+                r#"{{"id":"1","goal":"switch","toplevel":"{}","by":"ada","keepsSystem":{keeps}}}"#,
+                path(name)
+            );
+            let request: Request = serde_json::from_str(&text).unwrap();
+            unwanted(&places, &Journal::default(), &request)
+        };
+        assert_eq!(refused("own", true), None);
+        let Some(Refused::Failed { why, .. }) = refused("forged", true) else { panic!("it is switched to") };
+        assert!(why.ends_with("is not what it runs and boots, and only secrets are brought"), "{why}");
+        assert_eq!(refused("forged", false), None, "that is what a push is for");
+    }
+}
