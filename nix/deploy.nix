@@ -50,10 +50,11 @@ let
       values = builtins.attrValues profiles;
       place = profile: profiles.${profile}.profilePath or null;
       places = builtins.filter (place: place != null) (map place others);
-      twice = builtins.filter (one: builtins.length (builtins.filter (other: other == one) places) > 1) places;
+      isTwice = one: builtins.length (builtins.filter (other: other == one) places) > 1;
+      twice = builtins.filter isTwice places;
 
       # The system's profile is in one place only, which is what boots.
-      ofSystem = if hasSystem && place "system" != null then [ "profiles.system.profilePath" ] else [ ];
+      hasPlace = hasSystem && place "system" != null;
       isOn = option: builtins.any (get option false) values;
       isOff = option: builtins.any (profile: !get option true profile) values;
 
@@ -102,7 +103,7 @@ let
         buildOnTarget = isOn "remoteBuild";
         # `interactiveSudo` needs no word: who sits at a terminal is asked where sudo asks.
         ignored =
-          ofSystem
+          (if hasPlace then [ "profiles.system.profilePath" ] else [ ])
           ++ map (option: "${option} = false") (
             builtins.filter isOff [
               "autoRollback"
