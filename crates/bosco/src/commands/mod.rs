@@ -151,6 +151,7 @@ where
         if outcomes.is_empty() {
             return Err(context.no_match(selector));
         }
+        context.warn_of_tags(selector);
         Ok(outcomes)
     };
     // What was asked to stop is not told as failed: its processes hear of the interrupt at the same time.
