@@ -318,7 +318,7 @@ impl Host {
         if let Some(consent) = &self.push.consent
             && !consent.is_given(&self.push.context.nix, &self.push.context.events).await
         {
-            return Err(Outcome::Interrupted { stage: Stage::Wait });
+            return Err(Outcome::Declined);
         }
         // Others it waits for only where what they run is to change.
         if helper.is_some() {

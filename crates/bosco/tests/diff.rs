@@ -93,7 +93,7 @@ fn what_an_apply_would_change_is_said_once_for_all_hosts_and_is_what_it_does() {
         child.stdin.as_mut().unwrap().write_all(answer.as_bytes()).unwrap();
         Said::of(&child.wait_with_output().unwrap())
     };
-    at_terminal("n\n", "").exits(130).says("tool 1.0 → 1.1").says("go on? [Y/n]");
+    at_terminal("n\n", "").exits(4).says("tool 1.0 → 1.1").says("go on? [Y/n]").says("nothing was changed");
     assert_eq!(stands(host), before, "a no changes nothing");
     at_terminal("", "host2 --goal push").exits(0).does_not_say("go on?");
     at_terminal("\n", "").exits(0).says("go on? [Y/n]").says("committed");

@@ -54,6 +54,29 @@ pub struct Host {
     pub ignored: Vec<String>,
 }
 
+impl Host {
+    /// A host of which its source says nothing but what kind of machine it is: it is pushed to, and nothing says where.
+    #[must_use]
+    pub fn new(name: HostName, system: &str) -> Self {
+        Self {
+            name,
+            tags: BTreeSet::new(),
+            system: system.to_owned(),
+            mode: Mode::default(),
+            public_keys: Vec::new(),
+            target: None,
+            profiles: Vec::new(),
+            profiles_only: false,
+            limits: Limits::default(),
+            after: Vec::new(),
+            build_on_target: false,
+            replace_unknown_profiles: yes(),
+            allow_local_deployment: false,
+            ignored: Vec::new(),
+        }
+    }
+}
+
 /// How long an activation may take, in seconds, where who asks for it says so; else it is the system's to say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

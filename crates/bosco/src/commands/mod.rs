@@ -88,7 +88,10 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Secrets(secrets) => secrets::run(cli, &secrets.command).await,
         Command::Check { fix } => check::run(cli, *fix).await,
         Command::Generations(selection) => generations::run(cli, selection.selector()).await,
-        Command::Exec { selection, command } => exec::run(cli, selection.selector(), command).await,
+        Command::Exec(args) => {
+            let (selector, command) = args.what()?;
+            exec::run(cli, &selector, command).await
+        }
         Command::Ssh { host, command } => ssh::run(cli, host, command).await,
         Command::Eval { expression, of } => eval::run(cli, expression.as_deref().or(of.as_deref())).await,
         Command::Repl => repl::run(cli).await,

@@ -11,8 +11,8 @@ use crate::consent::{Question, is_yes};
 use crate::event::{Event, Stage};
 use crate::outcome::Outcome;
 use crate::show::difference::differences_in_short;
-use crate::show::lines::{at, held_back, many, mended, summary, work};
-use crate::show::style::{DIM, failures, of_outcome, warning};
+use crate::show::lines::{at, held_back, many, mended, summary, troubles, work};
+use crate::show::style::{DIM, of_outcome, warning};
 use crate::show::{Show, answer};
 
 /// How many hosts have a line of their own while they are at work.
@@ -256,7 +256,7 @@ impl Show for Progress {
         {
             return summary(outcomes);
         }
-        failures(outcomes);
+        troubles(outcomes);
     }
 
     fn clear(&self) {
