@@ -3,9 +3,12 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::process::Stdio;
+
 use common::{bosco, command, stands, state, toplevel_of};
 use testbed::fleet::{create, sample};
-use testbed::{Lab, LabSpec, Operator};
+use testbed::{Host, Lab, LabSpec, Operator};
 
 #[test]
 fn flags_of_scripts_are_taken() {
@@ -22,6 +25,8 @@ fn flags_of_scripts_are_taken() {
     bosco(&operator, &fleet, &["apply", "host2", "--on", "host1"])
         .exits(2)
         .says("`--goal` says how far to go");
+
+    bosco(&operator, &fleet, &["apply", "boot"]).exits(2).says("`--goal boot` says how far to go");
 
     bosco(&operator, &fleet, &["build", "--keep-result", "--on", "host1"]).exits(0);
     let kept = std::fs::read_link(fleet.path().join(".gcroots/node-host1")).unwrap();
@@ -112,6 +117,7 @@ const ITSELF: &str = r#"{ pkgs, lib, ... }: {
   NIXPKGS
   deployment.targetHost = null;
   deployment.allowLocalDeployment = ALLOWED;
+  deployment.privilegeEscalationCommand = [ "/srv/become" "--" ];
   environment.etc.greeting.text = "GREETING";
 }"#;
 
@@ -149,12 +155,12 @@ fn a_host_deploys_itself_where_it_may() {
     let lay = |text: &str| {
         let text = text.replace("NIXPKGS", "");
         let script = format!(
-            "mkdir -p /root/fleet && cat > /root/fleet/hosts.nix <<'END'\n{text}\nEND\necho 'import ./hosts.nix (import <nixpkgs> {{ }})' > /root/fleet/hive.nix"
+            "mkdir -p /srv/fleet && cat > /srv/fleet/hosts.nix <<'END'\n{text}\nEND\necho 'import ./hosts.nix (import <nixpkgs> {{ }})' > /srv/fleet/hive.nix"
         );
         web.ssh_ok(&script).unwrap();
     };
     let apply = format!(
-        "cd /root/fleet && NIX_PATH=nixpkgs={} bosco apply-local 2>&1; echo \"exit $?\"",
+        "cd /srv/fleet && NIX_PATH=nixpkgs={} bosco apply-local 2>&1; echo \"exit $?\"",
         nixpkgs.trim()
     );
     lay(&hosts("two", "false", &package));
@@ -170,4 +176,47 @@ fn a_host_deploys_itself_where_it_may() {
     assert!(said.contains("up to date"), "{said}");
     let said = web.ssh_ok(&apply.replace("apply-local", "apply-local --node db")).unwrap();
     assert!(said.contains("`db`") && said.contains("exit 2"), "{said}");
+
+    // Who is not root becomes it as the fleet says.
+    lay(&hosts("three", "true", &package));
+    let become_root = "#!/bin/sh\nid -un >> /srv/became; exec sudo \"$@\"\n";
+    web.ssh_ok(&format!(
+        "useradd --create-home --groups nix-users bob && echo bob:secret | chpasswd && install -m 666 /dev/null /srv/became
+         printf '%s' '{become_root}' > /srv/become && chmod 755 /srv/become"
+    ))
+    .unwrap();
+    let by_bob = apply.replace("NIX_PATH", "runuser -u bob -- env HOME=/home/bob NIX_PATH");
+    let said = web.ssh_ok(&by_bob).unwrap();
+    assert!(said.contains("this user can't become root there") && said.contains("exit 4"), "{said}");
+    assert_eq!(web.ssh_ok("cat /etc/greeting").unwrap(), "two");
+    web.ssh_ok("echo 'bob ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/bob").unwrap();
+    let said = web.ssh_ok(&by_bob).unwrap();
+    assert!(said.contains("committed") && said.contains("exit 0"), "{said}");
+    assert_eq!(web.ssh_ok("cat /etc/greeting; sort -u /srv/became").unwrap(), "threebob\n");
+
+    // At a terminal sudo asks by itself, once.
+    lay(&hosts("four", "true", &package));
+    web.ssh_ok("echo 'bob ALL=(ALL) ALL' > /etc/sudoers.d/bob").unwrap();
+    let said = at_terminal(operator, web, &by_bob, ("password for bob", "secret\n"));
+    assert!(said.contains("committed") && said.contains("exit 0"), "{said}");
+    assert_eq!(said.matches("password for bob").count(), 1, "{said}");
+    assert_eq!(web.ssh_ok("cat /etc/greeting").unwrap(), "four");
+}
+
+/// What a script says at a terminal of a host, to whoever answers its one question.
+fn at_terminal(operator: &Operator, host: &Host, script: &str, (question, answer): (&str, &str)) -> String {
+    let mut ssh = operator.command("ssh");
+    ssh.arg("-F").arg(operator.ssh_config()).args(["-tt", host.name(), script]);
+    let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut said, mut some) = (String::new(), [0; 4096]);
+    while let Ok(read @ 1..) = output.read(&mut some) {
+        let before = said.contains(question);
+        said.push_str(&String::from_utf8_lossy(&some[..read]));
+        if !before && said.contains(question) {
+            input.write_all(answer.as_bytes()).unwrap();
+        }
+    }
+    child.wait().unwrap();
+    said
 }

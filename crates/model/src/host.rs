@@ -28,6 +28,9 @@ pub struct Host {
     pub public_keys: Vec<String>,
     /// How to reach it; `None` where it is deployed on itself only.
     pub target: Option<Target>,
+    /// How who is not root there becomes it, also by a command that runs on itself.
+    #[serde(default)]
+    pub privilege: Privilege,
     /// Its profiles beside the system, in the order in which they are activated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub profiles: Vec<Profile>,
@@ -65,6 +68,7 @@ impl Host {
             mode: Mode::default(),
             public_keys: Vec::new(),
             target: None,
+            privilege: Privilege::default(),
             profiles: Vec::new(),
             profiles_only: false,
             limits: Limits::default(),

@@ -45,7 +45,7 @@ use crate::fleet::{Chosen, Context};
 use crate::gate::Rule;
 use crate::outcome::{self, Outcome};
 use crate::push::Wish;
-use crate::show::{self, Show};
+use crate::show::Show;
 
 /// Runs the command that was asked for.
 pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
@@ -131,13 +131,13 @@ fn local(_arguments: &[String]) -> Result<Exit, Error> {
 /// Does something to the hosts that a selector means, shows how it goes on, and what came of each.
 async fn work<F>(
     cli: &Cli,
+    show: Arc<dyn Show>,
     selector: Option<&Selector>,
     drive: impl FnOnce(Context, Vec<Chosen>) -> F,
 ) -> Result<Exit, Error>
 where
     F: Future<Output = Result<Vec<(HostName, Outcome)>, Error>>,
 {
-    let show = show::for_work(cli);
     let ledger = Arc::new(Ledger::default());
     let events: Sink = {
         let (show, ledger) = (Arc::clone(&show), Arc::clone(&ledger));

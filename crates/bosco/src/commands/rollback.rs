@@ -14,6 +14,7 @@ use crate::helper::Helpers;
 use crate::outcome::Outcome;
 use crate::push::refused;
 use crate::reach::{Reach, troubled};
+use crate::show;
 
 /// What the hosts of a rollback share.
 #[derive(Clone)]
@@ -34,7 +35,7 @@ pub(crate) async fn run(
     to: Option<u32>,
     profile: Option<String>,
 ) -> Result<Exit, Error> {
-    work(cli, selector.as_ref(), async |context, chosen| {
+    work(cli, show::for_work(cli), selector.as_ref(), async |context, chosen| {
         let rollback = Rollback {
             reach: Reach::find(&context).await?,
             helpers: Helpers::new(context.nix),

@@ -98,6 +98,11 @@ pub fn toplevel_of(host: &testbed::Host) -> String {
     host.ssh_ok("readlink -f /run/current-system").unwrap().trim().to_owned()
 }
 
+/// What a host knows its boot by: after the next one it is another.
+pub fn boot(host: &testbed::Host) -> String {
+    host.at_keyboard("stat -c %Y /proc/1; sed 's/.*) //' /proc/1/stat | cut -d' ' -f20").unwrap()
+}
+
 /// Fails unless a host's store is sound: every path that its database names is there, as it was made.
 pub fn is_sound(host: &testbed::Host) {
     let output = host.ssh("nix-store --verify --check-contents").unwrap();
