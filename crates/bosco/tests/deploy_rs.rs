@@ -217,7 +217,7 @@ fn a_profile_is_where_its_node_says_and_its_host_keeps_to_the_nodes_time() {
     apply().exits(0);
     assert_eq!(activations(host), [is("1")]);
     assert_eq!(link(), "ada\nhome-1-link\n");
-    host.ssh_ok("! ls ~ada/.local/state/nix/profiles").unwrap();
+    host.ssh_ok("! ls ~ada/.local/state/nix/profiles/home").unwrap();
     versions(&fleet, "1", "2", "1");
     apply().exits(0);
     assert_eq!(link(), "ada\nhome-2-link\n");

@@ -12,7 +12,7 @@ use crate::reach::Reach;
 use crate::show;
 
 pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, wish: &Wish) -> Result<Exit, Error> {
-    work(cli, show::for_work(cli), selector.as_ref(), async |context, chosen| {
+    work(cli, selector.as_ref(), async |context, chosen| {
         if selector.is_none() && wish.goal.delivers() && !context.fleet.allow_apply_all {
             return Err(Error::new(Exit::Usage, "this fleet is not to be applied as a whole")
                 .hint("say which hosts; the hive has `meta.allowApplyAll = false`"));

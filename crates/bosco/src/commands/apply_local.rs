@@ -9,7 +9,6 @@ use crate::error::{Error, Exit};
 use crate::gate::Rule;
 use crate::push::{Wish, push};
 use crate::reach::Reach;
-use crate::show;
 
 pub(crate) async fn run(cli: &Cli, args: &ApplyLocal) -> Result<Exit, Error> {
     let name = match &args.node {
@@ -20,10 +19,7 @@ pub(crate) async fn run(cli: &Cli, args: &ApplyLocal) -> Result<Exit, Error> {
         Selector::parse(name.as_str()).map_err(|error| Error::new(Exit::Usage, error.to_string()))?;
     let ask = Ask { again: args.again, ..Ask::default() };
     let wish = Wish { ask, yes: true, ..Wish::new(args.goal.0, Rule::Each) };
-    // Who is not root may have to say a password.
-    let is_root = rustix::process::geteuid().is_root();
-    let show = if is_root { show::for_work(cli) } else { show::in_lines(cli) };
-    work(cli, show, Some(&selector), async |context, chosen| {
+    work(cli, Some(&selector), async |context, chosen| {
         let root = root()?;
         let reach = Reach::here(&context);
         push(context, &wish, root, None, reach, chosen).await

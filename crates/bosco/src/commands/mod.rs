@@ -45,7 +45,7 @@ use crate::fleet::{Chosen, Context};
 use crate::gate::Rule;
 use crate::outcome::{self, Outcome};
 use crate::push::Wish;
-use crate::show::Show;
+use crate::show::{self, Show};
 
 /// Runs the command that was asked for.
 pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
@@ -131,13 +131,13 @@ fn local(_arguments: &[String]) -> Result<Exit, Error> {
 /// Does something to the hosts that a selector means, shows how it goes on, and what came of each.
 async fn work<F>(
     cli: &Cli,
-    show: Arc<dyn Show>,
     selector: Option<&Selector>,
     drive: impl FnOnce(Context, Vec<Chosen>) -> F,
 ) -> Result<Exit, Error>
 where
     F: Future<Output = Result<Vec<(HostName, Outcome)>, Error>>,
 {
+    let show = show::for_work(cli);
     let ledger = Arc::new(Ledger::default());
     let events: Sink = {
         let (show, ledger) = (Arc::clone(&show), Arc::clone(&ledger));
@@ -172,8 +172,10 @@ where
 
 /// What keeps what is built from being collected, for as long as the command needs it.
 fn root() -> Result<Root, Error> {
-    Root::new()
-        .map_err(|error| Error::new(Exit::Unable, format!("no temporary directory can be made: {error}")))
+    Root::new().map_err(|error| {
+        Error::new(Exit::Unable, format!("no temporary directory can be made: {error}"))
+            .hint("XDG_RUNTIME_DIR has to be a directory of your own, or not to be set")
+    })
 }
 
 /// Where the events of a command go that only reads.

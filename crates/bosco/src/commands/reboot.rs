@@ -14,7 +14,6 @@ use crate::fleet::{Chosen, Context, each};
 use crate::outcome::Outcome;
 use crate::push::refused;
 use crate::reach::{Reach, troubled};
-use crate::show;
 
 /// How long a host may take to come back.
 const COMES_BACK: Duration = Duration::from_secs(600);
@@ -22,7 +21,7 @@ const COMES_BACK: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, if_needed: bool) -> Result<Exit, Error> {
-    work(cli, show::for_work(cli), selector.as_ref(), async |context, chosen| {
+    work(cli, selector.as_ref(), async |context, chosen| {
         let reach = Reach::find(&context).await?;
         let ended = each(chosen, |chosen| {
             let (context, reach) = (context.clone(), reach.clone());

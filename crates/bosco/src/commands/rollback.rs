@@ -14,7 +14,6 @@ use crate::helper::Helpers;
 use crate::outcome::Outcome;
 use crate::push::refused;
 use crate::reach::{Reach, troubled};
-use crate::show;
 
 /// What the hosts of a rollback share.
 #[derive(Clone)]
@@ -35,7 +34,7 @@ pub(crate) async fn run(
     to: Option<u32>,
     profile: Option<String>,
 ) -> Result<Exit, Error> {
-    work(cli, show::for_work(cli), selector.as_ref(), async |context, chosen| {
+    work(cli, selector.as_ref(), async |context, chosen| {
         let rollback = Rollback {
             reach: Reach::find(&context).await?,
             helpers: Helpers::new(context.nix),

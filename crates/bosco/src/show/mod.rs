@@ -70,16 +70,13 @@ pub(crate) trait Show: Send + Sync {
 
 /// For a command whose work is what is of interest.
 pub(crate) fn for_work(cli: &Cli) -> Arc<dyn Show> {
-    if !cli.json && stderr().is_terminal() {
+    if cli.json {
+        Arc::new(json::Json)
+    } else if stderr().is_terminal() {
         Arc::new(progress::Progress::new(cli.verbose))
     } else {
-        in_lines(cli)
+        Arc::new(lines::Lines::new(cli.verbose))
     }
-}
-
-/// The same, but nothing is drawn over what another program asks at the terminal.
-pub(crate) fn in_lines(cli: &Cli) -> Arc<dyn Show> {
-    if cli.json { Arc::new(json::Json) } else { Arc::new(lines::Lines::new(cli.verbose)) }
 }
 
 /// For a command whose answer is what is of interest: its work is seen only by who waits for it.
