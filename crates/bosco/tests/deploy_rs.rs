@@ -210,21 +210,21 @@ fn a_profile_is_where_its_node_says_and_its_host_keeps_to_the_nodes_time() {
     prepare(host);
     host.ssh_ok("useradd --create-home --groups nix-users ada && install -d -o ada /srv/ada").unwrap();
     let apply = || bosco(operator, &fleet, &["apply", "host2"]);
-    let link = || host.ssh_ok("stat -c %U /srv/ada/home; readlink /srv/ada/home").unwrap();
+    let there = || host.ssh_ok("stat -c %U /srv/ada/home; cat /srv/ada/home/share/home").unwrap();
     let is =
         |version: &str| format!("home {version} of ada in /home/ada, /srv/ada/home, DRY_ACTIVATE=0 BOOT=0");
 
     apply().exits(0);
     assert_eq!(activations(host), [is("1")]);
-    assert_eq!(link(), "ada\nhome-1-link\n");
+    assert_eq!(there(), "ada\n1");
     host.ssh_ok("! ls ~ada/.local/state/nix/profiles/home").unwrap();
     versions(&fleet, "1", "2", "1");
     apply().exits(0);
-    assert_eq!(link(), "ada\nhome-2-link\n");
+    assert_eq!(there(), "ada\n2");
     assert_eq!(state(operator, &fleet, "host2"), "up-to-date");
     bosco(operator, &fleet, &["generations", "host2"]).exits(0).says("ada/home");
     bosco(operator, &fleet, &["rollback", "host2", "--profile", "home"]).exits(0);
-    assert_eq!(link(), "ada\nhome-1-link\n");
+    assert_eq!(there(), "ada\n1");
     activations(host);
 
     // One that hangs is ended when its node's time is over.
@@ -232,9 +232,9 @@ fn a_profile_is_where_its_node_says_and_its_host_keeps_to_the_nodes_time() {
     let started = Instant::now();
     apply().exits(4);
     let took = started.elapsed();
-    assert!((15..60).contains(&took.as_secs()), "it was given {took:?}");
+    assert!((8..60).contains(&took.as_secs()), "it was given {took:?}");
     assert_eq!(activations(host), [is("hangs"), is("1")]);
-    assert_eq!(link(), "ada\nhome-1-link\n");
+    assert_eq!(there(), "ada\n1");
 
     // One behind which the host can't be reached is taken back when its node's time for that is over.
     versions(&fleet, "1", "waits", "1");
@@ -251,7 +251,7 @@ fn a_profile_is_where_its_node_says_and_its_host_keeps_to_the_nodes_time() {
         applying.join().unwrap().exits(4);
     });
     assert_eq!(activations(host), [is("waits"), is("1")]);
-    assert_eq!(link(), "ada\nhome-1-link\n");
+    assert_eq!(there(), "ada\n1");
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn connections_that_the_operators_ssh_shares_are_used_hold_nothing_up_and_prove_
     let dir = operator.dir().join("shared");
     std::fs::create_dir(&dir).unwrap();
     let shares =
-        format!("Host *\n  ControlMaster auto\n  ControlPersist 60\n  ControlPath {}/%C\n", dir.display());
+        format!("Host *\n  ControlMaster auto\n  ControlPersist 60\n  ControlPath {}/%n\n", dir.display());
     let own = std::fs::read_to_string(operator.ssh_config()).unwrap();
     std::fs::write(dir.join("config"), shares + &own).unwrap();
     let apply = || {
