@@ -246,7 +246,7 @@ fn a_profile_is_where_its_node_says_and_its_host_keeps_to_the_nodes_time() {
         let started = Instant::now();
         host.at_keyboard(&until("systemctl is-active --quiet bosco-activation || exit 0")).unwrap();
         let took = started.elapsed();
-        assert!((4..30).contains(&took.as_secs()), "it was given {took:?}");
+        assert!((4..60).contains(&took.as_secs()), "it was given {took:?}");
         host.heal().unwrap();
         applying.join().unwrap().exits(4);
     });
