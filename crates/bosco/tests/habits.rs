@@ -3,12 +3,9 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::process::Stdio;
-
-use common::{bosco, command, stands, state, toplevel_of};
+use common::{bosco, command, stands, state, toplevel_of, typing};
 use testbed::fleet::{create, sample};
-use testbed::{Host, Lab, LabSpec, Operator};
+use testbed::{Lab, LabSpec, Operator};
 
 #[test]
 fn flags_of_scripts_are_taken() {
@@ -198,26 +195,9 @@ fn a_host_deploys_itself_where_it_may() {
     // At a terminal sudo may ask, once.
     lay(&hosts("four", "true", &package).replace("\"/srv/become\"", "\"sudo\""));
     web.ssh_ok("echo 'bob ALL=(ALL) ALL' > /etc/sudoers.d/bob").unwrap();
-    let said = at_terminal(operator, web, &by_bob, ("password", "secret\n"));
-    assert!(said.contains("committed") && said.contains("exit 0"), "{said}");
+    let mut ssh = operator.command("ssh");
+    ssh.arg("-F").arg(operator.ssh_config()).args(["-tt", "web", &by_bob]);
+    let said = typing(ssh, &[("password", "secret\n")]).says("committed").says("exit 0").out;
     assert_eq!(said.matches("password").count(), 1, "{said}");
     assert_eq!(web.ssh_ok("cat /etc/greeting").unwrap(), "four");
-}
-
-/// What a script says at a terminal of a host, to whoever answers its one question.
-fn at_terminal(operator: &Operator, host: &Host, script: &str, (question, answer): (&str, &str)) -> String {
-    let mut ssh = operator.command("ssh");
-    ssh.arg("-F").arg(operator.ssh_config()).args(["-tt", host.name(), script]);
-    let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let (mut said, mut some) = (String::new(), [0; 4096]);
-    while let Ok(read @ 1..) = output.read(&mut some) {
-        let before = said.contains(question);
-        said.push_str(&String::from_utf8_lossy(&some[..read]));
-        if !before && said.contains(question) {
-            input.write_all(answer.as_bytes()).unwrap();
-        }
-    }
-    child.wait().unwrap();
-    said
 }
