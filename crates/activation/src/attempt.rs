@@ -49,6 +49,9 @@ pub struct Attempt {
     /// Whether the candidate may have been made to run, by a switch.
     #[serde(default)]
     pub switched: bool,
+    /// Whether its secrets may have been put in their places, and nothing else was changed.
+    #[serde(default)]
+    pub only_secrets: bool,
     /// Whether profiles beside the system may have been set or activated.
     #[serde(default)]
     pub profiled: bool,
@@ -89,6 +92,7 @@ impl Attempt {
             proves_boot: false,
             proven: false,
             switched: false,
+            only_secrets: false,
             profiled: false,
             booted: false,
             committing: false,
@@ -105,6 +109,7 @@ impl Attempt {
     pub fn effect(&self) -> Option<Effect> {
         Some(match self.state {
             State::Checking => Effect::Check,
+            State::InstallingSecrets => Effect::InstallSecrets,
             State::Rooting => Effect::Root,
             State::Syncing => Effect::Sync,
             State::Arming => Effect::Arm,
@@ -197,6 +202,7 @@ impl Attempt {
         }
         self.state = match self.state.clone() {
             State::Checking => self.checking(event),
+            State::InstallingSecrets => self.installing_secrets(event),
             State::Rooting => self.preparing(event, State::Syncing),
             State::Syncing => self.preparing(event, State::Arming),
             State::Arming => {
@@ -219,6 +225,7 @@ impl Attempt {
             ended @ State::Ended { .. } => ended,
         };
         match self.state {
+            State::InstallingSecrets => self.only_secrets = true,
             State::Switching => self.switched = true,
             State::ActivatingProfiles => self.profiled = true,
             State::PreparingEntry => self.entry = true,
@@ -230,7 +237,7 @@ impl Attempt {
 
     fn checking(&mut self, event: Event) -> State {
         if let Event::Done(Found::Checked(checked)) = event {
-            let Checked { before, needs, proves_boot, wants_reboot } = *checked;
+            let Checked { before, needs, proves_boot, wants_reboot, only_secrets } = *checked;
             self.before = Some(before);
             let needs = if self.request.profiles.only { Needs::Nothing } else { needs };
             self.needs = needs;
@@ -239,9 +246,31 @@ impl Attempt {
             if needs == Needs::Init && self.request.goal == Goal::Test {
                 return State::Closing { ending: Ending::Refused { why: Refused::NeedsReboot } };
             }
-            return State::Rooting;
+            return if only_secrets && self.wants_only_secrets() {
+                State::InstallingSecrets
+            } else {
+                State::Rooting
+            };
         }
         self.preparing(event, State::Checking)
+    }
+
+    /// Whether nothing is asked for that would not be there already, but for secrets.
+    fn wants_only_secrets(&self) -> bool {
+        let Request { goal, secrets, profiles, reboot, .. } = &self.request;
+        *goal == Goal::Switch && secrets.is_some() && profiles.all.is_empty() && !reboot
+    }
+
+    /// Nobody looks on: whoever finds it open does the same again. Nothing is proven, as nothing that runs was changed.
+    fn installing_secrets(&mut self, event: Event) -> State {
+        match event {
+            Event::Done(_) => State::Closing { ending: Ending::Committed { reboot: false, proven: false } },
+            Event::Refused(why) if self.resumed == 0 => State::Closing { ending: Ending::Refused { why } },
+            Event::Resumed if self.resumed <= RESUMPTIONS => State::InstallingSecrets,
+            // A boot installs what was committed.
+            Event::Booted { .. } => self.rebooted(Effect::InstallSecrets),
+            other => self.give_up(other),
+        }
     }
 
     /// A state in which nothing of what runs or boots is changed.
@@ -444,6 +473,8 @@ impl Attempt {
                 State::Retesting { connected: !self.request.connection, complaints: None }
             }
             Event::Done(_) => self.close(&Retest::default()),
+            // It has installed the secrets that were committed.
+            Event::Booted { .. } if self.only_secrets => self.inconclusive(),
             Event::Booted { .. } => State::Reverting,
             Event::Resumed if self.resumed <= RESUMPTIONS => State::Reverting,
             Event::Failed(cause) => self.stuck(cause),
