@@ -138,7 +138,11 @@ fn where_nothing_but_secrets_changes_nothing_is_switched_and_nothing_proven() {
             vec![Revert, Disarm],
             Ending::Inconclusive { cause: failed() },
         ),
-        (vec![Event::Resumed; 4].into_iter().chain([done(), done()]).collect(), vec![Revert, Disarm], interrupted),
+        (
+            vec![Event::Resumed; 4].into_iter().chain([done(), done()]).collect(),
+            vec![Revert, Disarm],
+            interrupted,
+        ),
     ] {
         let (effects, ended) = effects(with_new(), [vec![only_secrets()], events.clone()].concat());
         assert_eq!(effects, [vec![Check, InstallSecrets], came].concat(), "{events:?}");
