@@ -172,7 +172,7 @@ impl Hands {
         }
         // Which units have failed need not be known where none is changed.
         let before = check::before(&self.places).map_err(failed)?;
-        let only_secrets = unheard && needs == Needs::Nothing && self.is_here(attempt, &before);
+        let only_secrets = unheard && self.is_here(attempt, &before);
         let failed = if only_secrets { BTreeSet::new() } else { units::failed().map_err(failed)? };
         let profiles = others.iter().map(|one| profiles::was(&self.places, &one.profile)).collect();
         let before = Before { failed, profiles, ..before };
