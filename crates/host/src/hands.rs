@@ -460,10 +460,10 @@ impl Hands {
         for number in 0..attempt.request.profiles.all.len() {
             durable::remove(&self.places.gcroots().join(format!("{PROFILE_ROOT}{number}")))?;
         }
-        if matches!(attempt.state, State::Closing { ending: Ending::Committed { .. } }) {
-            if let Err(why) = generations::prune(&self.places) {
-                self.note(&format!("bosco: old generations stay: {why}"));
-            }
+        if matches!(attempt.state, State::Closing { ending: Ending::Committed { .. } })
+            && let Err(why) = generations::prune(&self.places)
+        {
+            self.note(&format!("bosco: old generations stay: {why}"));
         }
         prune_logs(&self.places, &self.log);
         Ok(())
