@@ -116,7 +116,7 @@ impl Journal {
     pub fn secrets_of(&self, toplevel: &StorePath, this_boot: bool) -> Option<Digest> {
         let attempt = self.open().filter(|attempt| attempt.request.toplevel == *toplevel);
         let forward = attempt.filter(|attempt| match &attempt.state {
-            State::Switching | State::ActivatingProfiles => this_boot,
+            State::InstallingSecrets | State::Switching | State::ActivatingProfiles => this_boot,
             State::Proving { .. } => this_boot || attempt.booted,
             State::PreparingEntry | State::SettingProfile | State::InstallingBoot => true,
             State::Rebooting { into } => *into != Into::Old,

@@ -160,6 +160,12 @@ impl Agent {
         done
     }
 
+    /// Whether an activation that the agent has begun is under way.
+    pub(crate) async fn is_awaited(&self) -> bool {
+        self.look(Duration::ZERO).await;
+        self.core().open_attempt().is_some()
+    }
+
     /// Decides, and does what is due.
     pub(crate) async fn turn(&self) -> Done {
         self.look(FRESH).await;
