@@ -29,6 +29,7 @@ mod release;
 mod secrets;
 mod sequence;
 mod show;
+mod state;
 mod suggest;
 
 use std::process::ExitCode;

@@ -98,7 +98,7 @@ pub(crate) async fn build(
                     };
                     gate.go(Place::Building, Place::Through);
                     let sealed = match &built {
-                        Ok(_) => sealing.bundle(&declared, &context.events).await,
+                        Ok(_) => sealing.bundle(&declared).await,
                         Err(outcome) => Err(outcome.clone()),
                     };
                     let closure = match built {

@@ -1,6 +1,6 @@
 //! What a system says of its secrets, in its toplevel's `etc/bosco/secrets.json`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -85,6 +85,16 @@ pub enum DeclaredError {
     /// Two of them would overwrite each other.
     #[error("two secrets of the system have the same name or path, `{0}`")]
     Twice(String),
+    /// One would have to be a folder.
+    #[error(
+        "the secrets `{0}` and `{1}` can't both be there: the one would be a file and the folder of the other"
+    )]
+    Inside(String, String),
+    /// Two of them would have one unit.
+    #[error(
+        "the secrets `{0}` and `{1}` have the same unit, {2}: `/` is `-` in its name; call one of them otherwise"
+    )]
+    SameUnit(String, String, String),
 }
 
 impl Declared {
@@ -115,6 +125,38 @@ impl Declared {
                 return twice(owned.path.as_str());
             }
         }
+        let names = |for_users: bool| {
+            let some = declared.secrets.iter().filter(move |secret| secret.needed_for_users == for_users);
+            some.map(|secret| secret.name.to_string())
+        };
+        apart(names(true).collect())?;
+        // The folder of templates is in that of secrets.
+        let templates = declared.templates.iter().map(|template| format!("rendered/{}", template.name));
+        apart(names(false).chain(templates).collect())?;
+        let mut units: BTreeMap<String, &SecretName> = BTreeMap::new();
+        for DeclaredSecret { name, .. } in &declared.secrets {
+            let unit = format!("{}-key.service", name.as_str().replace('/', "-"));
+            if let Some(other) = units.insert(unit.clone(), name) {
+                return Err(DeclaredError::SameUnit(other.to_string(), name.to_string(), unit));
+            }
+        }
         Ok(declared)
     }
+}
+
+/// That none of some names below one folder is another one's folder.
+fn apart(names: Vec<String>) -> Result<(), DeclaredError> {
+    let mut all = BTreeSet::new();
+    for name in &names {
+        if !all.insert(name.as_str()) {
+            return Err(DeclaredError::Twice(name.clone()));
+        }
+    }
+    for name in &names {
+        let mut folders = name.match_indices('/').map(|(at, _)| &name[..at]);
+        if let Some(folder) = folders.find(|folder| all.contains(folder)) {
+            return Err(DeclaredError::Inside(folder.to_owned(), name.clone()));
+        }
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ use bosco_model::HostName;
 
 use super::readers::{Asked, Book, Kept, Reader};
 use crate::finding::Finding;
+use crate::hub::Unproven;
 
 /// What puts recipients right.
 const REKEY: &str = "`bosco secrets rekey` encrypts it to its hosts and operators";
@@ -54,6 +55,11 @@ pub(crate) fn no_key(host: &HostName) -> String {
 
 fn keys_of<'a>(book: &'a Book, host: &HostName) -> &'a [Reader] {
     book.hosts.get(host).map(|keys| keys.readers.as_slice()).unwrap_or_default()
+}
+
+/// Where the hub alone says that a key is a host's.
+fn unproven<'a>(book: &'a Book, host: &HostName, key: &Reader) -> Option<&'a Unproven> {
+    book.hosts.get(host)?.unproven.get(key)
 }
 
 /// What keeps a host from a secret that it asks for, but for who the recipients are.
@@ -132,8 +138,12 @@ fn of_file(book: &Book, file: &str, kept: &Kept) -> Vec<Finding> {
     }
     for host in &asking {
         let keys = keys_of(book, host);
-        let missing = keys.iter().filter(|key| !kept.readers.contains(key)).count();
-        if missing > 0 && missing == keys.len() {
+        let missing = || keys.iter().filter(|key| !kept.readers.contains(key));
+        let new = missing().find_map(|key| unproven(book, host, key));
+        let missing = missing().count();
+        if let Some(unproven) = new {
+            findings.push(Finding::error(unproven.words(), unproven.hint()).of(host));
+        } else if missing > 0 && missing == keys.len() {
             findings.push(Finding::error("the file is not encrypted to this host", REKEY).of(host));
         } else if missing > 0 {
             let what = "the file is encrypted to one of the host's keys, and not to the other";
@@ -160,9 +170,31 @@ fn of_file(book: &Book, file: &str, kept: &Kept) -> Vec<Finding> {
     findings.into_iter().map(|finding| finding.at(file)).collect()
 }
 
+/// Why it can't be decided to whom a file should be encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unsettled {
+    pub(crate) host: HostName,
+    /// The host's key that the hub alone names; else none of it is known.
+    unproven: Option<Unproven>,
+}
+
+impl Unsettled {
+    /// What is not known, in words.
+    pub(crate) fn words(&self) -> String {
+        match &self.unproven {
+            Some(unproven) => format!("{}: {}", self.host, unproven.words()),
+            None => format!("the key of {} is not known", self.host),
+        }
+    }
+
+    pub(crate) fn hint(&self) -> String {
+        self.unproven.as_ref().map_or_else(|| no_key(&self.host), Unproven::hint)
+    }
+}
+
 /// To whom a file should be encrypted. `Ok(None)`: its recipients are not bosco's to say. `Err` names the host whose key
 /// is not known: without that nobody may take recipients away.
-pub(crate) fn wanted(book: &Book, file: &str) -> Result<Option<BTreeSet<Reader>>, HostName> {
+pub(crate) fn wanted(book: &Book, file: &str) -> Result<Option<BTreeSet<Reader>>, Unsettled> {
     let kept = book.files.get(file).map(Result::as_ref);
     let present: BTreeSet<Reader> = match kept {
         Some(Ok(kept)) if kept.groups || !kept.others.is_empty() => return Ok(None),
@@ -185,7 +217,12 @@ pub(crate) fn wanted(book: &Book, file: &str) -> Result<Option<BTreeSet<Reader>>
     for host in asking {
         let keys = keys_of(book, host);
         if keys.is_empty() {
-            return Err(host.clone());
+            return Err(Unsettled { host: host.clone(), unproven: None });
+        }
+        // One that is there already was put there by somebody else.
+        let is_new = |key: &&Reader| !present.contains(key);
+        if let Some(unproven) = keys.iter().filter(is_new).find_map(|key| unproven(book, host, key)) {
+            return Err(Unsettled { host: host.clone(), unproven: Some(unproven.clone()) });
         }
         wanted.extend(keys.iter().cloned());
         wanted.extend(book.operators_of(host).flat_map(|(_, one)| one.readers.clone()));

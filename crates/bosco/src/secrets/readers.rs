@@ -9,6 +9,7 @@ use bosco_secrets::sops::Format;
 use serde::Serialize;
 
 use super::rules::Named;
+use crate::hub::Unproven;
 
 /// Whoever opens what is encrypted to this key: a recipient in its `age1…` form, so that an SSH key and what is derived
 /// from it are one; as it stands where it is of a kind that bosco does not know.
@@ -58,6 +59,8 @@ pub(crate) struct HostKeys {
     pub(crate) tags: BTreeSet<Tag>,
     /// Its present one, and the next one where it has one.
     pub(crate) readers: Vec<Reader>,
+    /// Those of them that the hub alone names: no file is encrypted to one that is not already.
+    pub(crate) unproven: BTreeMap<Reader, Unproven>,
 }
 
 /// Who may do something, and reads its secrets.

@@ -11,6 +11,7 @@ use super::readers::{Asked, Book, HostKeys, Kept, Operator, Reader, Who, lines};
 use super::rekey::plan;
 use super::rules::Named;
 use crate::finding::{Finding, Level};
+use crate::hub::Unproven;
 
 fn host(name: &str) -> HostName {
     HostName::parse(name).unwrap()
@@ -42,7 +43,8 @@ fn asked(of: &str, file: &str, key: &str) -> Asked {
 }
 
 fn book() -> Book {
-    let keys = |names: &str| HostKeys { tags: BTreeSet::new(), readers: readers(names) };
+    let keys =
+        |names: &str| HostKeys { tags: BTreeSet::new(), readers: readers(names), unproven: BTreeMap::new() };
     let operator = |hosts: &str, names: &str| Operator {
         hosts: Selector::parse(hosts).unwrap(),
         readers: readers(names),
@@ -163,7 +165,9 @@ fn a_host_without_a_known_key_keeps_its_files_from_being_changed() {
     book.hosts.get_mut(&host("db")).unwrap().readers.clear();
     let found = audit(&book);
     assert!(words(&found).contains(&"db: it asks for secrets, and its key is not known".into()), "{found:?}");
-    assert_eq!(plan(&book).undecided, [("db.yaml".to_owned(), host("db"))]);
+    let undecided = plan(&book).undecided;
+    assert_eq!(undecided.len(), 1);
+    assert_eq!((undecided[0].0.as_str(), &undecided[0].1.host), ("db.yaml", &host("db")));
     assert!(plan(&book).changes.is_empty());
 }
 
@@ -244,4 +248,27 @@ fn an_operators_ssh_key_is_written_as_it_is_for_sops_to_open_the_file_with_it() 
     let rule = &plan.rules["db.yaml"];
     assert!(rule.recipients.contains(&ssh.to_owned()), "{rule:?}");
     assert!(rule.readers.contains(&Reader::of(ssh)), "{rule:?}");
+}
+
+#[test]
+fn a_key_that_the_hub_alone_names_gets_into_no_file() {
+    let mut book = book();
+    let stolen = Unproven::for_tests(&host("db"));
+    let db = book.hosts.get_mut(&host("db")).unwrap();
+    *db =
+        HostKeys { readers: readers("hubs"), unproven: [(Reader::of("hubs"), stolen)].into(), ..db.clone() };
+    let planned = plan(&book);
+    assert!(planned.changes.is_empty() && !planned.rules.contains_key("db.yaml"), "{planned:?}");
+    let (file, why) = &planned.undecided[0];
+    assert_eq!(file, "db.yaml");
+    assert!(why.words().starts_with("db: the hub says that its key is SHA256:"), "{}", why.words());
+    assert!(why.hint().contains("bosco secrets accept db SHA256:"), "{}", why.hint());
+    assert!(words(&audit(&book)).join("\n").contains("the hub says that its key is"));
+    // Nor into one that is not there yet.
+    book.asked.push(asked("db", "new.yaml", "x"));
+    assert!(plan(&book).undecided.iter().any(|(file, _)| file == "new.yaml"));
+    // Where it was put by somebody else before, it stays.
+    book.files.insert("db.yaml".into(), kept("ada hubs gone"));
+    let planned = plan(&book);
+    assert_eq!((planned.changes[0].file.as_str(), planned.changes[0].removed.len()), ("db.yaml", 1));
 }

@@ -183,6 +183,26 @@ fn units_hear_of_what_is_new_or_has_changed_and_of_nothing_else() {
 }
 
 #[test]
+fn declarations_that_would_be_in_each_others_way_are_refused_before_a_switch() {
+    let parse = |secrets: &[Json], templates: &[Json]| {
+        let text = json!({ "secrets": secrets, "templates": templates }).to_string();
+        Declared::parse(text.as_bytes()).map_err(|error| error.to_string())
+    };
+    let of = |name: &str| secret(name, "a", "yaml", &[]);
+    let why = parse(&[of("db"), of("db/password")], &[]).unwrap_err();
+    assert!(why.contains("`db` and `db/password` can't both be there"), "{why}");
+    // Those for users are in another folder.
+    let mut for_users = of("db");
+    for_users["neededForUsers"] = true.into();
+    assert!(parse(&[for_users, of("db/password")], &[]).is_ok());
+    let why = parse(&[of("a/b"), of("a-b")], &[]).unwrap_err();
+    assert!(why.contains("`a/b` and `a-b` have the same unit, a-b-key.service"), "{why}");
+    assert!(parse(&[of("rendered")], &[template("a", "")]).unwrap_err().contains("`rendered/a`"));
+    assert!(parse(&[of("rendered/a")], &[template("a", "")]).unwrap_err().contains("`rendered/a`"));
+    assert!(parse(&[of("a/b"), of("a/c")], &[template("a", "")]).is_ok());
+}
+
+#[test]
 fn declarations_that_would_overwrite_each_other_are_refused() {
     let parse = |secrets: &[Json], templates: &[Json]| {
         Declared::parse(json!({ "secrets": secrets, "templates": templates }).to_string().as_bytes())
