@@ -12,14 +12,17 @@ use bosco_model::{DeclaredKey, DeclaredSecrets, Digest, Host};
 use bosco_secrets::sops::{File, Format};
 use bosco_secrets::{
     Account, Bundle, Ciphertext, CiphertextKind, Directory, FileId, FileName, Key, Permissions, Recipient,
-    SecretName, Source, UploadAt, seal,
+    Secret, SecretName, Source, UploadAt, seal,
 };
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+use tokio::task::block_in_place;
 
 use self::plain::Plain;
 use self::sealed::{Seal, Sealed};
 use crate::event::Stage;
 use crate::outcome::Outcome;
+use crate::secrets::tree::in_source;
+use crate::secrets::{MEND_KEYS, public_keys};
 
 /// What makes bundles: for all hosts of a command, so that each command for a key runs once.
 #[derive(Clone)]
@@ -77,20 +80,24 @@ impl Bundler {
         let Names { mut files, secrets } = sops_files(declared)?;
         let mut keys = BTreeMap::new();
         if !declared.keys.is_empty() {
-            // Where this process ends badly, its memory is not to be written to a disk.
-            let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
             let recipients = recipients(host, own)?;
+            let invalid = |name: &str, why: &dyn std::fmt::Display| {
+                Unmade::new(format!("`deployment.keys.{name}`: {why}"), "mend its declaration")
+            };
+            let mut plain = Vec::new();
             for (name, key) in &declared.keys {
-                let invalid = |why: &dyn std::fmt::Display| {
-                    Unmade::new(format!("`deployment.keys.{name}`: {why}"), "mend its declaration")
-                };
-                let place = place(name, key).map_err(|error| invalid(&error))?;
-                let bytes = self.plain.read(name, key).await?;
-                let what = Seal { host: &host.name, name, recipients: &recipients };
-                let data = self.sealed.get(&what, &bytes, || seal(bytes.expose(), &recipients));
-                let data = data.map_err(|error| invalid(&error))?;
+                plain.push((name.as_str(), self.plain.read(name, key).await?));
+            }
+            let plain: Vec<(&str, &Secret)> = plain.iter().map(|(name, key)| (*name, &**key)).collect();
+            let what = Seal { host: &host.name, recipients: &recipients };
+            // It takes a processor for some milliseconds each, and waits for the disk.
+            let sealed =
+                block_in_place(|| self.sealed.get(&what, &plain, |key| seal(key.expose(), &recipients)));
+            let sealed = sealed.map_err(|(name, error)| invalid(name, &error))?;
+            for ((name, key), data) in declared.keys.iter().zip(sealed) {
+                let place = place(name, key).map_err(|error| invalid(name, &error))?;
                 files.insert(place.file.clone(), Ciphertext { kind: CiphertextKind::Age, data });
-                keys.insert(FileName::parse(name).map_err(|error| invalid(&error))?, place);
+                keys.insert(FileName::parse(name).map_err(|error| invalid(name, &error))?, place);
             }
         }
         let whole = |error: &dyn std::fmt::Display| {
@@ -107,8 +114,7 @@ impl Bundler {
 
 /// To whom a host's keys are sealed.
 fn recipients(host: &Host, own: Own<'_>) -> Result<Vec<Recipient>, Unmade> {
-    let declared: Vec<Recipient> =
-        host.public_keys.iter().filter_map(|key| Recipient::parse(key).ok()).collect();
+    let declared = public_keys(&host.public_keys).map_err(|why| Unmade::new(why, MEND_KEYS))?;
     if !declared.is_empty() {
         return Ok(declared);
     }
@@ -189,9 +195,7 @@ fn sops_files(declared: &DeclaredSecrets) -> Result<Names, Unmade> {
 
 /// A file's path in its repository, as far as that can be told: without the store path that its source is in.
 fn below_source(path: &str) -> &str {
-    // The store itself may be below a folder.
-    let in_store = path.split_once("/nix/store/").and_then(|(_, path)| path.split_once('/'));
-    in_store.map_or(path.trim_start_matches('/'), |(_, path)| path)
+    in_source(path).unwrap_or_else(|| path.trim_start_matches('/'))
 }
 
 #[cfg(test)]
@@ -244,7 +248,12 @@ mod tests {
         let why = |own| recipients(&host(&[]), own).unwrap_err().why;
         assert!(why(said(None)).contains("no /etc/ssh/ssh_host_ed25519_key.pub"));
         assert!(why(Own::Enrolled(&[])).contains("no key of web is known"));
-        let p256 = "ecdsa-sha2-nistp256 AAAA";
+        let p256 = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHwf2HMM5TRXvo2SQJjsNkiDD5KqiiNjrGVv3UUh+mMT5RHxiRtOnlqvjhQtBq0VpmpCV/PwUdhOig4vkbqAcEc=";
         assert!(recipients(&host(&[p256]), said(Some(key))).unwrap_err().why.contains("none of its"));
+        // A typo takes none of a host's keys away in silence.
+        let typo = key.replace("IBI1", "IB1");
+        let why = recipients(&host(&[&typo, key]), said(Some(key))).unwrap_err().why;
+        assert!(why.contains("`deployment.publicKeys`") && why.contains("ssh-ed25519 AAAAC3"), "{why}");
+        assert_eq!(recipients(&host(&[p256, key]), said(None)).unwrap().len(), 1);
     }
 }

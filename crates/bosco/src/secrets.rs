@@ -91,8 +91,12 @@ pub(crate) async fn book(context: &Context, tree: &Tree, answers: &Answers) -> R
     }
     for (host, answer) in answers {
         let Ok(inspected) = answer else { continue };
-        let readers = readers_of(&inspected.public_keys);
-        let keys = HostKeys { tags: inspected.tags.clone(), readers, unproven: BTreeMap::new() };
+        let (readers, invalid) = match public_keys(&inspected.public_keys) {
+            Ok(keys) => (keys.iter().map(Reader::from).collect(), None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        let tags = inspected.tags.clone();
+        let keys = HostKeys { tags, readers, invalid, unproven: BTreeMap::new() };
         book.hosts.insert(host.clone(), keys);
         book.asked.extend(inspected.secrets.iter().map(|secret| Asked {
             host: host.clone(),
@@ -111,10 +115,11 @@ pub(crate) async fn book(context: &Context, tree: &Tree, answers: &Answers) -> R
             }
         }
     }
-    if book.hosts.values().any(|keys| keys.readers.is_empty()) {
+    let is_open = |keys: &HostKeys| keys.readers.is_empty() && keys.invalid.is_none();
+    if book.hosts.values().any(is_open) {
         let (enrolled, vouched) = enrolled(rules, &context.events).await?;
         for (host, keys) in enrolled {
-            let entry = book.hosts.get_mut(&host).filter(|entry| entry.readers.is_empty());
+            let entry = book.hosts.get_mut(&host).filter(|entry| is_open(entry));
             if let Some(entry) = entry {
                 entry.readers = readers_of(keys.iter().map(Key::as_str));
                 for (key, unproven) in
@@ -127,6 +132,29 @@ pub(crate) async fn book(context: &Context, tree: &Tree, answers: &Answers) -> R
         }
     }
     Ok(book)
+}
+
+/// What to do about a key that is none.
+pub(crate) const MEND_KEYS: &str = "copy the line of its /etc/ssh/ssh_host_ed25519_key.pub, or take it out";
+
+/// A host's declared keys, those that something can be encrypted to. `Err` says which is no key at all: where a typo went
+/// unsaid, one of two keys would be missing.
+pub(crate) fn public_keys(texts: &[String]) -> Result<Vec<Recipient>, String> {
+    let mut keys = Vec::new();
+    for text in texts {
+        match Recipient::parse(text) {
+            Ok(key) => keys.push(key),
+            Err(_) if is_of_another_kind(text.trim()) => {}
+            Err(why) => return Err(format!("`deployment.publicKeys`: {why}")),
+        }
+    }
+    Ok(keys)
+}
+
+/// An RSA key, say, or a recipient of one of age's plugins: `age1NAME1…`, which in age's own has no second `1`.
+fn is_of_another_kind(text: &str) -> bool {
+    let of_plugin = text.strip_prefix("age1").is_some_and(|rest| rest.contains('1'));
+    of_plugin || Key::parse(text).is_ok_and(|key| !key.as_str().starts_with("ssh-ed25519 "))
 }
 
 /// Those of some keys that something can be encrypted to.

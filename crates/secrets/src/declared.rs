@@ -11,6 +11,15 @@ use crate::{Account, FilePath, Permissions, SecretName, UnitName};
 /// The largest `etc/bosco/secrets.json` that is read, in bytes.
 pub const MAX_DECLARED: usize = 16 << 20;
 
+/// The version that is written, and read.
+const VERSION: u64 = 1;
+
+/// What is read first of it.
+#[derive(Deserialize)]
+struct Written {
+    version: u64,
+}
+
 /// The secrets that a system wants, and the templates that it wants filled in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -82,6 +91,9 @@ pub enum DeclaredError {
     /// It is not what bosco's module writes.
     #[error("what the system says of its secrets can't be read: {0}")]
     Malformed(#[from] serde_json::Error),
+    /// It is of another version of bosco's module.
+    #[error("what the system says of its secrets is of version {0}, and this bosco reads version {VERSION}")]
+    Version(u64),
     /// Two of them would overwrite each other.
     #[error("two secrets of the system have the same name or path, `{0}`")]
     Twice(String),
@@ -105,6 +117,10 @@ impl Declared {
     pub fn parse(bytes: &[u8]) -> Result<Self, DeclaredError> {
         if bytes.len() > MAX_DECLARED {
             return Err(DeclaredError::TooLarge(bytes.len()));
+        }
+        let Written { version } = serde_json::from_slice(bytes)?;
+        if version != VERSION {
+            return Err(DeclaredError::Version(version));
         }
         let declared: Self = serde_json::from_slice(bytes)?;
         let (mut secrets, mut templates, mut paths) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());

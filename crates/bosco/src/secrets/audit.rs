@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bosco_model::HostName;
 
+use super::MEND_KEYS;
 use super::readers::{Asked, Book, Kept, Reader};
 use crate::finding::Finding;
 use crate::hub::Unproven;
@@ -14,8 +15,12 @@ const REKEY: &str = "`bosco secrets rekey` encrypts it to its hosts and operator
 /// All that is wrong with a fleet's secrets.
 pub(crate) fn audit(book: &Book) -> Vec<Finding> {
     let mut findings: Vec<Finding> = book.asked.iter().filter_map(|asked| of_asked(book, asked)).collect();
+    for (host, keys) in &book.hosts {
+        let invalid = keys.invalid.as_ref().map(|why| Finding::error(why.clone(), MEND_KEYS).of(host));
+        findings.extend(invalid);
+    }
     for host in book.asked.iter().map(|asked| &asked.host).collect::<BTreeSet<_>>() {
-        if keys_of(book, host).is_empty() {
+        if keys_of(book, host).is_empty() && invalid(book, host).is_none() {
             findings
                 .push(Finding::error("it asks for secrets, and its key is not known", no_key(host)).of(host));
         }
@@ -174,22 +179,29 @@ fn of_file(book: &Book, file: &str, kept: &Kept) -> Vec<Finding> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unsettled {
     pub(crate) host: HostName,
-    /// The host's key that the hub alone names; else none of it is known.
-    unproven: Option<Unproven>,
+    /// What is not known, in words.
+    pub(crate) why: String,
+    pub(crate) hint: String,
 }
 
 impl Unsettled {
-    /// What is not known, in words.
-    pub(crate) fn words(&self) -> String {
-        match &self.unproven {
-            Some(unproven) => format!("{}: {}", self.host, unproven.words()),
-            None => format!("the key of {} is not known", self.host),
-        }
+    /// The key of a host is not known.
+    fn no_key(book: &Book, host: &HostName) -> Self {
+        let (why, hint) = match invalid(book, host) {
+            Some(why) => (format!("{host}: {why}"), MEND_KEYS.to_owned()),
+            None => (format!("the key of {host} is not known"), no_key(host)),
+        };
+        Self { host: host.clone(), why, hint }
     }
 
-    pub(crate) fn hint(&self) -> String {
-        self.unproven.as_ref().map_or_else(|| no_key(&self.host), Unproven::hint)
+    /// The hub alone says which key it has.
+    fn unproven(host: &HostName, unproven: &Unproven) -> Self {
+        Self { host: host.clone(), why: format!("{host}: {}", unproven.words()), hint: unproven.hint() }
     }
+}
+
+fn invalid<'a>(book: &'a Book, host: &HostName) -> Option<&'a String> {
+    book.hosts.get(host)?.invalid.as_ref()
 }
 
 /// To whom a file should be encrypted. `Ok(None)`: its recipients are not bosco's to say. `Err` names the host whose key
@@ -217,12 +229,12 @@ pub(crate) fn wanted(book: &Book, file: &str) -> Result<Option<BTreeSet<Reader>>
     for host in asking {
         let keys = keys_of(book, host);
         if keys.is_empty() {
-            return Err(Unsettled { host: host.clone(), unproven: None });
+            return Err(Unsettled::no_key(book, host));
         }
         // One that is there already was put there by somebody else.
         let is_new = |key: &&Reader| !present.contains(key);
         if let Some(unproven) = keys.iter().filter(is_new).find_map(|key| unproven(book, host, key)) {
-            return Err(Unsettled { host: host.clone(), unproven: Some(unproven.clone()) });
+            return Err(Unsettled::unproven(host, unproven));
         }
         wanted.extend(keys.iter().cloned());
         wanted.extend(book.operators_of(host).flat_map(|(_, one)| one.readers.clone()));

@@ -8,6 +8,7 @@ use bosco_secrets::Recipient;
 use bosco_secrets::sops::Format;
 use serde::Serialize;
 
+use super::format;
 use super::rules::Named;
 use crate::hub::Unproven;
 
@@ -59,6 +60,8 @@ pub(crate) struct HostKeys {
     pub(crate) tags: BTreeSet<Tag>,
     /// Its present one, and the next one where it has one.
     pub(crate) readers: Vec<Reader>,
+    /// Why those that it declares can't be read.
+    pub(crate) invalid: Option<String>,
     /// Those of them that the hub alone names: no file is encrypted to one that is not already.
     pub(crate) unproven: BTreeMap<Reader, Unproven>,
 }
@@ -99,9 +102,9 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Whether it is all of its file: so is each of a form that is not taken apart.
+    /// Whether it is all of its file.
     pub(crate) fn is_whole(&self) -> bool {
-        self.key.is_empty() || !matches!(self.format.as_str(), "yaml" | "json")
+        format(&self.format).is_none_or(|format| format.is_whole(&self.key))
     }
 
     /// Whether a value of its file is in it.

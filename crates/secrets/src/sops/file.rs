@@ -335,6 +335,14 @@ impl Opened {
         text_of(value).ok_or_else(|| Error::NotOneValue(super::shown(path)))
     }
 
+    /// What a secret with this key is: one value, or all of the file where [`Format::is_whole`] says so.
+    ///
+    /// # Errors
+    /// Those of [`Opened::extract`] and [`Opened::whole`].
+    pub fn value(&self, key: &str) -> Result<Secret, Error> {
+        if self.format.is_whole(key) { self.whole() } else { self.extract(key) }
+    }
+
     /// Every value that has a text, by its name: what [`Opened::extract`] gives for each of [`File::names`], at once.
     #[must_use]
     pub fn values(&self) -> Vec<(String, Secret)> {

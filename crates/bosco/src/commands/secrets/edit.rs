@@ -19,8 +19,8 @@ pub(crate) async fn run(cli: &Cli, file: &Path) -> Result<Exit, Error> {
     let file = place(&tree.root, file)?;
     let plan = plan(&book);
     if let Some((_, why)) = plan.undecided.iter().find(|(undecided, _)| *undecided == file) {
-        let message = format!("{file}: {} asks for it: {}", why.host, why.words());
-        return Err(Error::new(Exit::NotBuilt, message).hint(why.hint()));
+        let message = format!("{file}: {} asks for it: {}", why.host, why.why);
+        return Err(Error::new(Exit::NotBuilt, message).hint(&why.hint));
     }
     // What others should say of other files is nothing to this one.
     let (dir, below) = home(&tree, &file);

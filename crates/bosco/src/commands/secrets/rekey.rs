@@ -59,8 +59,8 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         return Err(done.failed.swap_remove(0).error);
     }
     if let Some((file, why)) = undecided.first() {
-        let message = format!("{file} is left as it is: {}", why.words());
-        return Err(Error::new(Exit::NotBuilt, message).hint(why.hint()));
+        let message = format!("{file} is left as it is: {}", why.why);
+        return Err(Error::new(Exit::NotBuilt, message).hint(&why.hint));
     }
     Ok(Exit::Done)
 }
