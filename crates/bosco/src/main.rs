@@ -69,6 +69,7 @@ fn main() -> ExitCode {
     } else {
         drop(runtime);
     }
+    show::restore();
     match ended {
         Ok(exit) => exit.into(),
         Err(error) => {

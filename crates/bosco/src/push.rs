@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::activate::{Activation, Ask, Damaged};
 use crate::builds::{Builds, builds};
-use crate::bundle::{Bundler, Carried, Own, Unmade};
+use crate::bundle::{Bundler, Carried, Making, Own, Unmade};
 use crate::consent::Consent;
 use crate::copy::Copier;
 use crate::differences::{Pair, Side, running};
@@ -198,6 +198,7 @@ impl Host {
             }
             Goal::Build | Goal::Push | Goal::DryActivate => Ok(None),
         };
+        let making = if self.carries() { self.push.bundler.begin(&declared) } else { None };
         let reach = self.push.reach.clone();
         let asked = || {
             self.go(Place::Asked);
@@ -210,7 +211,7 @@ impl Host {
             helper: helper.as_ref().ok().and_then(Option::as_ref),
         };
         let (mut session, observed) = reach.open(&chosen.name, target, wanted, asked).await?;
-        let declared = match self.with_secrets(declared.clone(), &observed).await {
+        let declared = match self.with_secrets(declared.clone(), &observed, making).await {
             Ok(declared) => declared,
             Err(outcome) => {
                 session.close().await;
@@ -227,22 +228,30 @@ impl Host {
         }
     }
 
+    /// Whether what it comes to has secrets.
+    fn carries(&self) -> bool {
+        !matches!(self.push.goal, Goal::Build | Goal::Push | Goal::DryActivate)
+    }
+
     /// Makes the host's secrets, and gives what is to be activated: where only they are wanted, the system that runs.
     async fn with_secrets(
         &mut self,
         declared: Declaration,
         observed: &Observed,
+        making: Option<Making>,
     ) -> Result<Declaration, Outcome> {
-        let goal = self.push.goal;
-        if matches!(goal, Goal::Build | Goal::Push | Goal::DryActivate) {
+        if !self.carries() {
             return Ok(declared);
         }
         if !declared.secrets.is_empty() || observed.secrets.is_some() {
             let own = Own::Said(observed.host_key.as_deref());
-            let made = self.push.bundler.make(&declared.host, &declared.secrets, own).await;
+            let made = match making {
+                Some(making) => making.end().await,
+                None => self.push.bundler.make(&declared.host, &declared.secrets, own).await,
+            };
             self.secrets = Some(made.map_err(Unmade::outcome)?);
         }
-        if goal != Goal::Keys {
+        if self.push.goal != Goal::Keys {
             return Ok(declared);
         }
         match &observed.current {

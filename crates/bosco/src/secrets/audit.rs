@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bosco_model::HostName;
+use bosco_secrets::sops::Format;
 
 use super::MEND_KEYS;
 use super::readers::{Asked, Book, Kept, Reader};
@@ -69,7 +70,7 @@ fn unproven<'a>(book: &'a Book, host: &HostName, key: &Reader) -> Option<&'a Unp
 
 /// What keeps a host from a secret that it asks for, but for who the recipients are.
 fn of_asked(book: &Book, asked: &Asked) -> Option<Finding> {
-    let Asked { host, name, key, .. } = asked;
+    let Asked { host, name, key, format, .. } = asked;
     let file = match &asked.file {
         Ok(file) => file,
         Err(path) => {
@@ -90,35 +91,38 @@ fn of_asked(book: &Book, asked: &Asked) -> Option<Finding> {
             return Some(Finding::error(what, hint).at(file).of(host));
         }
     };
-    if let Some(what) = of_value(kept, asked) {
-        let near = crate::suggest::near(key, kept.names.iter().map(String::as_str)).next();
-        let hint = near.map_or_else(
-            || format!("`bosco secrets edit {file}` adds it, or `sops.secrets.{name}.key` names another one"),
-            |near| format!("did you mean `{near}`? `sops.secrets.{name}.key` names it"),
-        );
+    if format != kept.format.as_str() {
+        let what =
+            format!("the secret `{name}` is to be of {format}, and this file is read as {}", kept.format);
+        let hint = format!("`sops.secrets.{name}.format` says what it is");
         return Some(Finding::error(what, hint).at(file).of(host));
     }
-    None
+    let Lack { what, hint } = lack(file, name, kept.format, key, &kept.names)?;
+    Some(Finding::error(what, hint).at(file).of(host))
 }
 
-/// Why a file has not the value that is asked for.
-fn of_value(kept: &Kept, asked: &Asked) -> Option<String> {
-    let Asked { name, key, format, .. } = asked;
-    if format != kept.format.as_str() {
-        return Some(format!(
-            "the secret `{name}` is to be of {format}, and this file is read as {}",
-            kept.format
-        ));
-    }
-    if asked.is_whole() || kept.names.contains(key) {
+/// A file that has not the value that is asked for.
+pub(crate) struct Lack {
+    pub(crate) what: String,
+    pub(crate) hint: String,
+}
+
+/// Whether a file, with these values, has not the one that a secret is. Needs no key: the names are not encrypted.
+pub(crate) fn lack(file: &str, name: &str, format: Format, key: &str, names: &[String]) -> Option<Lack> {
+    if format.is_whole(key) || names.iter().any(|found| found == key) {
         return None;
     }
     let below = format!("{key}/");
-    Some(if kept.names.iter().any(|found| found.starts_with(&below)) {
-        format!("the secret `{name}` is `{key}`, which is not one value")
-    } else {
-        format!("the secret `{name}` is `{key}`, which is not in this file")
-    })
+    let why = match names.iter().any(|found| found.starts_with(&below)) {
+        true => "not one value",
+        false => "not in this file",
+    };
+    let near = crate::suggest::near(key, names.iter().map(String::as_str)).next();
+    let hint = near.map_or_else(
+        || format!("`bosco secrets edit {file}` adds it, or `sops.secrets.{name}.key` names another one"),
+        |near| format!("did you mean `{near}`? `sops.secrets.{name}.key` names it"),
+    );
+    Some(Lack { what: format!("the secret `{name}` is `{key}`, which is {why}"), hint })
 }
 
 /// What is wrong with a file's recipients.
