@@ -191,7 +191,7 @@ fn a_host_whose_key_nobody_knows_is_named_before_anything_is_signed() {
     accept(&own).exits(0).says("is its key");
     web.release().exits(0);
     // From then on it is known by what was signed, and the hub's own key is another one.
-    let state = web.pull.lab.operator().dir().join("home/.local/state/bosco/fleets");
+    let state = web.pull.lab.operator().dir().parent().unwrap().join("xdg/state/bosco/fleets");
     let known = || fs::remove_dir_all(&state).unwrap_or_else(|error| panic!("{}: {error}", state.display()));
     known();
     web.key("key-2-in-clear");

@@ -27,8 +27,8 @@ pub(crate) enum SecretsCommand {
     Check,
     /// Encrypt each file to its hosts and operators, and to nobody else
     ///
-    /// Writes them into a marked block of `.sops.yaml`, and runs `sops updatekeys` for each file that is encrypted to
-    /// others. Your own rules stay as they are.
+    /// Writes them into a marked block of `.sops.yaml`, and has `sops` encrypt each file that is encrypted to others: with a
+    /// new data key where somebody is taken out. Your own rules stay as they are.
     Rekey,
     /// Say that a key is a host's, by its fingerprint, where the hub alone says so
     ///
