@@ -21,7 +21,7 @@ fn the_memory_of_every_command_is_kept_from_dumps_and_other_processes() {
     fs::copy(env!("CARGO_BIN_EXE_bosco"), &bosco).unwrap();
     fs::write(folder.join("home/hive.nix"), "{ }").unwrap();
     // What a process that is not dumped has in /proc is root's, and another one's its own user's.
-    let nix = "#!/bin/sh\nstat -c %u /proc/$PPID >> whose\nstat -c %u /proc/$$ >> whose\nexit 1\n";
+    let nix = "#!/bin/sh\nstat -c %u /proc/$PPID/mem >> whose\nstat -c %u /proc/$$/mem >> whose\nexit 1\n";
     fs::write(folder.join("nix"), nix).unwrap();
     fs::set_permissions(folder.join("nix"), fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(&bosco);

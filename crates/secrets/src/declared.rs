@@ -145,10 +145,10 @@ impl Declared {
             let some = declared.secrets.iter().filter(move |secret| secret.needed_for_users == for_users);
             some.map(|secret| secret.name.to_string())
         };
-        apart(names(true).collect())?;
+        apart(&names(true).collect::<Vec<_>>())?;
         // The folder of templates is in that of secrets.
         let templates = declared.templates.iter().map(|template| format!("rendered/{}", template.name));
-        apart(names(false).chain(templates).collect())?;
+        apart(&names(false).chain(templates).collect::<Vec<_>>())?;
         let mut units: BTreeMap<String, &SecretName> = BTreeMap::new();
         for DeclaredSecret { name, .. } in &declared.secrets {
             let unit = format!("{}-key.service", name.as_str().replace('/', "-"));
@@ -161,14 +161,14 @@ impl Declared {
 }
 
 /// That none of some names below one folder is another one's folder.
-fn apart(names: Vec<String>) -> Result<(), DeclaredError> {
+fn apart(names: &[String]) -> Result<(), DeclaredError> {
     let mut all = BTreeSet::new();
-    for name in &names {
+    for name in names {
         if !all.insert(name.as_str()) {
             return Err(DeclaredError::Twice(name.clone()));
         }
     }
-    for name in &names {
+    for name in names {
         let mut folders = name.match_indices('/').map(|(at, _)| &name[..at]);
         if let Some(folder) = folders.find(|folder| all.contains(folder)) {
             return Err(DeclaredError::Inside(folder.to_owned(), name.clone()));

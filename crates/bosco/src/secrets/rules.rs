@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn a_rule_is_there_whatever_is_there_for_other_files() {
         let [web, db] = ["secrets/web.yaml", "secrets/db.yaml"].map(rule);
-        let written = with_rules(OWN, &[db.clone()]).unwrap();
+        let written = with_rules(OWN, std::slice::from_ref(&db)).unwrap();
         assert!(has(&written, &db) && !has(&written, &web));
         let called_otherwise = Rule { who: "web and ada".into(), ..db.clone() };
         assert!(has(&written, &called_otherwise));
