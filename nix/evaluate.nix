@@ -97,6 +97,13 @@ let
       ) (deployment.keys or { });
     };
 
+  privilege =
+    deployment.privilegeEscalationCommand or [
+      "sudo"
+      "-H"
+      "--"
+    ];
+
   metadata = {
     name = host;
     inherit tags profiles;
@@ -111,6 +118,7 @@ let
     # What its source asks for and bosco does not do: said, rather than passed over.
     ignored = beside.ignored or [ ];
     system = node.pkgs.stdenv.hostPlatform.system or toplevel.system;
+    privilege = beside.target.privilege or privilege;
     target =
       beside.target or (
       let
@@ -126,12 +134,7 @@ let
           user = deployment.targetUser or "root";
           port = deployment.targetPort or null;
           sshOptions = deployment.sshOptions or [ ];
-          privilege =
-            deployment.privilegeEscalationCommand or [
-              "sudo"
-              "-H"
-              "--"
-            ];
+          inherit privilege;
         }
       );
   };

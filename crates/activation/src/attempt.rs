@@ -49,6 +49,9 @@ pub struct Attempt {
     /// Whether the candidate may have been made to run, by a switch.
     #[serde(default)]
     pub switched: bool,
+    /// Whether its secrets may have been put in their places, and nothing else was changed.
+    #[serde(default)]
+    pub only_secrets: bool,
     /// Whether profiles beside the system may have been set or activated.
     #[serde(default)]
     pub profiled: bool,
@@ -89,6 +92,7 @@ impl Attempt {
             proves_boot: false,
             proven: false,
             switched: false,
+            only_secrets: false,
             profiled: false,
             booted: false,
             committing: false,
@@ -105,6 +109,7 @@ impl Attempt {
     pub fn effect(&self) -> Option<Effect> {
         Some(match self.state {
             State::Checking => Effect::Check,
+            State::InstallingSecrets => Effect::InstallSecrets,
             State::Rooting => Effect::Root,
             State::Syncing => Effect::Sync,
             State::Arming => Effect::Arm,
@@ -159,15 +164,21 @@ impl Attempt {
     /// Whether its effect may begin only once the state is on the disk. The way back must not depend on a disk with room.
     #[must_use]
     pub fn must_be_kept(&self) -> bool {
-        !matches!(
-            self.state,
-            State::Proving { .. }
-                | State::Reverting
-                | State::Retesting { .. }
-                | State::Rebooting { into: Into::Old }
-                | State::Closing { .. }
-                | State::Ended { .. }
-        )
+        self.commits_by_its_end()
+            || !matches!(
+                self.state,
+                State::Proving { .. }
+                    | State::Reverting
+                    | State::Retesting { .. }
+                    | State::Rebooting { into: Into::Old }
+                    | State::Closing { .. }
+                    | State::Ended { .. }
+            )
+    }
+
+    /// Whether that it is about to end is what commits it: of secrets alone nothing else says so.
+    fn commits_by_its_end(&self) -> bool {
+        self.only_secrets && matches!(self.state, State::Closing { ending: Ending::Committed { .. } })
     }
 
     /// Whether a fresh connection can still follow, though it is not waited for any more.
@@ -191,12 +202,15 @@ impl Attempt {
             Event::Resumed => self.resumed += 1,
             Event::Booted { running } => {
                 self.switched = false;
-                self.booted = running.as_ref() == Some(&self.request.toplevel);
+                // Secrets alone need no boot back: it is what boots anyhow.
+                let is_asked = running.as_ref() == Some(&self.request.toplevel);
+                self.booted = is_asked && !self.only_secrets;
             }
             _ => {}
         }
         self.state = match self.state.clone() {
             State::Checking => self.checking(event),
+            State::InstallingSecrets => self.installing_secrets(event),
             State::Rooting => self.preparing(event, State::Syncing),
             State::Syncing => self.preparing(event, State::Arming),
             State::Arming => {
@@ -215,10 +229,14 @@ impl Attempt {
             }
             State::Reverting => self.reverting(event),
             State::Retesting { connected, complaints } => self.retesting(connected, complaints, event),
+            State::Closing { .. } if self.commits_by_its_end() && matches!(event, Event::Failed(_)) => {
+                self.give_up(event)
+            }
             State::Closing { ending } => closing(ending, &event),
             ended @ State::Ended { .. } => ended,
         };
         match self.state {
+            State::InstallingSecrets => self.only_secrets = true,
             State::Switching => self.switched = true,
             State::ActivatingProfiles => self.profiled = true,
             State::PreparingEntry => self.entry = true,
@@ -230,7 +248,7 @@ impl Attempt {
 
     fn checking(&mut self, event: Event) -> State {
         if let Event::Done(Found::Checked(checked)) = event {
-            let Checked { before, needs, proves_boot, wants_reboot } = *checked;
+            let Checked { before, needs, proves_boot, wants_reboot, only_secrets } = *checked;
             self.before = Some(before);
             let needs = if self.request.profiles.only { Needs::Nothing } else { needs };
             self.needs = needs;
@@ -239,9 +257,35 @@ impl Attempt {
             if needs == Needs::Init && self.request.goal == Goal::Test {
                 return State::Closing { ending: Ending::Refused { why: Refused::NeedsReboot } };
             }
-            return State::Rooting;
+            return if only_secrets && self.wants_only_secrets() {
+                State::InstallingSecrets
+            } else {
+                State::Rooting
+            };
         }
         self.preparing(event, State::Checking)
+    }
+
+    /// Whether nothing is asked for that would not be there already, but for secrets.
+    fn wants_only_secrets(&self) -> bool {
+        let Request { goal, secrets, profiles, .. } = &self.request;
+        let reboots = self.may_reboot && self.needs != Needs::Nothing;
+        *goal == Goal::Switch && secrets.is_some() && profiles.all.is_empty() && !reboots
+    }
+
+    /// Nobody looks on: whoever finds it open does the same again. What runs is what was proven, and is not changed.
+    fn installing_secrets(&mut self, event: Event) -> State {
+        match event {
+            Event::Done(_) => {
+                let reboot = self.needs != Needs::Nothing;
+                State::Closing { ending: Ending::Committed { reboot, proven: true } }
+            }
+            Event::Refused(why) if self.resumed == 0 => State::Closing { ending: Ending::Refused { why } },
+            Event::Resumed if self.resumed <= RESUMPTIONS => State::InstallingSecrets,
+            // A boot installs what was committed.
+            Event::Booted { .. } => self.rebooted(Effect::InstallSecrets),
+            other => self.give_up(other),
+        }
     }
 
     /// A state in which nothing of what runs or boots is changed.
@@ -444,6 +488,8 @@ impl Attempt {
                 State::Retesting { connected: !self.request.connection, complaints: None }
             }
             Event::Done(_) => self.close(&Retest::default()),
+            // It has installed the secrets that were committed.
+            Event::Booted { .. } if self.only_secrets => self.inconclusive(),
             Event::Booted { .. } => State::Reverting,
             Event::Resumed if self.resumed <= RESUMPTIONS => State::Reverting,
             Event::Failed(cause) => self.stuck(cause),

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum Effect {
     /// Looks whether the system can be taken, and keeps a picture of what is there.
     Check,
+    /// Puts new secrets in their places, where nothing else changes and no unit has to hear of it.
+    InstallSecrets,
     /// Keeps the candidate, what runs, what was booted and the helper from garbage collection.
     Root,
     /// Brings the store to the disk, and reads the new paths again.
@@ -36,8 +38,9 @@ pub enum Effect {
 
 impl Effect {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Check,
+        Self::InstallSecrets,
         Self::Root,
         Self::Sync,
         Self::Arm,
@@ -57,6 +60,7 @@ impl Effect {
     pub fn word(self) -> &'static str {
         match self {
             Self::Check => "check",
+            Self::InstallSecrets => "install-secrets",
             Self::Root => "root",
             Self::Sync => "sync",
             Self::Arm => "arm",
@@ -77,6 +81,7 @@ impl Effect {
     pub fn doing(self) -> &'static str {
         match self {
             Self::Check => "checking",
+            Self::InstallSecrets => "installing its secrets",
             Self::Root => "rooting the new system",
             Self::Sync => "verifying the new system",
             Self::Arm => "arming the dead man",

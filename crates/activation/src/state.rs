@@ -19,6 +19,8 @@ pub enum State {
     Syncing,
     /// The same; the dead man may be armed.
     Arming,
+    /// New secrets are on their way into their places; what runs and what boots stays as it is.
+    InstallingSecrets,
     /// The candidate is on its way to run.
     Switching,
     /// The profiles beside the system are on their way to be the candidate's.
@@ -136,6 +138,8 @@ pub struct Checked {
     pub proves_boot: bool,
     /// Whether the candidate wants the host to reboot where that is needed.
     pub wants_reboot: bool,
+    /// Whether it is what runs and what boots already, and its secrets are all that changes, of which no unit has to hear.
+    pub only_secrets: bool,
 }
 
 /// What came of an effect that succeeded.

@@ -63,7 +63,7 @@ fn checked(needs: Needs) -> Event {
         failed: BTreeSet::new(),
         profiles: Vec::new(),
     };
-    let found = Checked { before, needs, proves_boot: true, wants_reboot: false };
+    let found = Checked { before, needs, proves_boot: true, wants_reboot: false, only_secrets: false };
     Event::Done(Found::Checked(Box::new(found)))
 }
 
@@ -414,7 +414,7 @@ impl World {
             profiles: Vec::new(),
         };
         let (needs, proves_boot) = (case.needs, case.proves_boot);
-        let found = Checked { before, needs, proves_boot, wants_reboot: false };
+        let found = Checked { before, needs, proves_boot, wants_reboot: false, only_secrets: false };
         Event::Done(Found::Checked(Box::new(found)))
     }
 

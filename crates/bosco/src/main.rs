@@ -34,14 +34,12 @@ mod suggest;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use tokio::runtime::Builder;
 
-use crate::cli::Cli;
 use crate::error::{Error, Exit};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = cli::read();
     cli.color.write_global();
     keep_memory_from_disks();
     raise_limit_of_open_files();

@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bosco_activation::{Plan, Refusal, foreign, plan};
-use bosco_model::{
-    Declaration, Goal, HostName, Number, Observed, Privilege, Selector, StorePath, Target, next_number,
-};
+use bosco_model::{Declaration, Goal, HostName, Number, Observed, Selector, StorePath, Target, next_number};
 use bosco_nix::Root;
 use bosco_session::{Others, Session, Wanted};
 
@@ -327,7 +325,7 @@ impl Host {
         if let Some(consent) = &self.push.consent
             && !consent.is_given(&self.push.context.nix, &self.push.context.events).await
         {
-            return Err(Outcome::Interrupted { stage: Stage::Wait });
+            return Err(Outcome::Declined);
         }
         // Others it waits for only where what they run is to change.
         if helper.is_some() {
@@ -346,7 +344,7 @@ impl Host {
             }
             self.number = next_number(now.number);
         }
-        self.copy(declared, helper.as_ref(), there, observed.free, session).await?;
+        self.copy(declared, helper.as_ref(), there, observed, session).await?;
         if helper.is_some() {
             self.carry(declared, observed, session).await?;
         }
@@ -536,13 +534,15 @@ impl Host {
         declared: &Declaration,
         helper: Option<&StorePath>,
         there: bool,
-        free: Option<u64>,
+        observed: &Observed,
         session: &mut Session,
     ) -> Result<(), Outcome> {
         let own = declared.paths();
         let mut wanted: Vec<StorePath> = own.iter().chain(helper).cloned().collect();
-        if self.push.goal == Goal::Keys {
-            wanted.retain(|path| !own.contains(path));
+        // What runs is kept, and the helper that it was activated by.
+        let runs = declared.profiles.is_empty() && observed.current.as_ref() == Some(&declared.toplevel);
+        if self.push.goal == Goal::Keys || there && runs {
+            wanted.retain(|path| !own.contains(path) && !observed.keeps_helper);
         } else if there {
             // They are rooted by the question.
             wanted = self.push.copier.lacking(&wanted, session).await?;
@@ -551,7 +551,7 @@ impl Host {
                 self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
             }
         }
-        self.push.copier.copy(&self.name, &wanted, free, session).await
+        self.push.copier.copy(&self.name, &wanted, observed.free, session).await
     }
 
     fn enter(&self, stage: Stage) {
@@ -590,9 +590,8 @@ fn itself(declared: &Declaration) -> Result<Target, Outcome> {
             hint: "set `deployment.allowLocalDeployment` of this host".into(),
         });
     }
-    let sudo = || Privilege(["sudo", "-H", "--"].map(str::to_owned).into());
-    let privilege = declared.host.target.as_ref().map_or_else(sudo, |target| target.privilege.clone());
-    Ok(Target { host: "localhost".into(), user: None, port: None, ssh_options: Vec::new(), privilege })
+    let (host, privilege) = ("localhost".into(), declared.host.privilege.clone());
+    Ok(Target { host, user: None, port: None, ssh_options: Vec::new(), privilege })
 }
 
 pub(crate) fn refused(refusal: &Refusal) -> Outcome {

@@ -13,7 +13,7 @@ use bosco_activation::{Before, Needs, Refused, Settings};
 use bosco_model::StorePath;
 
 use crate::places::Places;
-use crate::{generations, loader, units};
+use crate::{generations, loader};
 
 pub(crate) use room::room;
 use verify::damaged_file;
@@ -51,15 +51,11 @@ pub(crate) fn needs(places: &Places, candidate: &Path) -> Needs {
     }
 }
 
-/// What the host is now: what a revert goes back to.
+/// What the host is now, but for its units and its other profiles: what a revert goes back to.
 ///
 /// # Errors
-/// In words, where it is not known what runs, or which units have failed.
+/// In words, where it is not known what runs.
 pub(crate) fn before(places: &Places) -> Result<Before, String> {
-    picture(places, units::failed()?)
-}
-
-fn picture(places: &Places, failed: BTreeSet<String>) -> Result<Before, String> {
     let link = places.current_system();
     let running = places
         .store_path(&link)
@@ -69,7 +65,7 @@ fn picture(places: &Places, failed: BTreeSet<String>) -> Result<Before, String> 
         running,
         profile: places.store_path(&places.profile()),
         generation: generations::present(places),
-        failed,
+        failed: BTreeSet::new(),
         profiles: Vec::new(),
     })
 }
@@ -240,8 +236,7 @@ mod tests {
         let machine = Machine::new();
         let (one, two, three) = (machine.system(1, &[]), machine.system(2, &[]), machine.system(3, &[]));
         let places = &machine.places;
-        let failed = || BTreeSet::from(["a.service".to_owned()]);
-        assert!(picture(places, failed()).unwrap_err().ends_with("it is not known what runs"));
+        assert!(before(places).unwrap_err().ends_with("it is not known what runs"));
         machine.link(&one, &places.profile().with_file_name("system-9-link"));
         machine.link(&two, &places.profile().with_file_name("system-10-link"));
         machine.link(Path::new("system-10-link"), &places.profile());
@@ -251,14 +246,14 @@ mod tests {
             specialisation: None,
             profile: Some(store_path(2)),
             generation: Some(10),
-            failed: failed(),
+            failed: BTreeSet::new(),
             profiles: Vec::new(),
         };
-        assert_eq!(picture(places, failed()).unwrap(), expected);
+        assert_eq!(before(places).unwrap(), expected);
         // It is a specialisation of an older generation.
         machine.link(&three, &one.join("specialisation/tracing"));
         let named = Before { specialisation: Some("tracing".into()), ..expected };
-        assert_eq!(picture(places, failed()).unwrap(), named);
+        assert_eq!(before(places).unwrap(), named);
     }
 
     #[test]

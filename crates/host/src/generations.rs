@@ -2,10 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bosco_model::StorePath;
 
 use crate::places::Places;
+use crate::run::{program, succeed};
+
+/// How many generations of the system are kept.
+const MOST: usize = 50;
+/// How long Nix may take to remove the others.
+const PRUNE: Duration = Duration::from_secs(120);
 
 /// The link of a generation, there or not.
 #[must_use]
@@ -55,6 +62,33 @@ pub(crate) fn all_of(profile: &Path) -> Vec<u32> {
         entries.filter_map(|entry| number(&name, entry.file_name().to_str()?)).collect();
     numbers.sort_unstable();
     numbers
+}
+
+/// Of very many generations of the system the oldest go.
+///
+/// # Errors
+/// In words. That one can't be removed harms nothing.
+pub(crate) fn prune(places: &Places) -> Result<(), String> {
+    let mut numbers = all(places);
+    let keep = numbers.len().saturating_sub(MOST);
+    numbers.truncate(keep);
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    let present = present(places);
+    let links = [places.current_system(), places.booted_system()];
+    let in_use: Vec<_> = links.iter().filter_map(|path| places.store_path(path)).collect();
+    numbers.retain(|number| {
+        let system = toplevel(places, *number).map(|toplevel| places.system(&toplevel));
+        Some(*number) != present && system.is_none_or(|system| !in_use.contains(&system))
+    });
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    let mut nix = program("nix-env");
+    nix.arg("--profile").arg(places.profile()).arg("--delete-generations");
+    nix.args(numbers.iter().map(ToString::to_string));
+    succeed(&mut nix, PRUNE).map(drop)
 }
 
 /// The generation that is a system: the profile's own where it is that one, or else the newest.

@@ -1,5 +1,6 @@
 //! The effects of an activation, on the host. Each can be begun again from its beginning, whoever was cut short in it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -14,6 +15,7 @@ use bosco_activation::{
 use bosco_model::{Profiles, StorePath};
 use bosco_secrets::UploadAt;
 
+use crate::memory::prune_logs;
 use crate::places::Places;
 use crate::run::{Ran, program, run, run_into, succeed, tail};
 use crate::{check, durable, generations, loader, probe, profiles, secrets, units};
@@ -28,14 +30,10 @@ const BACK: Duration = Duration::from_secs(180);
 const BACK_LOCK: Duration = Duration::from_secs(60);
 /// How long systemd may take for a word.
 const SYSTEMD: Duration = Duration::from_secs(60);
-/// How many generations of the profile are kept.
-const GENERATIONS: usize = 50;
 /// How much of what a switch says is kept, in bytes: its end.
 const MOST_SAID: u64 = 1024 * 1024;
 /// What keeps the other profiles of an attempt is called so, and a number.
 const PROFILE_ROOT: &str = "candidate-profile-";
-/// How many logs are kept.
-const LOGS: usize = 20;
 /// What `switch-to-configuration` says last where it can't begin, and the exit codes that it has then. Its output also has
 /// what failed units say, who can say anything.
 const LOCKED: &str = "Could not acquire lock";
@@ -92,6 +90,11 @@ impl Hands {
         };
         let event = match effect {
             Effect::Check => self.check(attempt, settings, left).unwrap_or_else(Event::Refused),
+            Effect::InstallSecrets => match self.install_secrets(attempt) {
+                Ok(true) => Event::Done(Found::Nothing),
+                Ok(false) => Event::Refused(Refused::Locked),
+                Err(why) => done(Err(why)),
+            },
             Effect::Root => done(self.root(attempt)),
             Effect::Sync => match check::sync_store() {
                 Ok(()) => match self.verify(attempt, left) {
@@ -161,21 +164,51 @@ impl Hands {
             return Err(Refused::OtherGeneration { number });
         }
         check::room(&self.places, &candidate)?;
-        secrets::check(&self.places, attempt).map_err(failed)?;
+        let unheard = secrets::check(&self.places, attempt).map_err(failed)?;
         let needs = check::needs(&self.places, &candidate);
         if needs == Needs::Init && !only {
             // Rare, and the end of it unless it may reboot: a file that a power cut has emptied must not decide that.
             verify()?;
         }
-        let mut before = check::before(&self.places).map_err(failed)?;
-        before.profiles = others.iter().map(|one| profiles::was(&self.places, &one.profile)).collect();
+        // Which units have failed need not be known where none is changed.
+        let before = check::before(&self.places).map_err(failed)?;
+        let only_secrets = unheard && self.is_here(attempt, &before);
+        let failed = if only_secrets { BTreeSet::new() } else { units::failed().map_err(failed)? };
+        let profiles = others.iter().map(|one| profiles::was(&self.places, &one.profile)).collect();
+        let before = Before { failed, profiles, ..before };
         let checked = Checked {
             before,
             needs,
             proves_boot: check::proves_boot(&self.places, &candidate),
             wants_reboot: settings.reboot == Reboot::WhenNeeded,
+            only_secrets,
         };
         Ok(Event::Done(Found::Checked(Box::new(checked))))
+    }
+
+    /// Whether the candidate is all that runs and boots.
+    fn is_here(&self, attempt: &Attempt, before: &Before) -> bool {
+        let toplevel = &attempt.request.toplevel;
+        before.specialisation.is_none()
+            && before.running == self.places.system(toplevel)
+            && before.profile.as_ref() == Some(toplevel)
+            && self.boots(toplevel)
+    }
+
+    /// With the helper that a boot does the same by. False where somebody else is switching.
+    fn install_secrets(&self, attempt: &Attempt) -> Result<bool, String> {
+        self.keep_helper()?;
+        secrets::install_alone(&self.places, &candidate(attempt))
+    }
+
+    /// Whoever takes the attempt up again needs the helper; after a boot as well.
+    fn keep_helper(&self) -> Result<(), String> {
+        let link = self.places.gcroots().join("helper");
+        match &self.helper {
+            Some(helper) if fs::read_link(&link).is_ok_and(|is| is == *helper) => Ok(()),
+            Some(helper) => durable::link(helper, &link),
+            None => Ok(()),
+        }
     }
 
     /// Reads all paths again that are new.
@@ -204,8 +237,7 @@ impl Hands {
         if let Ok(booted) = fs::read_link(self.places.booted_system()) {
             durable::link(&booted, &roots.join("booted"))?;
         }
-        // Whoever takes the attempt up again needs it; after a boot as well.
-        self.helper.as_ref().map_or(Ok(()), |helper| durable::link(helper, &roots.join("helper")))
+        self.keep_helper()
     }
 
     /// Starts who looks on: it takes the attempt over where this process ends or hangs.
@@ -332,6 +364,9 @@ impl Hands {
     /// Brings back what was before, and says whether the old system's own script has failed at that.
     fn revert(&self, attempt: &Attempt, stop: &AtomicBool) -> Result<bool, String> {
         let before = attempt.before.as_ref().ok_or("what was there before is not known")?;
+        if attempt.only_secrets {
+            return secrets::install_again(&self.places, &candidate(attempt), stop).map(|()| false);
+        }
         if attempt.entry {
             loader::clear_once(&self.places)?;
             self.remove_candidate_profile()?;
@@ -425,51 +460,13 @@ impl Hands {
         for number in 0..attempt.request.profiles.all.len() {
             durable::remove(&self.places.gcroots().join(format!("{PROFILE_ROOT}{number}")))?;
         }
-        if matches!(attempt.state, State::Closing { ending: Ending::Committed { .. } }) {
-            self.prune_generations();
-        }
-        self.prune_logs();
-        Ok(())
-    }
-
-    /// Of very many generations the oldest go. That one can't be removed harms nothing.
-    fn prune_generations(&self) {
-        let mut numbers = generations::all(&self.places);
-        let present = generations::present(&self.places);
-        let keep = numbers.len().saturating_sub(GENERATIONS);
-        numbers.truncate(keep);
-        let in_use: Vec<_> = [self.places.current_system(), self.places.booted_system()]
-            .iter()
-            .filter_map(|path| self.places.store_path(path))
-            .collect();
-        numbers.retain(|number| {
-            let toplevel = generations::toplevel(&self.places, *number);
-            let system = toplevel.map(|toplevel| self.places.system(&toplevel));
-            Some(*number) != present && system.is_none_or(|system| !in_use.contains(&system))
-        });
-        if numbers.is_empty() {
-            return;
-        }
-        let mut nix = program("nix-env");
-        nix.arg("--profile").arg(self.places.profile()).arg("--delete-generations");
-        nix.args(numbers.iter().map(ToString::to_string));
-        if let Err(why) = succeed(&mut nix, PROFILE) {
+        if matches!(attempt.state, State::Closing { ending: Ending::Committed { .. } })
+            && let Err(why) = generations::prune(&self.places)
+        {
             self.note(&format!("bosco: old generations stay: {why}"));
         }
-    }
-
-    fn prune_logs(&self) {
-        let Ok(entries) = fs::read_dir(self.places.state()) else { return };
-        let mut logs: Vec<_> = entries
-            .flatten()
-            .filter(|entry| entry.path().extension().is_some_and(|kind| kind == "log"))
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-            .collect();
-        logs.sort();
-        let excess = logs.len().saturating_sub(LOGS);
-        for (_, path) in logs.into_iter().take(excess).filter(|(_, path)| *path != self.log) {
-            let _ = fs::remove_file(path);
-        }
+        prune_logs(&self.places, &self.log);
+        Ok(())
     }
 
     /// `switch-to-configuration` of a system; what it says goes to the log.

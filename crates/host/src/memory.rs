@@ -14,6 +14,8 @@ use crate::places::Places;
 
 /// The longest journal that is read, in bytes.
 const LONGEST: u64 = 4 * 1024 * 1024;
+/// How many logs are kept.
+const LOGS: usize = 20;
 /// How long those who only look whether the lock is held may be in the way of who takes it.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -23,7 +25,7 @@ pub(crate) struct Memory {
     places: Places,
 }
 
-/// Held by who carries an activation out. It goes with the process.
+/// Held by who carries an activation out, or keeps others from switching. It goes with the process.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
@@ -146,16 +148,31 @@ impl Memory {
         let folder = self.places.run();
         let path = folder.join("lock");
         make(&folder, 0o700)?;
-        // Whoever can open it can hold it.
-        let file = File::options().create(true).append(true).mode(0o600).open(&path);
-        let file = file.map_err(|error| format!("can't open {}: {error}", path.display()))?;
-        loop {
-            match flock(&file, how) {
-                Ok(()) => return Ok(Some(Lock { _file: file })),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-                Err(error) => return Err(format!("can't lock {}: {error}", path.display())),
-            }
+        lock(&path, how)
+    }
+}
+
+/// Keeps every `switch-to-configuration` from beginning, as one does itself; `None` where one is at work.
+///
+/// # Errors
+/// In words.
+pub(crate) fn lock_switches(places: &Places) -> Result<Option<Lock>, String> {
+    let folder = places.run_nixos();
+    fs::create_dir_all(&folder).map_err(|error| format!("can't make {}: {error}", folder.display()))?;
+    lock(&folder.join("switch-to-configuration.lock"), FlockOperation::NonBlockingLockExclusive)
+}
+
+/// Locks a file; `None` where another has it.
+fn lock(path: &Path, how: FlockOperation) -> Result<Option<Lock>, String> {
+    // Whoever can open it can hold it.
+    let file = File::options().create(true).append(true).mode(0o600).open(path);
+    let file = file.map_err(|error| format!("can't open {}: {error}", path.display()))?;
+    loop {
+        match flock(&file, how) {
+            Ok(()) => return Ok(Some(Lock { _file: file })),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(format!("can't lock {}: {error}", path.display())),
         }
     }
 }
@@ -175,6 +192,21 @@ pub(crate) fn this_boot() -> String {
     // The name of the program, in parentheses, may hold anything.
     let started = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19)).unwrap_or("0");
     format!("{}-{started}", id.trim())
+}
+
+/// Removes the oldest logs of attempts, but not that one.
+pub(crate) fn prune_logs(places: &Places, own: &Path) {
+    let Ok(entries) = fs::read_dir(places.state()) else { return };
+    let mut logs: Vec<_> = entries
+        .flatten()
+        .filter(|entry| entry.path().extension().is_some_and(|kind| kind == "log"))
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    logs.sort();
+    let excess = logs.len().saturating_sub(LOGS);
+    for (_, path) in logs.into_iter().take(excess).filter(|(_, path)| path != own) {
+        let _ = fs::remove_file(path);
+    }
 }
 
 /// Now, in seconds since 1970.

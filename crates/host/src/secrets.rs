@@ -16,19 +16,28 @@ mod system;
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use bosco_activation::Attempt;
+use bosco_activation::{Attempt, Refused};
 use bosco_model::Digest;
 use bosco_secrets::{Bundle, Changes, MAX_BUNDLE, NotPlaced, Trouble, UnitName, UploadAt};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
+use self::declared::System;
 use self::identities::{Age, Identities};
 use self::inventory::Inventory;
+use crate::hands::goes_on;
+use crate::memory::lock_switches;
 use crate::places::Places;
 
 pub(crate) use kept::prune;
 pub use kept::{has, keep};
 
+/// How long another switch may hold the lock while secrets have to go back, and how often that is tried.
+const BACK_LOCK: Duration = Duration::from_secs(60);
+const TRY: Duration = Duration::from_millis(200);
 /// How many reasons are told why secrets can't be had.
 const MOST_TOLD: usize = 5;
 
@@ -73,35 +82,90 @@ fn take_in(places: &Places, digest: &str) -> Result<(), String> {
 fn install(places: &Places, toplevel: &Path, for_users: bool) -> Result<(), String> {
     close_to_others();
     let mut system = declared::of(toplevel)?.unwrap_or_default();
-    if for_users {
-        system.declared.secrets.retain(|secret| secret.needed_for_users);
-        system.declared.templates.clear();
-    }
     identities::generate(places, &system.age)?;
     let bundle = kept::in_use(places, toplevel)?;
     let identities = Identities::of(places, &system.age);
-    let open = system::open(&system.declared, bundle.as_ref(), &identities, false)?;
-    let keys = match &bundle {
-        Some(bundle) if !for_users => keys::open(bundle, None, &identities)?,
-        _ => Vec::new(),
-    };
     let mut inventory = Inventory::load(places);
-    inventory.absent.clear();
-    let changes = system::put(places, &open, for_users, &mut inventory)?;
-    if !for_users {
-        keys::put(places, &keys, false, &mut inventory)?;
-        keys::remove_others(places, bundle.as_ref(), &mut inventory);
-        for name in system.keys.iter().filter(|name| !inventory.keys.contains_key(*name)) {
-            inventory
-                .absent
-                .insert(name.clone(), "it is not among what was brought to this host last".into());
+    let changes = if for_users {
+        system.declared.secrets.retain(|secret| secret.needed_for_users);
+        system.declared.templates.clear();
+        let open = system::open(&system.declared, bundle.as_ref(), &identities, false)?;
+        inventory.absent.clear();
+        system::put(places, &open, true, &mut inventory)?
+    } else {
+        let changes = put_all(places, Some(&system), bundle.as_ref(), &identities, &mut inventory)?;
+        for (name, why) in &inventory.absent {
+            say(&format!("the secret `{name}` is left out: {why}"));
         }
-    }
-    for (name, why) in inventory.absent.iter().filter(|_| !for_users) {
-        say(&format!("the secret `{name}` is left out: {why}"));
-    }
+        changes
+    };
     inventory.save(places)?;
     if is_switch() { system::tell_switch(places, &with_units(toplevel, &inventory, changes)) } else { Ok(()) }
+}
+
+/// Puts all that a system is to have in its place, once all of it is open: what it declares, where it installs that by itself,
+/// and the keys.
+fn put_all(
+    places: &Places,
+    system: Option<&System>,
+    bundle: Option<&Bundle>,
+    identities: &Identities,
+    inventory: &mut Inventory,
+) -> Result<Changes, String> {
+    let keys = match bundle {
+        Some(bundle) => keys::open(bundle, None, identities)?,
+        None => Vec::new(),
+    };
+    let mut changes = Changes::default();
+    if let Some(system) = system {
+        let open = system::open(&system.declared, bundle, identities, false)?;
+        inventory.absent.clear();
+        changes = system::put(places, &open, false, inventory)?;
+    }
+    keys::put(places, &keys, false, inventory)?;
+    keys::remove_others(places, bundle, inventory);
+    for name in system.iter().flat_map(|system| &system.keys) {
+        if !inventory.keys.contains_key(name) {
+            let why = "it is not among what was brought to this host last";
+            inventory.absent.insert(name.clone(), why.into());
+        }
+    }
+    Ok(changes)
+}
+
+/// Puts those secrets of a system that runs in their places that the journal says, without a switch. False where somebody
+/// else is switching, who puts some there as well: nothing is done then.
+///
+/// # Errors
+/// In words.
+pub(crate) fn install_alone(places: &Places, toplevel: &Path) -> Result<bool, String> {
+    close_to_others();
+    let Some(_lock) = lock_switches(places)? else { return Ok(false) };
+    let system = declared::of(toplevel)?;
+    let bundle = kept::in_use(places, toplevel)?;
+    let age = system.as_ref().map(|system| system.age.clone()).unwrap_or_default();
+    let identities = Identities::of(places, &age);
+    let mut inventory = Inventory::load(places);
+    let put = put_all(places, system.as_ref(), bundle.as_ref(), &identities, &mut inventory);
+    // What is in its place already is known, also where the rest is not.
+    inventory.save(places)?;
+    put.map(|_| true)
+}
+
+/// The same on the way back, which waits for who is switching.
+///
+/// # Errors
+/// In words.
+pub(crate) fn install_again(places: &Places, toplevel: &Path, stop: &AtomicBool) -> Result<(), String> {
+    let until = Instant::now() + BACK_LOCK;
+    while !install_alone(places, toplevel)? {
+        goes_on(stop)?;
+        if Instant::now() >= until {
+            return Err(Refused::Locked.to_string());
+        }
+        thread::sleep(TRY);
+    }
+    Ok(())
 }
 
 /// Whether a switch is under way, and neither a boot nor a dry activation.
@@ -184,16 +248,28 @@ pub(crate) fn beside_switch(places: &Places, system: &Path, at: UploadAt) -> Res
     inventory.save(places)
 }
 
-/// That a candidate will have all its secrets: before anything is changed for it.
+/// That a candidate will have all its secrets: before anything is changed for it. Says whether they can be put in their places
+/// under the system that runs, as no unit would hear of it.
 ///
 /// # Errors
 /// In words, with the secret that can't be opened, and why.
-pub(crate) fn check(places: &Places, attempt: &Attempt) -> Result<(), String> {
-    let Some(digest) = attempt.request.secrets else { return Ok(()) };
+pub(crate) fn check(places: &Places, attempt: &Attempt) -> Result<bool, String> {
+    let Some(digest) = attempt.request.secrets else { return Ok(false) };
     close_to_others();
     let bundle = kept::load(places, digest)?;
-    let system = declared::of(attempt.request.toplevel.as_ref())?.unwrap_or_default();
-    let identities = Identities::of(places, &system.age);
-    system::open(&system.declared, Some(&bundle), &identities, true)?;
-    keys::open(&bundle, None, &identities).map(drop)
+    let toplevel = attempt.request.toplevel.as_ref();
+    let system = declared::of(toplevel)?;
+    let age = system.as_ref().map(|system| system.age.clone()).unwrap_or_default();
+    let identities = Identities::of(places, &age);
+    keys::open(&bundle, None, &identities)?;
+    // As if it were there already; it is not saved.
+    let mut inventory = Inventory::load(places);
+    let mut changes = Some(Changes::default());
+    if let Some(system) = &system {
+        let open = system::open(&system.declared, Some(&bundle), &identities, true)?;
+        changes = system::preview(places, &open, &mut inventory);
+    }
+    keys::preview(places, &bundle, &mut inventory);
+    let heard = changes.map(|changes| with_units(toplevel, &inventory, changes));
+    Ok(heard.is_some_and(|Changes { restart, reload }| restart.is_empty() && reload.is_empty()))
 }

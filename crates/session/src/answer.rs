@@ -74,6 +74,7 @@ pub(crate) fn observe(observed: &mut Observed, key: &str, value: &str) {
         "activating" => observed.activating = true,
         "has-toplevel" => observed.has_toplevel = true,
         "has-helper" => observed.has_helper = true,
+        "keeps-helper" => observed.keeps_helper = true,
         "booted-kernel" => part(&mut observed.booted_kernel, value),
         "current-kernel" => part(&mut observed.current_kernel, value),
         "free" => observed.free = value.parse::<u64>().ok().and_then(|kib| kib.checked_mul(1024)),
@@ -180,6 +181,7 @@ pub(crate) fn told(value: &str) -> Result<Told, Unreadable> {
 
 #[cfg(test)]
 mod tests {
+    use bosco_model::Profiles;
     use proptest::prelude::*;
 
     use super::*;
@@ -208,7 +210,10 @@ mod tests {
         assert_eq!((observed.nixos, observed.free), (true, Some(1024 * 1024)));
         assert_eq!(observed.booted_kernel, Kernel(vec!["/nix/store/k".into()]));
         let toplevel = StorePath::parse(&path).unwrap();
-        assert_eq!((observed.number, observed.hold), (7, Some(Hold { number: 7, toplevel })));
+        assert_eq!(
+            (observed.number, observed.hold),
+            (7, Some(Hold { number: 7, toplevel, profiles: Profiles::default() }))
+        );
     }
 
     #[test]

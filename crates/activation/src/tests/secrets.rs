@@ -26,6 +26,8 @@ fn a_candidate_on_its_way_forward_gets_its_own_secrets_and_nothing_else_does() {
     for (state, booted, this_boot, own) in [
         (State::Checking, false, true, false),
         (State::Arming, false, true, false),
+        (State::InstallingSecrets, false, true, true),
+        (State::InstallingSecrets, false, false, false),
         (State::Switching, false, true, true),
         (State::Switching, false, false, false),
         (proving.clone(), false, true, true),
@@ -94,9 +96,103 @@ fn what_failed_with_other_secrets_is_not_held_against_it() {
     assert!(failed.refusal(&ask(None)).is_some(), "nothing is said of others");
 }
 
+/// What a look has brought at a host that runs the candidate already, and of whose secrets no unit has to hear.
+fn only_secrets() -> Event {
+    let Event::Done(Found::Checked(mut found)) = checked(Needs::Nothing) else { unreachable!() };
+    found.before = Before { running: new(), profile: Some(new()), ..found.before };
+    found.only_secrets = true;
+    Event::Done(Found::Checked(found))
+}
+
+fn with_new() -> Attempt {
+    let mut attempt = attempt(Goal::Switch);
+    attempt.request.secrets = Some(bundle("new"));
+    attempt
+}
+
+#[test]
+fn where_nothing_but_secrets_changes_nothing_is_switched_and_nothing_proven() {
+    use Effect::{Check, Disarm, InstallSecrets, Revert, Root};
+    let failed = || Cause::Failed { doing: InstallSecrets, why: "no such user".into() };
+    let committed = Ending::Committed { reboot: false, proven: true };
+    let interrupted = Ending::Inconclusive { cause: Cause::Interrupted { doing: InstallSecrets } };
+    let locked = Refused::Locked;
+    let booted = || Event::Booted { running: Some(new()) };
+    for (events, came, ending) in [
+        (vec![done(), done()], vec![Disarm], committed.clone()),
+        (vec![Event::Resumed, done(), done()], vec![Disarm], committed),
+        (vec![Event::Refused(locked.clone()), done()], vec![Disarm], Ending::Refused { why: locked }),
+        (
+            vec![Event::Failed(failed()), done(), done()],
+            vec![Revert, Disarm],
+            Ending::Inconclusive { cause: failed() },
+        ),
+        (
+            vec![Event::Overdue, done(), done()],
+            vec![Revert, Disarm],
+            Ending::Inconclusive { cause: Cause::Overdue { doing: InstallSecrets } },
+        ),
+        // That it is committed could not be written down.
+        (
+            vec![done(), Event::Failed(failed()), done(), done()],
+            vec![Disarm, Revert, Disarm],
+            Ending::Inconclusive { cause: failed() },
+        ),
+        (vec![booted(), done()], vec![Disarm], interrupted.clone()),
+        (
+            vec![Event::Failed(failed()), booted(), done()],
+            vec![Revert, Disarm],
+            Ending::Inconclusive { cause: failed() },
+        ),
+        (
+            vec![Event::Resumed; 4].into_iter().chain([done(), done()]).collect(),
+            vec![Revert, Disarm],
+            interrupted,
+        ),
+    ] {
+        let (effects, ended) = effects(with_new(), [vec![only_secrets()], events.clone()].concat());
+        assert_eq!(effects, [vec![Check, InstallSecrets], came].concat(), "{events:?}");
+        assert_eq!(ended, Some(ending), "{events:?}");
+    }
+    let mut others = [with_new(), with_new(), with_new()];
+    others[0].request.goal = Goal::Test;
+    others[1].request.profiles.all = two();
+    others[2].request.secrets = None;
+    for other in others {
+        assert_eq!(effects(other, vec![only_secrets()]).0, [Check, Root]);
+    }
+    // It waits for a boot, which it may have now or not.
+    for (reboot, next) in [(true, Root), (false, InstallSecrets)] {
+        let Event::Done(Found::Checked(mut found)) = only_secrets() else { unreachable!() };
+        found.needs = Needs::Kernel;
+        let mut waiting = with_new();
+        waiting.request.reboot = reboot;
+        let events = vec![Event::Done(Found::Checked(found)), done(), done()];
+        let (effects, ending) = effects(waiting, events);
+        assert_eq!(effects[1], next);
+        assert!(reboot || ending == Some(Ending::Committed { reboot: true, proven: true }));
+    }
+}
+
+/// What strikes while secrets are installed: what is done then, and whether the effect has done something by then.
+fn strike() -> impl Strategy<Value = (Event, bool)> {
+    let event = prop::sample::select(vec![
+        done(),
+        done(),
+        Event::Failed(Cause::Failed { doing: Effect::InstallSecrets, why: "luck".into() }),
+        Event::Refused(Refused::Locked),
+        Event::Booted { running: Some(new()) },
+        Event::Resumed,
+        Event::Overdue,
+        Event::Silence,
+    ]);
+    (event, any::<bool>())
+}
+
 fn event() -> impl Strategy<Value = Event> {
     prop::sample::select(vec![
         checked(Needs::Nothing),
+        only_secrets(),
         Event::Done(Found::Nothing),
         Event::Done(Found::Nothing),
         Event::Done(Found::Probed(Vec::new())),
@@ -111,6 +207,39 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
+    #[test]
+    fn a_host_has_the_secrets_that_its_journal_says_whatever_strikes_while_they_are_installed(
+        strikes in prop::collection::vec(strike(), 0..20),
+    ) {
+        let attempt = with_new().on(only_secrets());
+        let mut journal =
+            Journal { attempt: Some(attempt), secrets: Some(bundle("old")), ..Journal::default() };
+        let mut installed = bundle("old");
+        let settled = std::iter::repeat_n((done(), true), 20);
+        for (event, begun) in strikes.into_iter().chain(settled) {
+            let Some(one) = journal.attempt.clone() else { unreachable!() };
+            let does = matches!(one.effect(), Some(Effect::InstallSecrets | Effect::Revert));
+            // Who refuses has done nothing; what else is no end of it says nothing of it.
+            let may_have = begun && !matches!(event, Event::Refused(_) | Event::Silence);
+            if does && (matches!(event, Event::Done(_)) || may_have) {
+                installed = journal.secrets_of(&new(), true).unwrap();
+            }
+            if matches!(event, Event::Booted { .. }) {
+                installed = journal.secrets_of(&new(), false).unwrap();
+            }
+            let was_open = one.ending().is_none();
+            let next = one.on(event);
+            prop_assert!(!matches!(next.effect(), Some(Effect::Switch | Effect::Reboot | Effect::SetProfile)));
+            journal.attempt = Some(next);
+            if was_open && journal.open().is_none() {
+                journal.close(1);
+            }
+        }
+        prop_assert!(journal.open().is_none());
+        let stuck = journal.attempt.as_ref().is_some_and(|attempt| attempt.stuck.is_some());
+        prop_assert!(stuck || Some(installed) == journal.secrets, "{journal:?}");
+    }
+
     #[test]
     fn the_secrets_change_with_a_commit_only(events in prop::collection::vec(event(), 0..40)) {
         let mut journal = journal(State::Checking, false);

@@ -1,7 +1,7 @@
 //! `deployment.keys`: files at places of their own, in memory as a rule, for systems of any kind.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bosco_secrets::{Bundle, Key, PlacedKey, UploadAt};
 
@@ -55,32 +55,48 @@ pub(crate) fn put(
         if key.dest_dir.as_str() == RUN_KEYS && !files::is_mounted(&folder) {
             files::in_memory(places, &folder)?;
         }
-        let path = folder.join(key.file_name.as_str());
+        let path = place(places, key);
         if files::put(&path, bytes.expose(), owner)? {
             inventory.came.insert(name.to_string());
         }
-        inventory.keys.insert(name.to_string(), path);
+        // It may have been somewhere else.
+        let old = inventory.keys.insert(name.to_string(), path.clone()).filter(|old| *old != path);
+        if let Some(old) = old {
+            let _ = fs::remove_file(old);
+        }
     }
     Ok(())
 }
 
+/// What putting those in their places, and nothing else, would bring and take away.
+pub(crate) fn preview(places: &Places, bundle: &Bundle, inventory: &mut Inventory) {
+    let is_new = |key: &Key| fs::symlink_metadata(place(places, key)).is_err();
+    let came = bundle.keys().iter().filter(|(_, key)| is_new(key));
+    inventory.came.extend(came.map(|(name, _)| name.to_string()));
+    let gone = others(places, Some(bundle), inventory);
+    inventory.went.extend(gone);
+}
+
 /// Takes away what was put there before, and that a bundle does not have any more.
 pub(crate) fn remove_others(places: &Places, bundle: Option<&Bundle>, inventory: &mut Inventory) {
-    let path = |key: &Key| places.absolute(key.dest_dir.as_str()).join(key.file_name.as_str());
-    let stays = |name: &str, is: &Path| {
-        let key = bundle.and_then(|bundle| bundle.keys().iter().find(|(key, _)| key.as_str() == name));
-        key.is_some_and(|(_, key)| path(key) == is)
-    };
-    let gone: Vec<String> = inventory
-        .keys
-        .iter()
-        .filter(|(name, path)| !stays(name, path))
-        .map(|(name, _)| name.clone())
-        .collect();
-    for name in gone {
+    for name in others(places, bundle, inventory) {
         if let Some(path) = inventory.keys.remove(&name) {
             let _ = fs::remove_file(path);
             inventory.went.insert(name);
         }
     }
+}
+
+/// The names of what was put somewhere before, and that a bundle does not have there.
+fn others(places: &Places, bundle: Option<&Bundle>, inventory: &Inventory) -> Vec<String> {
+    let stays = |name: &str, is: &Path| {
+        let key = bundle.and_then(|bundle| bundle.keys().iter().find(|(key, _)| key.as_str() == name));
+        key.is_some_and(|(_, key)| place(places, key) == is)
+    };
+    let all = inventory.keys.iter();
+    all.filter(|(name, path)| !stays(name, path)).map(|(name, _)| name.clone()).collect()
+}
+
+fn place(places: &Places, key: &Key) -> PathBuf {
+    places.absolute(key.dest_dir.as_str()).join(key.file_name.as_str())
 }

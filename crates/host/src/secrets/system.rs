@@ -1,6 +1,6 @@
 //! The secrets that a system declares, and its templates: a folder in memory for each time, of which a link says which holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -95,6 +95,19 @@ impl Folder {
         let text = fs::read(self.sets.join(HASHES)).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
+
+    /// Whether it is bosco that has put something there: sops-nix has its secrets at the same place.
+    fn is_ours(&self) -> bool {
+        self.sets.join(HASHES).exists()
+    }
+
+    /// What comes and goes where these names are to be there.
+    fn turnover(&self, names: &BTreeSet<String>, inventory: &Inventory) -> (Vec<String>, Vec<String>) {
+        let came = names.iter().filter(|name| !inventory.secrets.contains_key(*name)).cloned();
+        let here = inventory.secrets.iter().filter(|(_, at)| at.starts_with(&self.link));
+        let went = here.filter(|(name, _)| !names.contains(*name)).map(|(name, _)| name.clone());
+        (came.collect(), went.collect())
+    }
 }
 
 /// Puts what is open in its place, all of it at once, and says what has changed.
@@ -111,7 +124,7 @@ pub(crate) fn put(
     let placed: Vec<&Placed<'_>> =
         open.placed.iter().filter(|one| one.needed_for_users == for_users).collect();
     let before: Vec<u64> = folder.numbers();
-    if placed.is_empty() && before.is_empty() {
+    if placed.is_empty() && (before.is_empty() || !folder.is_ours()) {
         inventory.absent.extend(open.absent.clone());
         return Ok(Changes::default());
     }
@@ -131,6 +144,21 @@ pub(crate) fn put(
     write_hashes(&folder, &hashes)?;
     take_stock(places, open, &placed, &folder, inventory)?;
     Ok(changes)
+}
+
+/// What putting that in its place would change. `None`: something of what has to be there before users are made, which takes
+/// their making.
+pub(crate) fn preview(places: &Places, open: &Open<'_>, inventory: &mut Inventory) -> Option<Changes> {
+    let (for_users, others) = (Folder::of(places, true), Folder::of(places, false));
+    let before = for_users.hashes();
+    if compared(open, true, &before).0 != before {
+        return None;
+    }
+    let names = open.placed.iter().filter(|one| !one.needed_for_users).map(name_of).collect();
+    let (came, went) = others.turnover(&names, inventory);
+    inventory.came.extend(came);
+    inventory.went.extend(went);
+    Some(compared(open, false, &others.hashes()).1)
 }
 
 fn compared(open: &Open<'_>, for_users: bool, before: &Hashes) -> (Hashes, Changes) {
@@ -200,17 +228,8 @@ fn take_stock(
         true
     });
     inventory.links.extend(links);
-    for name in secrets.keys() {
-        if !inventory.secrets.contains_key(name) {
-            inventory.came.insert(name.clone());
-        }
-    }
-    let went: Vec<String> = inventory
-        .secrets
-        .iter()
-        .filter(|(name, at)| here(at) && !secrets.contains_key(*name))
-        .map(|(name, _)| name.clone())
-        .collect();
+    let (came, went) = folder.turnover(&secrets.keys().cloned().collect(), inventory);
+    inventory.came.extend(came);
     for name in went {
         inventory.secrets.remove(&name);
         inventory.went.insert(name);
@@ -259,6 +278,22 @@ mod tests {
         }
     }
 
+    fn with_open<T>(
+        all: &[(&str, &str, &Owned)],
+        needed_for_users: bool,
+        does: impl FnOnce(&Open<'_>) -> T,
+    ) -> T {
+        let names: Vec<SecretName> = all.iter().map(|(name, ..)| SecretName::parse(name).unwrap()).collect();
+        let placed = names.iter().zip(all).map(|(name, (_, text, owned))| Placed {
+            name,
+            bytes: Secret::new(text.as_bytes().to_vec()),
+            owned,
+            template: false,
+            needed_for_users,
+        });
+        does(&Open { placed: placed.collect(), absent: BTreeMap::new() })
+    }
+
     struct Host {
         dir: TempDir,
         places: Places,
@@ -274,17 +309,16 @@ mod tests {
         }
 
         fn put(&mut self, all: &[(&str, &str, &Owned)]) -> Result<Changes, String> {
-            let names: Vec<SecretName> =
-                all.iter().map(|(name, ..)| SecretName::parse(name).unwrap()).collect();
-            let placed = names.iter().zip(all).map(|(name, (_, text, owned))| Placed {
-                name,
-                bytes: Secret::new(text.as_bytes().to_vec()),
-                owned,
-                template: false,
-                needed_for_users: false,
-            });
-            let open = Open { placed: placed.collect(), absent: BTreeMap::new() };
-            put(&self.places, &open, false, &mut self.inventory)
+            with_open(all, false, |open| put(&self.places, open, false, &mut self.inventory))
+        }
+
+        /// Which units putting them would have to tell, and which secrets would come or go.
+        fn preview(&self, all: &[(&str, &str, &Owned)], for_users: bool) -> Option<(usize, Vec<String>)> {
+            let mut inventory = self.inventory.clone();
+            inventory.came.clear();
+            let changes = with_open(all, for_users, |open| preview(&self.places, open, &mut inventory))?;
+            let names = inventory.came.into_iter().chain(inventory.went).collect();
+            Some((changes.restart.len() + changes.reload.len(), names))
         }
 
         fn read(&self, path: &str) -> String {
@@ -320,5 +354,30 @@ mod tests {
         assert!(host.inventory.came.is_empty());
         let sets = fs::read_dir(host.dir.path().join("run/secrets.d")).unwrap().count();
         assert_eq!(sets, 2, "one set, and its hashes");
+    }
+
+    #[test]
+    fn what_would_be_heard_of_is_known_before_anything_is_changed() {
+        let mut host = Host::new();
+        let heard = owned("root", "/run/secrets/heard");
+        let silent = Owned { restart_units: Vec::new(), ..owned("root", "/run/secrets/silent") };
+        let all = |one, other| [("heard", one, &heard), ("silent", other, &silent)];
+        let both = vec!["heard".to_owned(), "silent".to_owned()];
+        assert_eq!(host.preview(&all("1", "1"), false), Some((1, both)), "they come");
+        host.put(&all("1", "1")).unwrap();
+        assert_eq!(host.preview(&all("1", "1"), false), Some((0, vec![])));
+        assert_eq!(host.preview(&all("1", "2"), false), Some((0, vec![])), "nobody wants to know");
+        assert_eq!(host.preview(&all("2", "1"), false), Some((1, vec![])));
+        assert_eq!(host.preview(&all("1", "1")[1..], false), Some((0, vec!["heard".into()])), "it goes");
+        assert_eq!(host.preview(&all("1", "1")[..1], true), None, "users have to be made with it");
+        assert_eq!(host.read("run/secrets/silent"), "1", "nothing was changed");
+    }
+
+    #[test]
+    fn what_others_have_put_at_the_same_place_stays_where_the_system_declares_nothing() {
+        let mut host = Host::new();
+        host.dir.write("run/secrets.d/7/token", "of sops-nix");
+        host.put(&[]).unwrap();
+        assert_eq!(host.read("run/secrets.d/7/token"), "of sops-nix");
     }
 }
