@@ -59,6 +59,12 @@ let
       bosco = node.config.services.bosco.secrets or { };
       files = bosco.files or { };
       path = secret: builtins.unsafeDiscardStringContext (toString secret.sopsFile);
+      keys = builtins.listToAttrs (
+        map (secret: {
+          inherit (secret) name;
+          value = secret.key;
+        }) (bosco.declared or [ ])
+      );
     in
     {
       atBoot = bosco.installed or false;
@@ -71,7 +77,10 @@ let
           };
         }) (builtins.attrValues files)
       );
-      secrets = builtins.mapAttrs (_: path) files;
+      secrets = builtins.mapAttrs (name: secret: {
+        file = path secret;
+        key = keys.${name} or "";
+      }) files;
       keys = builtins.mapAttrs (
         _: key:
         builtins.intersectAttrs {

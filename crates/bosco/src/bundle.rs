@@ -8,18 +8,22 @@ mod sealed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bosco_model::{DeclaredKey, DeclaredSecrets, Digest, Host};
+use bosco_model::{Declaration, DeclaredKey, DeclaredSecrets, Digest, Host, SecretSource};
 use bosco_secrets::sops::{File, Format};
 use bosco_secrets::{
     Account, Bundle, Ciphertext, CiphertextKind, Directory, FileId, FileName, Key, Permissions, Recipient,
-    SecretName, Source, UploadAt, seal,
+    Secret, SecretName, Source, UploadAt, seal,
 };
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+use tokio::task::{JoinSet, block_in_place};
 
 use self::plain::Plain;
 use self::sealed::{Seal, Sealed};
 use crate::event::Stage;
 use crate::outcome::Outcome;
+use crate::secrets::audit::lack;
+use crate::secrets::tree::in_source;
+use crate::secrets::{MEND_KEYS, public_keys};
 
 /// What makes bundles: for all hosts of a command, so that each command for a key runs once.
 #[derive(Clone)]
@@ -48,23 +52,34 @@ pub(crate) enum Own<'a> {
 #[derive(Debug)]
 pub(crate) struct Unmade {
     why: String,
-    hint: &'static str,
+    hint: String,
 }
 
 impl Unmade {
-    fn new(why: impl Into<String>, hint: &'static str) -> Self {
-        Self { why: why.into(), hint }
+    fn new(why: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { why: why.into(), hint: hint.into() }
     }
 
     /// What that comes to for the host.
     pub(crate) fn outcome(self) -> Outcome {
-        Outcome::failed(Stage::Evaluate, self.why, Some(self.hint.into()))
+        Outcome::failed(Stage::Evaluate, self.why, Some(self.hint))
     }
 }
 
 impl Bundler {
     pub(crate) fn new() -> Self {
         Self { plain: Arc::default(), sealed: Arc::default() }
+    }
+
+    /// Begins with the bundle of a host, where nothing that it says is needed for that. `None`: something is, or it is to have none.
+    pub(crate) fn begin(&self, Declaration { host, secrets, .. }: &Declaration) -> Option<Making> {
+        if secrets.is_empty() || host.public_keys.is_empty() && !secrets.keys.is_empty() {
+            return None;
+        }
+        let (bundler, host, secrets) = (self.clone(), host.clone(), secrets.clone());
+        let mut making = JoinSet::new();
+        making.spawn(async move { bundler.make(&host, &secrets, Own::Said(None)).await });
+        Some(Making(making))
     }
 
     /// Makes the bundle of a host. Its keys are sealed to what it declares, or else to its own.
@@ -77,20 +92,24 @@ impl Bundler {
         let Names { mut files, secrets } = sops_files(declared)?;
         let mut keys = BTreeMap::new();
         if !declared.keys.is_empty() {
-            // Where this process ends badly, its memory is not to be written to a disk.
-            let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
             let recipients = recipients(host, own)?;
+            let invalid = |name: &str, why: &dyn std::fmt::Display| {
+                Unmade::new(format!("`deployment.keys.{name}`: {why}"), "mend its declaration")
+            };
+            let mut plain = Vec::new();
             for (name, key) in &declared.keys {
-                let invalid = |why: &dyn std::fmt::Display| {
-                    Unmade::new(format!("`deployment.keys.{name}`: {why}"), "mend its declaration")
-                };
-                let place = place(name, key).map_err(|error| invalid(&error))?;
-                let bytes = self.plain.read(name, key).await?;
-                let what = Seal { host: &host.name, name, recipients: &recipients };
-                let data = self.sealed.get(&what, &bytes, || seal(bytes.expose(), &recipients));
-                let data = data.map_err(|error| invalid(&error))?;
+                plain.push((name.as_str(), self.plain.read(name, key).await?));
+            }
+            let plain: Vec<(&str, &Secret)> = plain.iter().map(|(name, key)| (*name, &**key)).collect();
+            let what = Seal { host: &host.name, recipients: &recipients };
+            // It takes a processor for some milliseconds each, and waits for the disk.
+            let sealed =
+                block_in_place(|| self.sealed.get(&what, &plain, |key| seal(key.expose(), &recipients)));
+            let sealed = sealed.map_err(|(name, error)| invalid(name, &error))?;
+            for ((name, key), data) in declared.keys.iter().zip(sealed) {
+                let place = place(name, key).map_err(|error| invalid(name, &error))?;
                 files.insert(place.file.clone(), Ciphertext { kind: CiphertextKind::Age, data });
-                keys.insert(FileName::parse(name).map_err(|error| invalid(&error))?, place);
+                keys.insert(FileName::parse(name).map_err(|error| invalid(name, &error))?, place);
             }
         }
         let whole = |error: &dyn std::fmt::Display| {
@@ -105,10 +124,22 @@ impl Bundler {
     }
 }
 
+/// A bundle that is being made. It ends with the value.
+pub(crate) struct Making(JoinSet<Result<Carried, Unmade>>);
+
+impl Making {
+    pub(crate) async fn end(mut self) -> Result<Carried, Unmade> {
+        match self.0.join_next().await {
+            Some(Ok(made)) => made,
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            _ => Err(Unmade::new("its secrets were not made", "try it again")),
+        }
+    }
+}
+
 /// To whom a host's keys are sealed.
 fn recipients(host: &Host, own: Own<'_>) -> Result<Vec<Recipient>, Unmade> {
-    let declared: Vec<Recipient> =
-        host.public_keys.iter().filter_map(|key| Recipient::parse(key).ok()).collect();
+    let declared = public_keys(&host.public_keys).map_err(|why| Unmade::new(why, MEND_KEYS))?;
     if !declared.is_empty() {
         return Ok(declared);
     }
@@ -157,7 +188,7 @@ struct Names {
 
 fn sops_files(declared: &DeclaredSecrets) -> Result<Names, Unmade> {
     const HINT: &str = "`sops FILE` shows whether it is well";
-    let (mut files, mut by_path) = (BTreeMap::new(), BTreeMap::new());
+    let (mut files, mut by_path, mut parsed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (path, file) in &declared.files {
         let shown = below_source(path);
         let wrong = |why: &dyn std::fmt::Display| Unmade::new(format!("the sops file {shown}: {why}"), HINT);
@@ -166,7 +197,8 @@ fn sops_files(declared: &DeclaredSecrets) -> Result<Names, Unmade> {
             Some(named) => serde_json::from_value(named.into()).map_err(|error| wrong(&error))?,
         };
         let data = file.text.clone().into_bytes();
-        File::parse(&data, format).map_err(|error| wrong(&error))?;
+        let file = File::parse(&data, format).map_err(|error| wrong(&error))?;
+        parsed.insert(path, (format, file.names()));
         let mut id = FileId::parse(shown).map_err(|error| wrong(&error))?;
         // Two files of the same name in two sources are told apart by what is in them: paths in the store change with each
         // commit, and what is carried must not.
@@ -178,10 +210,16 @@ fn sops_files(declared: &DeclaredSecrets) -> Result<Names, Unmade> {
         by_path.insert(path, id);
     }
     let mut secrets = BTreeMap::new();
-    for (name, path) in &declared.secrets {
+    for (name, SecretSource { file: path, key }) in &declared.secrets {
         let wrong =
             |why: String| Unmade::new(format!("`sops.secrets.{name}`: {why}"), "mend its declaration");
         let file = by_path.get(path).cloned().ok_or_else(|| wrong(format!("{path} was not read")))?;
+        // Which values there are is no secret: what the host would find is told before anything is sent to it.
+        if let Some((format, names)) = parsed.get(path)
+            && let Some(lack) = lack(below_source(path), name, *format, key, names)
+        {
+            return Err(Unmade::new(format!("{}: {}", below_source(path), lack.what), lack.hint));
+        }
         secrets.insert(SecretName::parse(name).map_err(|error| wrong(error.to_string()))?, Source { file });
     }
     Ok(Names { files, secrets })
@@ -189,9 +227,7 @@ fn sops_files(declared: &DeclaredSecrets) -> Result<Names, Unmade> {
 
 /// A file's path in its repository, as far as that can be told: without the store path that its source is in.
 fn below_source(path: &str) -> &str {
-    // The store itself may be below a folder.
-    let in_store = path.split_once("/nix/store/").and_then(|(_, path)| path.split_once('/'));
-    in_store.map_or(path.trim_start_matches('/'), |(_, path)| path)
+    in_source(path).unwrap_or_else(|| path.trim_start_matches('/'))
 }
 
 #[cfg(test)]
@@ -199,6 +235,8 @@ mod tests {
     use bosco_model::SecretFile;
 
     use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBI1+Q+ntzANebtnicCiAY29uqLGWOaOGLEa8bUqOVmS";
 
     #[test]
     fn a_file_keeps_its_name_whatever_commit_it_is_read_from() {
@@ -220,8 +258,23 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_is_not_in_its_file_is_told_before_anything_is_sent() {
+        let text = testbed::sops::encrypted(&[("token", "hunter2")], &[KEY]).unwrap();
+        let path = "/nix/store/x-source/secrets/web.yaml".to_owned();
+        let declared = |key: &str| DeclaredSecrets {
+            files: [(path.clone(), SecretFile { format: Some("yaml".into()), text: text.clone() })].into(),
+            secrets: [("app".to_owned(), SecretSource { file: path.clone(), key: key.into() })].into(),
+            ..DeclaredSecrets::default()
+        };
+        assert!(sops_files(&declared("token")).is_ok() && sops_files(&declared("")).is_ok());
+        let unmade = sops_files(&declared("tokn")).err().unwrap();
+        assert_eq!(unmade.why, "secrets/web.yaml: the secret `app` is `tokn`, which is not in this file");
+        assert!(unmade.hint.contains("did you mean `token`?"), "{}", unmade.hint);
+    }
+
+    #[test]
     fn keys_are_sealed_to_what_is_declared_and_else_to_what_the_host_says() {
-        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBI1+Q+ntzANebtnicCiAY29uqLGWOaOGLEa8bUqOVmS";
+        let key = KEY;
         let host = |keys: &[&str]| Host {
             public_keys: keys.iter().map(ToString::to_string).collect(),
             ..Host::new(bosco_model::HostName::parse("web").unwrap(), "x86_64-linux")
@@ -232,7 +285,12 @@ mod tests {
         let why = |own| recipients(&host(&[]), own).unwrap_err().why;
         assert!(why(said(None)).contains("no /etc/ssh/ssh_host_ed25519_key.pub"));
         assert!(why(Own::Enrolled(&[])).contains("no key of web is known"));
-        let p256 = "ecdsa-sha2-nistp256 AAAA";
+        let p256 = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHwf2HMM5TRXvo2SQJjsNkiDD5KqiiNjrGVv3UUh+mMT5RHxiRtOnlqvjhQtBq0VpmpCV/PwUdhOig4vkbqAcEc=";
         assert!(recipients(&host(&[p256]), said(Some(key))).unwrap_err().why.contains("none of its"));
+        // A typo takes none of a host's keys away in silence.
+        let typo = key.replace("IBI1", "IB1");
+        let why = recipients(&host(&[&typo, key]), said(Some(key))).unwrap_err().why;
+        assert!(why.contains("`deployment.publicKeys`") && why.contains("ssh-ed25519 AAAAC3"), "{why}");
+        assert_eq!(recipients(&host(&[p256, key]), said(None)).unwrap().len(), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 mod hosts;
 mod known;
+pub(crate) mod vouched;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio::sync::{OnceCell, mpsc};
 
 pub(crate) use self::hosts::Tags;
 use self::known::Known;
+pub(crate) use self::vouched::{Unproven, Vouched};
 use crate::cli::Place;
 use crate::error::{Error, Exit};
 use crate::fleet;

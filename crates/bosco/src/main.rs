@@ -29,6 +29,7 @@ mod release;
 mod secrets;
 mod sequence;
 mod show;
+mod state;
 mod suggest;
 
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ use crate::error::{Error, Exit};
 fn main() -> ExitCode {
     let cli = cli::read();
     cli.color.write_global();
+    keep_memory_from_disks();
     raise_limit_of_open_files();
     // What is always there is small: one thread is enough for it.
     let is_always_there = matches!(cli.command, cli::Command::Agent(_));
@@ -72,6 +74,18 @@ fn main() -> ExitCode {
             show::error(&error, cli.json);
             error.exit.into()
         }
+    }
+}
+
+/// What is secret passes through many commands. Where one ends badly, its memory is written nowhere, and no other process of
+/// the user's looks into it. What it starts is as ever.
+fn keep_memory_from_disks() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    #[cfg(not(target_os = "linux"))]
+    {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     }
 }
 

@@ -210,6 +210,7 @@ impl Host {
             }
             Goal::Build | Goal::Push | Goal::DryActivate => Ok(None),
         };
+        let making = if self.carries(&declared) { self.push.bundler.begin(&declared) } else { None };
         let reach = self.push.reach.clone();
         let asked = || {
             self.go(Place::Asked);
@@ -222,7 +223,7 @@ impl Host {
             helper: helper.as_ref().ok().and_then(Option::as_ref),
         };
         let (mut session, observed) = reach.open(&chosen.name, target, wanted, asked).await?;
-        let declared = match self.with_secrets(declared.clone(), &observed).await {
+        let declared = match self.with_secrets(declared.clone(), &observed, making).await {
             Ok(declared) => declared,
             Err(outcome) => {
                 session.close().await;

@@ -31,6 +31,7 @@ use crate::fleet::{Chosen, Context, each, failed};
 use crate::gate::{Gate, Place, Rule};
 use crate::hub::Connection;
 use crate::outcome::Outcome;
+use crate::secrets::{MEND_KEYS, public_keys};
 
 /// How many closures are read at once.
 const CLOSURES: usize = 4;
@@ -80,7 +81,13 @@ pub(crate) async fn build(
         let (hub, sealing) = (hub.clone(), sealing.clone());
         async move {
             let enter = |stage| (context.events)(Event::Stage { host: chosen.name.clone(), stage });
-            let declared = context.declaration(&chosen).await;
+            let declared = context.declaration(&chosen).await.and_then(|declared| {
+                let keys = declared.as_ref().map(|declared| public_keys(&declared.host.public_keys));
+                match keys.transpose() {
+                    Ok(_) => Ok(declared),
+                    Err(why) => Err(Outcome::failed(Stage::Evaluate, why, Some(MEND_KEYS.into()))),
+                }
+            });
             gate.go(Place::Evaluating, if declared.is_ok() { Place::Building } else { Place::Through });
             let declared = declared.and_then(|declared| match &declared {
                 Some(one) => can_be_released(one).map(|()| declared),
@@ -103,7 +110,7 @@ pub(crate) async fn build(
                     let sealed = match &built {
                         // Secrets are its system's, which is left as it is.
                         Ok(_) if declared.host.profiles_only => Ok(None),
-                        Ok(_) => sealing.bundle(&declared, &context.events).await,
+                        Ok(_) => sealing.bundle(&declared).await,
                         Err(outcome) => Err(outcome.clone()),
                     };
                     let closure = match built {

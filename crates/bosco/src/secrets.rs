@@ -29,8 +29,9 @@ use crate::cli::Cli;
 use crate::error::{Error, Exit};
 use crate::event::{Event, Sink};
 use crate::fleet::{Chosen, Context};
-use crate::hub::{Hub, Rules};
+use crate::hub::{Hub, Rules, Vouched};
 use crate::outcome::Outcome;
+use crate::release::newest;
 
 /// What a fleet says of its hosts: of each what was found, or why it does not evaluate.
 pub(crate) type Answers = Vec<(HostName, Result<Inspected, Outcome>)>;
@@ -90,8 +91,13 @@ pub(crate) async fn book(context: &Context, tree: &Tree, answers: &Answers) -> R
     }
     for (host, answer) in answers {
         let Ok(inspected) = answer else { continue };
-        let readers = readers_of(&inspected.public_keys);
-        book.hosts.insert(host.clone(), HostKeys { tags: inspected.tags.clone(), readers });
+        let (readers, invalid) = match public_keys(&inspected.public_keys) {
+            Ok(keys) => (keys.iter().map(Reader::from).collect(), None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        let tags = inspected.tags.clone();
+        let keys = HostKeys { tags, readers, invalid, unproven: BTreeMap::new() };
+        book.hosts.insert(host.clone(), keys);
         book.asked.extend(inspected.secrets.iter().map(|secret| Asked {
             host: host.clone(),
             name: secret.name.clone(),
@@ -109,15 +115,46 @@ pub(crate) async fn book(context: &Context, tree: &Tree, answers: &Answers) -> R
             }
         }
     }
-    if book.hosts.values().any(|keys| keys.readers.is_empty()) {
-        for (host, keys) in enrolled(rules, &context.events).await {
-            let entry = book.hosts.get_mut(&host).filter(|entry| entry.readers.is_empty());
+    let is_open = |keys: &HostKeys| keys.readers.is_empty() && keys.invalid.is_none();
+    if book.hosts.values().any(is_open) {
+        let (enrolled, vouched) = enrolled(rules, &context.events).await?;
+        for (host, keys) in enrolled {
+            let entry = book.hosts.get_mut(&host).filter(|entry| is_open(entry));
             if let Some(entry) = entry {
                 entry.readers = readers_of(keys.iter().map(Key::as_str));
+                for (key, unproven) in
+                    keys.iter().filter_map(|key| Some((key, vouched.one(&host, key).err()?)))
+                {
+                    let readers = readers_of([key.as_str()]);
+                    entry.unproven.extend(readers.into_iter().map(|reader| (reader, unproven.clone())));
+                }
             }
         }
     }
     Ok(book)
+}
+
+/// What to do about a key that is none.
+pub(crate) const MEND_KEYS: &str = "copy the line of its /etc/ssh/ssh_host_ed25519_key.pub, or take it out";
+
+/// A host's declared keys, those that something can be encrypted to. `Err` says which is no key at all: where a typo went
+/// unsaid, one of two keys would be missing.
+pub(crate) fn public_keys(texts: &[String]) -> Result<Vec<Recipient>, String> {
+    let mut keys = Vec::new();
+    for text in texts {
+        match Recipient::parse(text) {
+            Ok(key) => keys.push(key),
+            Err(_) if is_of_another_kind(text.trim()) => {}
+            Err(why) => return Err(format!("`deployment.publicKeys`: {why}")),
+        }
+    }
+    Ok(keys)
+}
+
+/// An RSA key, say, or a recipient of one of age's plugins: `age1NAME1…`, which in age's own has no second `1`.
+fn is_of_another_kind(text: &str) -> bool {
+    let of_plugin = text.strip_prefix("age1").is_some_and(|rest| rest.contains('1'));
+    of_plugin || Key::parse(text).is_ok_and(|key| !key.as_str().starts_with("ssh-ed25519 "))
 }
 
 /// Those of some keys that something can be encrypted to.
@@ -145,20 +182,27 @@ pub(crate) fn operators(file: &FleetFile) -> Result<BTreeMap<String, Operator>, 
     file.operators.iter().map(operator).collect()
 }
 
-/// The keys by which the hub knows hosts, where there is one.
-async fn enrolled(rules: Option<&Rules>, events: &Sink) -> BTreeMap<HostName, Vec<Key>> {
+/// The keys by which the hub knows hosts, where there is one, and who else says so.
+async fn enrolled(
+    rules: Option<&Rules>,
+    events: &Sink,
+) -> Result<(BTreeMap<HostName, Vec<Key>>, Vouched), Error> {
+    let Some(rules) = rules else { return Ok(Default::default()) };
     let ask = async {
-        let Some(rules) = rules else { return Ok(None) };
-        let Some(hub) = Hub::from(rules.clone()).await? else { return Ok(None) };
-        hub.open().await?.get::<Next>("/v1/next").await.map(Some)
+        let Some(hub) = Hub::from(rules.clone()).await? else { return Ok::<_, Error>(None) };
+        let mut connection = hub.open().await?;
+        let next: Next = connection.get("/v1/next").await?;
+        let before = newest(&mut connection, &rules.file.all_signers()).await?;
+        Ok(Some((next.keys, before)))
     };
     match ask.await {
-        Ok(next) => next.map(|next| next.keys).unwrap_or_default(),
+        Ok(None) => Ok(Default::default()),
+        Ok(Some((keys, before))) => Ok((keys, Vouched::of(&rules.file, before.as_ref())?)),
         Err(error) => {
             let text =
                 format!("not all hosts declare their key, and the hub can't be asked: {}", error.message);
             events(Event::Warning { host: None, text });
-            BTreeMap::new()
+            Ok(Default::default())
         }
     }
 }
@@ -181,6 +225,13 @@ pub(crate) fn files(tree: &Tree, asked: &[Asked]) -> BTreeMap<String, Result<Kep
         Some((file.clone(), kept))
     };
     tree.files.iter().filter_map(read).collect()
+}
+
+/// To which of age's recipients a file is encrypted, as it has them. `None` where it can't be read.
+pub(crate) fn recipients(tree: &Tree, file: &str, format: Format) -> Option<Vec<String>> {
+    let file = File::parse(&tree.read(file, MAX_FILE)?, format).ok()?;
+    let age = file.recipients().into_iter().filter(|key| key.kind == "age");
+    Some(age.map(|key| key.name).collect())
 }
 
 /// The form that a configuration names.

@@ -101,7 +101,8 @@ fn fleet(operator: &Operator) -> Fleet<'_> {
 }
 
 /// `bosco ARGS` with ada's key, and with a `sops` that writes down what it is asked for: the real one where there is one,
-/// else a script that takes out who is gone.
+/// else a script that has it
+/// ready without who is gone.
 fn ada(operator: &Operator, fleet: &Fleet<'_>, args: &[&str]) -> Said {
     let bin = operator.dir().join("bin");
     std::fs::create_dir_all(&bin).unwrap();
@@ -109,7 +110,13 @@ fn ada(operator: &Operator, fleet: &Fleet<'_>, args: &[&str]) -> Said {
     let real = std::env::split_paths(&paths).map(|dir| dir.join("sops")).find(|sops| sops.is_file());
     let does = match real {
         Some(sops) => format!("exec {} \"$@\"", sops.display()),
-        None => format!("test \"$1\" = updatekeys || exit 0\nsed -i '/{GONE}/,/END AGE/d' \"$3\""),
+        None => {
+            let anew = bin.join("anew");
+            let key = fixture("web.pub");
+            let values = [("token", "correct-Horse-battery-9")];
+            std::fs::write(&anew, testbed::sops::encrypted(&values, &[ADA, key.trim()]).unwrap()).unwrap();
+            format!("test \"$1\" = rotate || exit 0\ncp {} \"$4\"", anew.display())
+        }
     };
     let script = format!("#!/bin/sh\necho \"$*\" >> {}/asked\n{does}\n", bin.display());
     std::fs::write(bin.join("sops"), script).unwrap();
@@ -201,6 +208,22 @@ fn a_secret_of_a_tree_is_found_behind_its_link() {
     assert_eq!(ada(&operator, &fleet, &["secrets", "show", "web", "token"]).out, "correct-Horse-battery-9");
 }
 
+/// A file with the data key of another one, as that has it for ada, in all places.
+fn with_data_key_of(file: &str, other: &str) -> String {
+    const ENDS: (&str, &str) = ("-----BEGIN AGE ENCRYPTED FILE-----", "-----END AGE ENCRYPTED FILE-----");
+    let (_, ada) = other.split_once(ADA).unwrap();
+    let body = &ada[ada.find(ENDS.0).unwrap() + ENDS.0.len()..ada.find(ENDS.1).unwrap()];
+    // Lines with their indents, or the line ends of JSON.
+    let body =
+        if file.starts_with('{') { body.replace(' ', "").replace('\n', "\\n") } else { body.to_owned() };
+    let parts: Vec<&str> = file.split(ENDS.0).collect();
+    let behind = parts[1..].iter().map(|part| {
+        let (_, rest) = part.split_once(ENDS.1).unwrap();
+        format!("{}{body}{}{rest}", ENDS.0, ENDS.1)
+    });
+    format!("{}{}", parts[0], behind.collect::<String>())
+}
+
 #[test]
 fn a_key_of_a_host_that_left_is_told_until_it_is_rekeyed() {
     let operator = Operator::alone().unwrap();
@@ -214,7 +237,15 @@ fn a_key_of_a_host_that_left_is_told_until_it_is_rekeyed() {
     assert_eq!(done["written"], serde_json::json!([".sops.yaml"]));
     assert_eq!(done["rekeyed"].as_array().unwrap().len(), 1, "{done}");
     let asked = std::fs::read_to_string(operator.dir().join("bin/asked")).unwrap();
-    assert_eq!(asked, "updatekeys --yes ./secrets/web.yaml\n");
+    assert_eq!(asked, format!("rotate --in-place --rm-age={GONE} ./secrets/web.yaml\n"));
+    // With the key that the one who left has, nothing opens that is written from now on.
+    let new = std::fs::read_to_string(fleet.path().join("secrets/web.yaml")).unwrap();
+    assert!(!new.contains(GONE) && new.contains(ADA), "{new}");
+    let known = with_data_key_of(&new, &fixture("web.yaml"));
+    fleet.write("secrets/web.yaml", &known).unwrap();
+    ada(&operator, &fleet, &["secrets", "show", "web", "token"]).exits(4).says("MAC");
+    fleet.write("secrets/web.yaml", &new).unwrap();
+    assert_eq!(ada(&operator, &fleet, &["secrets", "show", "web", "token"]).out, "correct-Horse-battery-9");
     let rules = std::fs::read_to_string(fleet.path().join(".sops.yaml")).unwrap();
     assert!(rules.starts_with("# ours\nkeys:\n  - &server_gone"), "{rules}");
     assert!(

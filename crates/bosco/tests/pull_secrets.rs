@@ -192,4 +192,26 @@ fn a_host_whose_key_nobody_knows_is_named_before_anything_is_signed() {
     web.own("");
     web.key("key-in-clear");
     web.release().exits(3).says("no key of laptop is known").says("`bosco enroll HOST`");
+    // A key that the hub alone names, as far as the operator's machine knows.
+    web.pull.let_in("laptop");
+    let fingerprint = |key: &str| bosco_release::Key::parse(key).unwrap().fingerprint();
+    let own = fingerprint(&web.laptop.public_key().unwrap());
+    web.release().exits(3).says(&format!("the hub says that its key is {own}, and nobody else says so"));
+    let hubs = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBI1+Q+ntzANebtnicCiAY29uqLGWOaOGLEa8bUqOVmS";
+    let stolen = fingerprint(hubs);
+    let accept = |fingerprint: &str| web.pull.bosco(&["secrets", "accept", "laptop", fingerprint]);
+    accept(&stolen).exits(4).says(&own);
+    accept(&own).exits(0).says("is its key");
+    web.release().exits(0);
+    // From then on it is known by what was signed, and the hub's own key is another one.
+    let state = web.pull.lab.operator().dir().parent().unwrap().join("xdg/state/bosco/fleets");
+    let known = || fs::remove_dir_all(&state).unwrap_or_else(|error| panic!("{}: {error}", state.display()));
+    known();
+    web.key("key-2-in-clear");
+    web.release().exits(0);
+    known();
+    let named = serde_json::json!({ "keys": [hubs] });
+    assert_eq!(web.pull.ask("PUT", "/v1/hosts/laptop", Some(&named)).0, 204);
+    web.key("key-in-clear");
+    web.release().exits(3).says(&stolen).says("the release before has another one");
 }

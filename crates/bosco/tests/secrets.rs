@@ -215,7 +215,8 @@ fn what_has_changed_arrives_without_a_new_system_and_what_can_not_be_opened_chan
     stays(&web);
     // A value that is not there.
     web.encrypt("web.yaml", &second[1..]);
-    web.bosco(&["apply"]).exits(4).says("refused: ").says("it has no `token`");
+    let lacks = "web.yaml: the secret `token` is `token`, which is not in this file";
+    web.bosco(&["apply"]).exits(3).says(lacks);
     stays(&web);
 
     // A system that does not hold goes back with its secrets.

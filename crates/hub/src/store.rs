@@ -116,6 +116,7 @@ impl Store {
         let migrations = vec![
             migration(1, "hub", include_str!("../migrations/1-hub.sql")),
             migration(2, "secrets", include_str!("../migrations/2-secrets.sql")),
+            migration(3, "operators", include_str!("../migrations/3-bundles-by-operator.sql")),
         ];
         Migrator::with_migrations(migrations).run(&writer).await?;
         let readers =

@@ -16,6 +16,7 @@ mod policy;
 mod profile;
 mod secrets;
 mod selector;
+mod shown;
 mod status;
 mod store_path;
 
@@ -30,7 +31,8 @@ pub use observed::{Activity, ActivityStage, Kernel, Observed};
 pub use order::{Cycle, Order, Placed};
 pub use policy::{Mode, Policy, Window};
 pub use profile::{DeclaredProfile, InvalidPlace, Profile, ProfileAt, ProfilePlace, Profiles};
-pub use secrets::{DeclaredKey, DeclaredSecrets, SecretFile, UploadAt};
+pub use secrets::{DeclaredKey, DeclaredSecrets, SecretFile, SecretSource, UploadAt};
 pub use selector::{Condition, InvalidSelector, Pattern, Reach, Selector};
+pub use shown::shown;
 pub use status::{State, Status, Unfit};
 pub use store_path::{DerivationPath, InvalidStorePath, StorePath};

@@ -13,7 +13,7 @@ pub struct DeclaredSecrets {
     /// The sops files, by their paths as Nix knows them.
     pub files: BTreeMap<String, SecretFile>,
     /// From which of them each declared secret comes.
-    pub secrets: BTreeMap<String, String>,
+    pub secrets: BTreeMap<String, SecretSource>,
     /// `deployment.keys`.
     pub keys: BTreeMap<String, DeclaredKey>,
     /// Whether the system installs them by itself when it boots.
@@ -26,6 +26,15 @@ impl DeclaredSecrets {
     pub fn is_empty(&self) -> bool {
         self.files.is_empty() && self.secrets.is_empty() && self.keys.is_empty()
     }
+}
+
+/// Where a declared secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SecretSource {
+    /// Which file, by its path as Nix knows it.
+    pub file: String,
+    /// Which value of it: keys with `/` between them; all of the file where it is empty.
+    pub key: String,
 }
 
 /// A sops file, as it is in the repository: ciphertext.

@@ -2,9 +2,13 @@
 
 use std::fmt;
 
+use bosco_model::shown;
 use serde::{Deserialize, Serialize};
 use ssh_key::{Algorithm, EcdsaCurve, HashAlg, PublicKey};
 use thiserror::Error;
+
+/// How much of a text that is none an error shows, in characters.
+const SHOWN: usize = 40;
 
 /// A public key: `ssh-ed25519 AAAA…`, without a comment. Two are the same key exactly where they are equal.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,7 +29,7 @@ impl Key {
     /// # Errors
     /// [`InvalidKey`].
     pub fn parse(text: &str) -> Result<Self, InvalidKey> {
-        let invalid = |why: ssh_key::Error| InvalidKey { text: shortened(text), why: why.to_string() };
+        let invalid = |why: ssh_key::Error| InvalidKey { text: shown(text, SHOWN), why: why.to_string() };
         Self::of(&PublicKey::from_openssh(text.trim()).map_err(invalid)?).map_err(invalid)
     }
 
@@ -71,11 +75,6 @@ impl Key {
     pub fn parsed(&self) -> Option<PublicKey> {
         PublicKey::from_openssh(&self.0).ok()
     }
-}
-
-/// As much of a text as an error shows.
-fn shortened(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(40).collect()
 }
 
 impl fmt::Display for Key {

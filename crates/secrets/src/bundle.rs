@@ -162,8 +162,7 @@ impl Bundle {
     ) -> Result<Self, BundleError> {
         let bundle = Self(Parts { files, secrets, keys });
         bundle.check()?;
-        let bytes = bundle.to_bytes()?.len();
-        if bytes > MAX_BUNDLE { Err(BundleError::TooLarge(bytes)) } else { Ok(bundle) }
+        Ok(bundle)
     }
 
     /// Reads the bytes of a bundle.
@@ -182,17 +181,10 @@ impl Bundle {
     /// The bytes that are carried.
     ///
     /// # Errors
-    /// [`BundleError::Malformed`], which does not happen.
+    /// [`BundleError::TooLarge`].
     pub fn to_bytes(&self) -> Result<Vec<u8>, BundleError> {
-        Ok(serde_json::to_vec(&self.0)?)
-    }
-
-    /// The digest of the bytes that are carried.
-    ///
-    /// # Errors
-    /// Those of [`Bundle::to_bytes`].
-    pub fn digest(&self) -> Result<Digest, BundleError> {
-        Ok(Digest::of(&[&self.to_bytes()?]))
+        let bytes = serde_json::to_vec(&self.0)?;
+        if bytes.len() > MAX_BUNDLE { Err(BundleError::TooLarge(bytes.len())) } else { Ok(bytes) }
     }
 
     /// The files by their names.
@@ -211,12 +203,6 @@ impl Bundle {
     #[must_use]
     pub fn keys(&self) -> &BTreeMap<FileName, Key> {
         &self.0.keys
-    }
-
-    /// Whether there is nothing in it.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.files.is_empty() && self.0.secrets.is_empty() && self.0.keys.is_empty()
     }
 
     fn check(&self) -> Result<(), BundleError> {
@@ -302,7 +288,7 @@ mod tests {
     #[test]
     fn no_secrets_are_a_bundle_and_take_those_away_that_a_host_has() {
         let none = Digest::of(&[NO_SECRETS]);
-        assert_eq!(Bundle::parse(NO_SECRETS).unwrap().digest().unwrap(), none);
+        assert_eq!(Digest::of(&[&Bundle::parse(NO_SECRETS).unwrap().to_bytes().unwrap()]), none);
         let [one, two] = ["1", "2"].map(|text| Digest::of(&[text.as_bytes()]));
         assert_eq!(wanted(None, None), None);
         assert_eq!(wanted(Some(two), Some(one)), Some(two));

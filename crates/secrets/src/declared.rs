@@ -1,6 +1,6 @@
 //! What a system says of its secrets, in its toplevel's `etc/bosco/secrets.json`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -10,6 +10,15 @@ use crate::{Account, FilePath, Permissions, SecretName, UnitName};
 
 /// The largest `etc/bosco/secrets.json` that is read, in bytes.
 pub const MAX_DECLARED: usize = 16 << 20;
+
+/// The version that is written, and read.
+const VERSION: u64 = 1;
+
+/// What is read first of it.
+#[derive(Deserialize)]
+struct Written {
+    version: u64,
+}
 
 /// The secrets that a system wants, and the templates that it wants filled in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,9 +91,22 @@ pub enum DeclaredError {
     /// It is not what bosco's module writes.
     #[error("what the system says of its secrets can't be read: {0}")]
     Malformed(#[from] serde_json::Error),
+    /// It is of another version of bosco's module.
+    #[error("what the system says of its secrets is of version {0}, and this bosco reads version {VERSION}")]
+    Version(u64),
     /// Two of them would overwrite each other.
     #[error("two secrets of the system have the same name or path, `{0}`")]
     Twice(String),
+    /// One would have to be a folder.
+    #[error(
+        "the secrets `{0}` and `{1}` can't both be there: the one would be a file and the folder of the other"
+    )]
+    Inside(String, String),
+    /// Two of them would have one unit.
+    #[error(
+        "the secrets `{0}` and `{1}` have the same unit, {2}: `/` is `-` in its name; call one of them otherwise"
+    )]
+    SameUnit(String, String, String),
 }
 
 impl Declared {
@@ -95,6 +117,10 @@ impl Declared {
     pub fn parse(bytes: &[u8]) -> Result<Self, DeclaredError> {
         if bytes.len() > MAX_DECLARED {
             return Err(DeclaredError::TooLarge(bytes.len()));
+        }
+        let Written { version } = serde_json::from_slice(bytes)?;
+        if version != VERSION {
+            return Err(DeclaredError::Version(version));
         }
         let declared: Self = serde_json::from_slice(bytes)?;
         let (mut secrets, mut templates, mut paths) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -115,6 +141,38 @@ impl Declared {
                 return twice(owned.path.as_str());
             }
         }
+        let names = |for_users: bool| {
+            let some = declared.secrets.iter().filter(move |secret| secret.needed_for_users == for_users);
+            some.map(|secret| secret.name.to_string())
+        };
+        apart(&names(true).collect::<Vec<_>>())?;
+        // The folder of templates is in that of secrets.
+        let templates = declared.templates.iter().map(|template| format!("rendered/{}", template.name));
+        apart(&names(false).chain(templates).collect::<Vec<_>>())?;
+        let mut units: BTreeMap<String, &SecretName> = BTreeMap::new();
+        for DeclaredSecret { name, .. } in &declared.secrets {
+            let unit = format!("{}-key.service", name.as_str().replace('/', "-"));
+            if let Some(other) = units.insert(unit.clone(), name) {
+                return Err(DeclaredError::SameUnit(other.to_string(), name.to_string(), unit));
+            }
+        }
         Ok(declared)
     }
+}
+
+/// That none of some names below one folder is another one's folder.
+fn apart(names: &[String]) -> Result<(), DeclaredError> {
+    let mut all = BTreeSet::new();
+    for name in names {
+        if !all.insert(name.as_str()) {
+            return Err(DeclaredError::Twice(name.clone()));
+        }
+    }
+    for name in names {
+        let mut folders = name.match_indices('/').map(|(at, _)| &name[..at]);
+        if let Some(folder) = folders.find(|folder| all.contains(folder)) {
+            return Err(DeclaredError::Inside(folder.to_owned(), name.clone()));
+        }
+    }
+    Ok(())
 }

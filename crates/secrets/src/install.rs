@@ -176,10 +176,8 @@ fn value<'b>(
         return Err(Trouble::Format { file: id.clone(), carried: format, declared: secret.format });
     }
     let open = || File::parse(&file.data, format).and_then(|file| file.open(identities));
-    let whole = secret.key.is_empty() || matches!(format, Format::Dotenv | Format::Ini | Format::Binary);
     let found = match files.entry(id).or_insert_with(open) {
-        Ok(opened) if whole => opened.whole(),
-        Ok(opened) => opened.extract(&secret.key),
+        Ok(opened) => opened.value(&secret.key),
         Err(why) => Err(why.clone()),
     };
     found.map_err(|why| Trouble::Sops { file: id.clone(), why })
@@ -262,12 +260,10 @@ pub struct Changes {
     pub reload: BTreeSet<UnitName>,
 }
 
-/// Which units have to hear of it: those of what is new or says something else than before. None where nothing was there
-/// before, as after a boot: what starts then reads what is there.
+/// Which units have to hear of it: those of what is new or says something else than before.
 #[must_use]
-pub fn changes(placed: &[Placed<'_>], before: Option<&Hashes>) -> Changes {
+pub fn changes(placed: &[Placed<'_>], before: &Hashes) -> Changes {
     let mut changes = Changes::default();
-    let Some(before) = before else { return changes };
     let now = Hashes::of(placed);
     for Placed { owned, .. } in placed {
         if before.0.get(&owned.path) != now.0.get(&owned.path) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bosco_model::shown;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -9,6 +10,8 @@ use thiserror::Error;
 const MAX_COMPONENT: usize = 255;
 /// The longest path, in bytes: well below what Linux takes, as a folder is put before it.
 const MAX_PATH: usize = 1024;
+/// How much of a text that is none an error shows, in characters.
+const SHOWN: usize = 80;
 /// The longest name of a user or a group, in bytes.
 const MAX_ACCOUNT: usize = 64;
 
@@ -34,7 +37,7 @@ macro_rules! place {
             /// # Errors
             /// [`InvalidPlace`] where the text is not one.
             pub fn parse(text: &str) -> Result<Self, InvalidPlace> {
-                $check(text).map_err(|why| InvalidPlace { text: shortened(text), what: $what, why })?;
+                $check(text).map_err(|why| InvalidPlace { text: shown(text, SHOWN), what: $what, why })?;
                 Ok(Self(text.to_owned()))
             }
 
@@ -110,7 +113,7 @@ impl Permissions {
         let digits = (1..=4).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
         let bits = if digits { u16::from_str_radix(text, 8).ok() } else { None };
         bits.filter(|bits| *bits <= 0o777).map(Self).ok_or_else(|| InvalidPlace {
-            text: shortened(text),
+            text: shown(text, SHOWN),
             what: "the permissions of a file",
             why: "they are octal digits up to 0777",
         })
@@ -192,11 +195,6 @@ fn account(text: &str) -> Result<(), &'static str> {
         return Err("it is made of letters, digits, `_`, `-`, `.` and `$`");
     }
     Ok(())
-}
-
-/// As much of a text as an error shows.
-fn shortened(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
 #[cfg(test)]

@@ -2,11 +2,15 @@
 
 use std::fmt;
 
+use bosco_model::shown;
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use serde::{Deserialize, Serialize};
 use ssh_key::PublicKey;
 use ssh_key::public::KeyData;
 use thiserror::Error;
+
+/// How much of a text that is none an error shows, in characters.
+const SHOWN: usize = 40;
 
 /// A recipient: `age1…`, or an ed25519 key as OpenSSH writes it.
 ///
@@ -34,7 +38,7 @@ impl Recipient {
     /// [`InvalidRecipient`], for all other kinds of keys too.
     pub fn parse(text: &str) -> Result<Self, InvalidRecipient> {
         let text = text.trim();
-        let invalid = |why: &str| InvalidRecipient { text: shortened(text), why: why.to_owned() };
+        let invalid = |why: &str| InvalidRecipient { text: shown(text, SHOWN), why: why.to_owned() };
         if text.starts_with("age1") {
             let age = text.parse().map_err(invalid)?;
             return Ok(Self { text: text.to_owned(), age });
@@ -80,11 +84,6 @@ fn derived(ed25519: &[u8; 32]) -> Option<age::x25519::Recipient> {
     let point = CompressedEdwardsY(*ed25519).decompress().filter(|point| !point.is_small_order())?;
     let hrp = bech32::Hrp::parse("age").ok()?;
     bech32::encode::<bech32::Bech32>(hrp, point.to_montgomery().as_bytes()).ok()?.parse().ok()
-}
-
-/// As much of a text as an error shows.
-fn shortened(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(40).collect()
 }
 
 impl PartialEq for Recipient {

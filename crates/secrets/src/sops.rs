@@ -26,5 +26,5 @@ pub(crate) use tests::sample;
 
 /// As much of a text of a file as is shown, in one line.
 fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(120).collect()
+    bosco_model::shown(text, 120)
 }

@@ -27,9 +27,21 @@ pub(crate) enum SecretsCommand {
     Check,
     /// Encrypt each file to its hosts and operators, and to nobody else
     ///
-    /// Writes them into a marked block of `.sops.yaml`, and runs `sops updatekeys` for each file that is encrypted to
-    /// others. Your own rules stay as they are.
+    /// Writes them into a marked block of `.sops.yaml`, and has `sops` encrypt each file that is encrypted to others: with a
+    /// new data key where somebody is taken out. Your own rules stay as they are.
     Rekey,
+    /// Say that a key is a host's, by its fingerprint, where the hub alone says so
+    ///
+    /// Nothing is encrypted to a key that only the hub names for a host. Who has not let the host in from this machine
+    /// compares the key with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there. It is kept on this machine;
+    /// `deployment.publicKeys` says it for all operators.
+    Accept {
+        /// The host
+        #[arg(value_parser = HostName::parse)]
+        host: HostName,
+        /// The key's fingerprint: `SHA256:…`
+        fingerprint: String,
+    },
     /// Open a file with `sops`, once `.sops.yaml` says whom to encrypt it to
     Edit {
         /// The file

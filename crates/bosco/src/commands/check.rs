@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bosco_model::{DerivationPath, HostName};
 use bosco_release::FleetFile;
-use bosco_secrets::sops::{File, Format, MAX_FILE};
+use bosco_secrets::sops::{File, MAX_FILE};
 use zeroize::Zeroizing;
 
 use crate::check::clear::{self, Patterns, not_encrypted};
@@ -227,9 +227,7 @@ fn opened(tree: &Tree, book: &Book) -> Vec<Needle> {
         let Ok(opened) = File::parse(&bytes, kept.format).and_then(|file| file.open(&identities)) else {
             continue;
         };
-        for name in &kept.names {
-            let secret = if kept.format == Format::Binary { opened.whole() } else { opened.extract(name) };
-            let Ok(secret) = secret else { continue };
+        for (name, secret) in opened.values() {
             let text = Zeroizing::new(secret.expose().to_vec());
             needles.push(Needle { what: format!("the value `{name}` of {file}"), text });
         }

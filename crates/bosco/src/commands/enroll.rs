@@ -14,7 +14,7 @@ use crate::commands::{stoppable, watch};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
 use crate::fleet::{Chosen, Context};
-use crate::hub::Hub;
+use crate::hub::{Hub, vouched};
 use crate::outcome::Outcome;
 use crate::reach::{Reach, troubled};
 use crate::show;
@@ -63,6 +63,7 @@ pub(crate) async fn run(cli: &Cli, host: &HostName, next: Option<&Path>) -> Resu
         keys.extend(next);
         keys.dedup();
         connection.send(Method::PUT, &format!("/v1/hosts/{host}"), &Enroll { keys: keys.clone() }).await?;
+        vouched::let_in(hub.rules(), host, &keys)?;
         Ok((keys, trust, !said.lines().any(|line| line == NO_AGENT)))
     })
     .await?;

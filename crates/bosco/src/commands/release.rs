@@ -1,5 +1,6 @@
 //! `bosco release`.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bosco_nix::Form;
@@ -13,7 +14,7 @@ use crate::commands::{root, stoppable, watch};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Sink};
 use crate::fleet::Context;
-use crate::hub::Hub;
+use crate::hub::{Hub, Vouched, vouched};
 use crate::outcome;
 use crate::release::compare::{Change, compare};
 use crate::release::{
@@ -75,6 +76,12 @@ pub(crate) async fn run(cli: &Cli, args: &Release) -> Result<Exit, Error> {
     let size = serde_json::to_vec(&release).map_or(0, |text| text.len() as u64);
     let limit = Duration::from_secs(size / LEAST_RATE);
     let line: ReleaseLine = hub.open().await?.post("/v1/releases", &release, limit).await?;
+    if let Ok((statement, manifests)) = release.look()
+        && let Err(error) = vouched::release(hub.rules(), statement.number, &manifests)
+    {
+        // It is published all the same.
+        events(Event::Warning { host: None, text: error.message });
+    }
     if cli.json {
         show::json_line(&Came { published: Some(&line), changes: &changes });
     } else {
@@ -107,14 +114,15 @@ async fn make(cli: &Cli, args: &Release, hub: &Hub, events: &Sink) -> Result<Mad
     let root = root()?;
     let hub_builds = fleet.hub.as_ref().is_some_and(|hub| hub.builds);
     let at_hub = hub_builds.then(|| AtHub::new(hub.clone()));
-    let sealing = Sealing::new(&next, before.as_ref());
+    let vouched = Arc::new(Vouched::of(fleet, before.as_ref())?);
+    let sealing = Sealing::new(&next, Arc::clone(&vouched));
     let built = match build(&context, root, context.choose(None)?, at_hub, &sealing).await {
         Ok(built) => built,
         Err(outcomes) => return Ok(Made::Unbuilt(outcomes)),
     };
     // Others may have published or pushed while it was built.
     let (next, before) = if pen.is_some() { ask(hub).await? } else { (next, before) };
-    let composed = compose(&built.parts, &next, fleet);
+    let composed = compose(&built.parts, &next, fleet, &vouched);
     remarks(&composed).into_iter().for_each(warn);
     let after = composed.manifests.iter().map(|one| (one.host.clone(), one.clone())).collect();
     let changes =

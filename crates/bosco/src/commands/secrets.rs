@@ -1,5 +1,6 @@
 //! `bosco secrets`: a verb, a file.
 
+mod accept;
 mod check;
 mod edit;
 mod list;
@@ -19,6 +20,7 @@ pub(crate) async fn run(cli: &Cli, command: &SecretsCommand) -> Result<Exit, Err
         },
         SecretsCommand::Check => check::run(cli).await,
         SecretsCommand::Rekey => rekey::run(cli).await,
+        SecretsCommand::Accept { host, fingerprint } => accept::run(cli, host, fingerprint).await,
         SecretsCommand::Edit { file } => edit::run(cli, file).await,
         SecretsCommand::Show { host, name } => show::run(cli, host, name).await,
     }

@@ -4,17 +4,25 @@ use bosco_model::{Declaration, Goal, Observed};
 use bosco_session::Session;
 
 use super::Host;
-use crate::bundle::{Carried, Own, Unmade};
+use crate::bundle::{Carried, Making, Own, Unmade};
 use crate::event::{Event, Stage};
 use crate::outcome::Outcome;
 use crate::reach::troubled;
 
 impl Host {
-    /// Makes the host's secrets, and gives what is to be activated: where only they are wanted, the system that runs.
+    /// Whether what it comes to may have secrets.
+    pub(super) fn carries(&self, declared: &Declaration) -> bool {
+        let activates = !matches!(self.push.goal, Goal::Build | Goal::Push | Goal::DryActivate);
+        activates && !declared.host.profiles_only && !self.push.no_keys
+    }
+
+    /// Makes the host's secrets, unless they are under way already, and gives what is to be activated: where only they are
+    /// wanted, the system that runs.
     pub(super) async fn with_secrets(
         &mut self,
         declared: Declaration,
         observed: &Observed,
+        making: Option<Making>,
     ) -> Result<Declaration, Outcome> {
         let goal = self.push.goal;
         if matches!(goal, Goal::Build | Goal::Push | Goal::DryActivate) {
@@ -23,9 +31,12 @@ impl Host {
         if declared.host.profiles_only {
             return self.without_system(declared);
         }
-        if !self.push.no_keys && (!declared.secrets.is_empty() || observed.secrets.is_some()) {
+        if self.carries(&declared) && (!declared.secrets.is_empty() || observed.secrets.is_some()) {
             let own = Own::Said(observed.host_key.as_deref());
-            let made = self.push.bundler.make(&declared.host, &declared.secrets, own).await;
+            let made = match making {
+                Some(making) => making.end().await,
+                None => self.push.bundler.make(&declared.host, &declared.secrets, own).await,
+            };
             self.secrets = Some(made.map_err(Unmade::outcome)?);
         }
         if goal != Goal::Keys {

@@ -123,13 +123,13 @@ fn aspects(old: &Manifest, new: &Manifest) -> Vec<Aspect> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::super::compose;
     use super::super::compose::tests::{ADA, host, path};
     use super::*;
     use bosco_release::{Digest, FleetFile, Key, Policy, Profiles, Runs};
 
-    fn manifest(name: &str) -> Manifest {
+    pub(crate) fn manifest(name: &str) -> Manifest {
         let fleet = FleetFile::parse("fleet = \"home\"").unwrap();
         Manifest {
             fleet: fleet.fleet.clone(),

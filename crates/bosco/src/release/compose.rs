@@ -6,6 +6,8 @@ use bosco_model::{HostName, StorePath, Tag};
 use bosco_release::{Digest, FleetFile, Hold, Key, Manifest, Policy, Runs, Signer};
 use bosco_wire::api::Next;
 
+use crate::hub::Vouched;
+
 /// What is known of a host from its evaluation and its build.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
@@ -38,7 +40,7 @@ pub(crate) struct Composed {
 }
 
 /// Puts the next release together.
-pub(crate) fn compose(parts: &[Part], next: &Next, fleet: &FleetFile) -> Composed {
+pub(crate) fn compose(parts: &[Part], next: &Next, fleet: &FleetFile, vouched: &Vouched) -> Composed {
     let mut composed = Composed::default();
     for part in parts {
         let host = part.host.clone();
@@ -46,7 +48,8 @@ pub(crate) fn compose(parts: &[Part], next: &Next, fleet: &FleetFile) -> Compose
         if known.is_none() && part.pulls {
             composed.unknown.push(host.clone());
         }
-        let keys = known.unwrap_or(&part.keys).clone();
+        let named = known.map(Vec::as_slice).unwrap_or_default();
+        let keys = vouched.signable(&host, named, &part.keys);
         let lifts = match next.holds.get(&host) {
             Some(hold) if hold.is_in(&part.toplevel, part.runs.profiles()) => {
                 composed.lifted.push(host.clone());
@@ -157,7 +160,12 @@ pub(super) mod tests {
     #[test]
     fn a_hold_is_lifted_where_the_release_has_what_was_pushed_and_stays_elsewhere() {
         let parts = [part("db", "new"), part("web", "new")];
-        let composed = compose(&parts, &next(&["db", "web"], &[("db", "pushed"), ("web", "new")]), &fleet());
+        let composed = compose(
+            &parts,
+            &next(&["db", "web"], &[("db", "pushed"), ("web", "new")]),
+            &fleet(),
+            &Vouched::default(),
+        );
         let lifts: Vec<u64> = composed.manifests.iter().map(|manifest| manifest.lifts).collect();
         assert_eq!(lifts, [0, 6]);
         assert_eq!(composed.lifted, [host("web")]);
@@ -172,7 +180,7 @@ pub(super) mod tests {
         next.holds.insert(host("db"), hold("new", home(false, "1")));
         next.holds.insert(host("mail"), hold("new", home(false, "1")));
         next.holds.insert(host("web"), hold("2", home(true, "2")));
-        let composed = compose(&parts, &next, &fleet());
+        let composed = compose(&parts, &next, &fleet(), &Vouched::default());
         assert_eq!(composed.lifted, [host("web")], "only a profile was pushed");
         let staying: Vec<&HostName> = composed.staying.iter().map(|(host, _)| host).collect();
         assert_eq!(staying, [&host("db"), &host("mail")]);
@@ -181,14 +189,15 @@ pub(super) mod tests {
     #[test]
     fn a_host_that_the_hub_does_not_know_is_part_of_it_and_named() {
         let parts = [part("db", "x"), part("pushed", "x"), part("web", "x")];
-        let composed = compose(&parts, &next(&["web", "old"], &[]), &fleet());
+        let composed = compose(&parts, &next(&["web", "old"], &[]), &fleet(), &Vouched::default());
         assert_eq!(composed.manifests.len(), 3, "nobody misses one that is only pushed to");
         assert_eq!((composed.unknown, composed.undeclared), (vec![host("db")], vec![host("old")]));
     }
 
     #[test]
     fn hosts_that_do_not_trust_who_signs_are_named() {
-        let composed = compose(&[part("db", "x"), part("web", "x")], &next(&[], &[]), &fleet());
+        let composed =
+            compose(&[part("db", "x"), part("web", "x")], &next(&[], &[]), &fleet(), &Vouched::default());
         let ada = Signer { name: "ada".into(), key: Key::parse(ADA).unwrap(), kind: SignerKind::Operator };
         assert_eq!(composed.strangers_to(&ada), [&host("db")], "her grant is for `web`");
     }

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use bosco_model::HostName;
+use bosco_secrets::sops::Format;
 
+use super::MEND_KEYS;
 use super::readers::{Asked, Book, Kept, Reader};
 use crate::finding::Finding;
+use crate::hub::Unproven;
 
 /// What puts recipients right.
 const REKEY: &str = "`bosco secrets rekey` encrypts it to its hosts and operators";
@@ -13,8 +16,12 @@ const REKEY: &str = "`bosco secrets rekey` encrypts it to its hosts and operator
 /// All that is wrong with a fleet's secrets.
 pub(crate) fn audit(book: &Book) -> Vec<Finding> {
     let mut findings: Vec<Finding> = book.asked.iter().filter_map(|asked| of_asked(book, asked)).collect();
+    for (host, keys) in &book.hosts {
+        let invalid = keys.invalid.as_ref().map(|why| Finding::error(why.clone(), MEND_KEYS).of(host));
+        findings.extend(invalid);
+    }
     for host in book.asked.iter().map(|asked| &asked.host).collect::<BTreeSet<_>>() {
-        if keys_of(book, host).is_empty() {
+        if keys_of(book, host).is_empty() && invalid(book, host).is_none() {
             findings
                 .push(Finding::error("it asks for secrets, and its key is not known", no_key(host)).of(host));
         }
@@ -56,9 +63,14 @@ fn keys_of<'a>(book: &'a Book, host: &HostName) -> &'a [Reader] {
     book.hosts.get(host).map(|keys| keys.readers.as_slice()).unwrap_or_default()
 }
 
+/// Where the hub alone says that a key is a host's.
+fn unproven<'a>(book: &'a Book, host: &HostName, key: &Reader) -> Option<&'a Unproven> {
+    book.hosts.get(host)?.unproven.get(key)
+}
+
 /// What keeps a host from a secret that it asks for, but for who the recipients are.
 fn of_asked(book: &Book, asked: &Asked) -> Option<Finding> {
-    let Asked { host, name, key, .. } = asked;
+    let Asked { host, name, key, format, .. } = asked;
     let file = match &asked.file {
         Ok(file) => file,
         Err(path) => {
@@ -79,35 +91,38 @@ fn of_asked(book: &Book, asked: &Asked) -> Option<Finding> {
             return Some(Finding::error(what, hint).at(file).of(host));
         }
     };
-    if let Some(what) = of_value(kept, asked) {
-        let near = crate::suggest::near(key, kept.names.iter().map(String::as_str)).next();
-        let hint = near.map_or_else(
-            || format!("`bosco secrets edit {file}` adds it, or `sops.secrets.{name}.key` names another one"),
-            |near| format!("did you mean `{near}`? `sops.secrets.{name}.key` names it"),
-        );
+    if format != kept.format.as_str() {
+        let what =
+            format!("the secret `{name}` is to be of {format}, and this file is read as {}", kept.format);
+        let hint = format!("`sops.secrets.{name}.format` says what it is");
         return Some(Finding::error(what, hint).at(file).of(host));
     }
-    None
+    let Lack { what, hint } = lack(file, name, kept.format, key, &kept.names)?;
+    Some(Finding::error(what, hint).at(file).of(host))
 }
 
-/// Why a file has not the value that is asked for.
-fn of_value(kept: &Kept, asked: &Asked) -> Option<String> {
-    let Asked { name, key, format, .. } = asked;
-    if format != kept.format.as_str() {
-        return Some(format!(
-            "the secret `{name}` is to be of {format}, and this file is read as {}",
-            kept.format
-        ));
-    }
-    if asked.is_whole() || kept.names.contains(key) {
+/// A file that has not the value that is asked for.
+pub(crate) struct Lack {
+    pub(crate) what: String,
+    pub(crate) hint: String,
+}
+
+/// Whether a file, with these values, has not the one that a secret is. Needs no key: the names are not encrypted.
+pub(crate) fn lack(file: &str, name: &str, format: Format, key: &str, names: &[String]) -> Option<Lack> {
+    if format.is_whole(key) || names.iter().any(|found| found == key) {
         return None;
     }
     let below = format!("{key}/");
-    Some(if kept.names.iter().any(|found| found.starts_with(&below)) {
-        format!("the secret `{name}` is `{key}`, which is not one value")
-    } else {
-        format!("the secret `{name}` is `{key}`, which is not in this file")
-    })
+    let why = match names.iter().any(|found| found.starts_with(&below)) {
+        true => "not one value",
+        false => "not in this file",
+    };
+    let near = crate::suggest::near(key, names.iter().map(String::as_str)).next();
+    let hint = near.map_or_else(
+        || format!("`bosco secrets edit {file}` adds it, or `sops.secrets.{name}.key` names another one"),
+        |near| format!("did you mean `{near}`? `sops.secrets.{name}.key` names it"),
+    );
+    Some(Lack { what: format!("the secret `{name}` is `{key}`, which is {why}"), hint })
 }
 
 /// What is wrong with a file's recipients.
@@ -132,8 +147,12 @@ fn of_file(book: &Book, file: &str, kept: &Kept) -> Vec<Finding> {
     }
     for host in &asking {
         let keys = keys_of(book, host);
-        let missing = keys.iter().filter(|key| !kept.readers.contains(key)).count();
-        if missing > 0 && missing == keys.len() {
+        let missing = || keys.iter().filter(|key| !kept.readers.contains(key));
+        let new = missing().find_map(|key| unproven(book, host, key));
+        let missing = missing().count();
+        if let Some(unproven) = new {
+            findings.push(Finding::error(unproven.words(), unproven.hint()).of(host));
+        } else if missing > 0 && missing == keys.len() {
             findings.push(Finding::error("the file is not encrypted to this host", REKEY).of(host));
         } else if missing > 0 {
             let what = "the file is encrypted to one of the host's keys, and not to the other";
@@ -160,9 +179,38 @@ fn of_file(book: &Book, file: &str, kept: &Kept) -> Vec<Finding> {
     findings.into_iter().map(|finding| finding.at(file)).collect()
 }
 
+/// Why it can't be decided to whom a file should be encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unsettled {
+    pub(crate) host: HostName,
+    /// What is not known, in words.
+    pub(crate) why: String,
+    pub(crate) hint: String,
+}
+
+impl Unsettled {
+    /// The key of a host is not known.
+    fn no_key(book: &Book, host: &HostName) -> Self {
+        let (why, hint) = match invalid(book, host) {
+            Some(why) => (format!("{host}: {why}"), MEND_KEYS.to_owned()),
+            None => (format!("the key of {host} is not known"), no_key(host)),
+        };
+        Self { host: host.clone(), why, hint }
+    }
+
+    /// The hub alone says which key it has.
+    fn unproven(host: &HostName, unproven: &Unproven) -> Self {
+        Self { host: host.clone(), why: format!("{host}: {}", unproven.words()), hint: unproven.hint() }
+    }
+}
+
+fn invalid<'a>(book: &'a Book, host: &HostName) -> Option<&'a String> {
+    book.hosts.get(host)?.invalid.as_ref()
+}
+
 /// To whom a file should be encrypted. `Ok(None)`: its recipients are not bosco's to say. `Err` names the host whose key
 /// is not known: without that nobody may take recipients away.
-pub(crate) fn wanted(book: &Book, file: &str) -> Result<Option<BTreeSet<Reader>>, HostName> {
+pub(crate) fn wanted(book: &Book, file: &str) -> Result<Option<BTreeSet<Reader>>, Unsettled> {
     let kept = book.files.get(file).map(Result::as_ref);
     let present: BTreeSet<Reader> = match kept {
         Some(Ok(kept)) if kept.groups || !kept.others.is_empty() => return Ok(None),
@@ -185,7 +233,12 @@ pub(crate) fn wanted(book: &Book, file: &str) -> Result<Option<BTreeSet<Reader>>
     for host in asking {
         let keys = keys_of(book, host);
         if keys.is_empty() {
-            return Err(host.clone());
+            return Err(Unsettled::no_key(book, host));
+        }
+        // One that is there already was put there by somebody else.
+        let is_new = |key: &&Reader| !present.contains(key);
+        if let Some(unproven) = keys.iter().filter(is_new).find_map(|key| unproven(book, host, key)) {
+            return Err(Unsettled::unproven(host, unproven));
         }
         wanted.extend(keys.iter().cloned());
         wanted.extend(book.operators_of(host).flat_map(|(_, one)| one.readers.clone()));

@@ -8,7 +8,9 @@ use bosco_secrets::Recipient;
 use bosco_secrets::sops::Format;
 use serde::Serialize;
 
+use super::format;
 use super::rules::Named;
+use crate::hub::Unproven;
 
 /// Whoever opens what is encrypted to this key: a recipient in its `age1…` form, so that an SSH key and what is derived
 /// from it are one; as it stands where it is of a kind that bosco does not know.
@@ -58,6 +60,10 @@ pub(crate) struct HostKeys {
     pub(crate) tags: BTreeSet<Tag>,
     /// Its present one, and the next one where it has one.
     pub(crate) readers: Vec<Reader>,
+    /// Why those that it declares can't be read.
+    pub(crate) invalid: Option<String>,
+    /// Those of them that the hub alone names: no file is encrypted to one that is not already.
+    pub(crate) unproven: BTreeMap<Reader, Unproven>,
 }
 
 /// Who may do something, and reads its secrets.
@@ -96,9 +102,9 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Whether it is all of its file: so is each of a form that is not taken apart.
+    /// Whether it is all of its file.
     pub(crate) fn is_whole(&self) -> bool {
-        self.key.is_empty() || !matches!(self.format.as_str(), "yaml" | "json")
+        format(&self.format).is_none_or(|format| format.is_whole(&self.key))
     }
 
     /// Whether a value of its file is in it.

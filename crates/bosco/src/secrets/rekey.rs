@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bosco_model::HostName;
+use bosco_secrets::sops::Format;
 
-use super::audit::wanted;
-use super::readers::{Book, Reader};
+use super::audit::{Unsettled, wanted};
+use super::readers::{Book, Kept, Reader};
 use super::rules::Rule;
 
 /// Who reads a file from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) file: String,
+    pub(crate) format: Format,
+    /// Who it is from then on.
+    pub(crate) readers: BTreeSet<Reader>,
     /// In words, who is added and who is taken out.
     pub(crate) added: Vec<String>,
     pub(crate) removed: Vec<String>,
@@ -24,8 +27,8 @@ pub(crate) struct Plan {
     pub(crate) rules: BTreeMap<String, Rule>,
     /// The files that are there and are encrypted to others.
     pub(crate) changes: Vec<Change>,
-    /// The files that can't be decided, as the key of this host is not known.
-    pub(crate) undecided: Vec<(String, HostName)>,
+    /// The files that can't be decided, as a host's key is not known.
+    pub(crate) undecided: Vec<(String, Unsettled)>,
 }
 
 /// Decides it for all files, those that are only asked for included.
@@ -37,18 +40,20 @@ pub(crate) fn plan(book: &Book) -> Plan {
         let readers = match wanted(book, &file) {
             Ok(Some(readers)) => readers,
             Ok(None) => continue,
-            Err(host) => {
-                plan.undecided.push((file, host));
+            Err(why) => {
+                plan.undecided.push((file, why));
                 continue;
             }
         };
-        let present = book.files.get(&file).and_then(|kept| kept.as_ref().ok()).map(|kept| &kept.readers);
-        if let Some(present) = present.filter(|present| **present != readers) {
+        let present = book.files.get(&file).and_then(|kept| kept.as_ref().ok());
+        if let Some(Kept { format, readers: present, .. }) = present.filter(|kept| kept.readers != readers) {
             let names = |these: &BTreeSet<Reader>, those: &BTreeSet<Reader>| {
                 these.difference(those).map(|reader| book.name(reader)).collect()
             };
             let (added, removed) = (names(&readers, present), names(present, &readers));
-            plan.changes.push(Change { file: file.clone(), added, removed });
+            let change =
+                Change { file: file.clone(), format: *format, readers: readers.clone(), added, removed };
+            plan.changes.push(change);
         }
         let who: BTreeSet<String> = readers.iter().map(|reader| book.name(reader)).collect();
         let who = who.into_iter().collect::<Vec<_>>().join(", ");

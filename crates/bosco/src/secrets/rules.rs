@@ -156,14 +156,26 @@ pub(crate) fn with_rules(text: &str, rules: &[Rule]) -> Result<String, Unusable>
     Ok(format!("{}{key}{}{}", lines[..at].concat(), block(rules, indent), lines[at + 1..].concat()))
 }
 
+/// Whether bosco's block has a rule, whatever it calls the readers.
+pub(crate) fn has(text: &str, rule: &Rule) -> bool {
+    let own: BTreeSet<usize> = own_lines(text).map(|(number, _)| number).collect();
+    let lines = text.lines().enumerate().filter(|(number, _)| !own.contains(number));
+    let lines: Vec<&str> = lines.map(|(_, line)| line.trim()).collect();
+    let rule = written(rule, "");
+    let rule: Vec<&str> = rule.lines().map(str::trim).collect();
+    lines.windows(rule.len()).any(|window| window == rule)
+}
+
+fn written(Rule { file, recipients, .. }: &Rule, indent: &str) -> String {
+    let readers: Vec<String> = recipients.iter().map(|one| format!("{indent}    {one}")).collect();
+    let regex = literal(file);
+    format!("{indent}- path_regex: '{regex}'\n{indent}  age: >-\n{}\n", readers.join(",\n"))
+}
+
 fn block(rules: &[Rule], indent: &str) -> String {
     let mut block = format!("{indent}{BEGIN}\n");
-    for Rule { file, recipients, who, .. } in rules {
-        let readers: Vec<String> = recipients.iter().map(|one| format!("{indent}    {one}")).collect();
-        let regex = literal(file);
-        block.push_str(&format!("{indent}# {who}\n{indent}- path_regex: '{regex}'\n{indent}  age: >-\n"));
-        block.push_str(&readers.join(",\n"));
-        block.push('\n');
+    for rule in rules {
+        block.push_str(&format!("{indent}# {}\n{}", rule.who, written(rule, indent)));
     }
     block.push_str(&format!("{indent}{END}\n"));
     block
@@ -220,6 +232,20 @@ mod tests {
         let ada = rules.named.get(&Reader::of(ADA)).unwrap();
         assert_eq!((ada.name.as_deref(), ada.line), (Some("admin_ada"), 3));
         assert_eq!(rules.named.len(), 1, "what bosco wrote names nobody");
+    }
+
+    #[test]
+    fn a_rule_is_there_whatever_is_there_for_other_files() {
+        let [web, db] = ["secrets/web.yaml", "secrets/db.yaml"].map(rule);
+        let written = with_rules(OWN, std::slice::from_ref(&db)).unwrap();
+        assert!(has(&written, &db) && !has(&written, &web));
+        let called_otherwise = Rule { who: "web and ada".into(), ..db.clone() };
+        assert!(has(&written, &called_otherwise));
+        let for_fewer = Rule { recipients: vec![ADA.into()], ..db.clone() };
+        assert!(!has(&written, &for_fewer));
+        // The fleet's own words are not bosco's.
+        let own = written.replace(BEGIN, "# ours").replace(END, "# end");
+        assert!(!has(&own, &db));
     }
 
     #[test]

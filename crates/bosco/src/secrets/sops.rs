@@ -12,9 +12,20 @@ const SHOWN: usize = 2000;
 
 /// Encrypts a file's data key to whom `.sops.yaml` says. `file` is its path from `dir`, where that lies.
 pub(crate) async fn update_keys(dir: &Path, file: &str) -> Result<(), Error> {
+    run(dir, file, &["updatekeys".into(), "--yes".into()]).await
+}
+
+/// Encrypts a file with a new data key, and that to its recipients but for some: who knows the old one opens no more with
+/// it what is written from now on. In one step, so that no one is taken out and left with the key.
+pub(crate) async fn rotate(dir: &Path, file: &str, without: &[String]) -> Result<(), Error> {
+    let without = format!("--rm-age={}", without.join(","));
+    run(dir, file, &["rotate".into(), "--in-place".into(), without]).await
+}
+
+async fn run(dir: &Path, file: &str, words: &[String]) -> Result<(), Error> {
     let mut sops = Command::new("sops");
-    // Behind `--`, and with a folder before it, nothing is taken for an option.
-    sops.args(["updatekeys", "--yes"]).arg(format!("./{file}")).current_dir(dir).stdin(Stdio::null());
+    // With a folder before it, it is not taken for an option.
+    sops.args(words).arg(format!("./{file}")).current_dir(dir).stdin(Stdio::null());
     let said = sops.output().await.map_err(|error| not_run(&error))?;
     if said.status.success() {
         return Ok(());

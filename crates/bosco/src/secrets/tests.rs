@@ -7,10 +7,12 @@ use bosco_secrets::sops::Format;
 use proptest::prelude::*;
 
 use super::audit::{audit, wanted};
+use super::public_keys;
 use super::readers::{Asked, Book, HostKeys, Kept, Operator, Reader, Who, lines};
 use super::rekey::plan;
 use super::rules::Named;
 use crate::finding::{Finding, Level};
+use crate::hub::Unproven;
 
 fn host(name: &str) -> HostName {
     HostName::parse(name).unwrap()
@@ -42,7 +44,12 @@ fn asked(of: &str, file: &str, key: &str) -> Asked {
 }
 
 fn book() -> Book {
-    let keys = |names: &str| HostKeys { tags: BTreeSet::new(), readers: readers(names) };
+    let keys = |names: &str| HostKeys {
+        tags: BTreeSet::new(),
+        readers: readers(names),
+        invalid: None,
+        unproven: BTreeMap::new(),
+    };
     let operator = |hosts: &str, names: &str| Operator {
         hosts: Selector::parse(hosts).unwrap(),
         readers: readers(names),
@@ -163,7 +170,9 @@ fn a_host_without_a_known_key_keeps_its_files_from_being_changed() {
     book.hosts.get_mut(&host("db")).unwrap().readers.clear();
     let found = audit(&book);
     assert!(words(&found).contains(&"db: it asks for secrets, and its key is not known".into()), "{found:?}");
-    assert_eq!(plan(&book).undecided, [("db.yaml".to_owned(), host("db"))]);
+    let undecided = plan(&book).undecided;
+    assert_eq!(undecided.len(), 1);
+    assert_eq!((undecided[0].0.as_str(), &undecided[0].1.host), ("db.yaml", &host("db")));
     assert!(plan(&book).changes.is_empty());
 }
 
@@ -244,4 +253,59 @@ fn an_operators_ssh_key_is_written_as_it_is_for_sops_to_open_the_file_with_it() 
     let rule = &plan.rules["db.yaml"];
     assert!(rule.recipients.contains(&ssh.to_owned()), "{rule:?}");
     assert!(rule.readers.contains(&Reader::of(ssh)), "{rule:?}");
+}
+
+#[test]
+fn a_key_that_the_hub_alone_names_gets_into_no_file() {
+    let mut book = book();
+    let stolen = Unproven::for_tests(&host("db"));
+    let db = book.hosts.get_mut(&host("db")).unwrap();
+    *db =
+        HostKeys { readers: readers("hubs"), unproven: [(Reader::of("hubs"), stolen)].into(), ..db.clone() };
+    let planned = plan(&book);
+    assert!(planned.changes.is_empty() && !planned.rules.contains_key("db.yaml"), "{planned:?}");
+    let (file, why) = &planned.undecided[0];
+    assert_eq!(file, "db.yaml");
+    assert!(why.why.starts_with("db: the hub says that its key is SHA256:"), "{}", why.why);
+    assert!(why.hint.contains("bosco secrets accept db SHA256:"), "{}", why.hint);
+    assert!(words(&audit(&book)).join("\n").contains("the hub says that its key is"));
+    // Nor into one that is not there yet.
+    book.asked.push(asked("db", "new.yaml", "x"));
+    assert!(plan(&book).undecided.iter().any(|(file, _)| file == "new.yaml"));
+    // Where it was put by somebody else before, it stays.
+    book.files.insert("db.yaml".into(), kept("ada hubs gone"));
+    let planned = plan(&book);
+    assert_eq!((planned.changes[0].file.as_str(), planned.changes[0].removed.len()), ("db.yaml", 1));
+}
+
+#[test]
+fn a_typo_in_a_hosts_key_is_told_and_takes_nobody_out() {
+    let mut book = book();
+    let web = book.hosts.get_mut(&host("web")).unwrap();
+    *web =
+        HostKeys { readers: Vec::new(), invalid: Some("`ssh-ed25519 AAAA` is no key".into()), ..web.clone() };
+    let said = words(&audit(&book)).join("\n");
+    assert!(said.contains("web: `ssh-ed25519 AAAA` is no key"), "{said}");
+    assert!(!said.contains("its key is not known"), "{said}");
+    let plan = plan(&book);
+    assert!(plan.changes.is_empty() && plan.undecided[0].1.why.contains("is no key"), "{plan:?}");
+}
+
+#[test]
+fn keys_of_other_kinds_are_passed_over_and_what_is_none_is_not() {
+    let good = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBI1+Q+ntzANebtnicCiAY29uqLGWOaOGLEa8bUqOVmS ada@x";
+    let rsa = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQC98a+rhvtgUAUsKmsQg5MNYrahcZQK2KTxaBujRqiHnSjoJ5a1oVnI6Vtf6iDocEXITpA3XIeFz0hKQS1qIlprJE2XzPcCSFlda7AtEHHUgnA5Xw8I0Edr4PgN2Gcfq5NYSuenOU5aPu4paZe+S3Jw4eFoHaz8eoIgvWWAbsI8aM7o7nNJJwVZhRS9lVb14wygYJ/v3OT0Klu8Nj9sdCbccLZzijkAuo0mYPGB5VYm1p3KP3PUuTUEW5TUHJdiheBzXBYRul6oX72jL9x6l2ivi6rWLJRfrCfEe5FUX7JUf4gJ/rUdtS+tuN3oImiZz2Ef5UwQgL7NHD+yNh0MOzgn";
+    let yubikey = "age1yubikey1q2w7u3vpya839jxxuq8g0sedh3d740d4xvn639sqhr95ejj8vu3hyfumptt";
+    let keys = |texts: &[&str]| public_keys(&texts.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(keys(&[good, yubikey]).unwrap().len(), 1);
+    assert_eq!(keys(&[rsa, good]).map(|keys| keys.len()), Ok(1));
+    let typos = [
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5",
+        "ed25519 AAAA",
+        "",
+        "age1a8pk4akrdamj7nvqy3zywgtny8dxz7t5xzu7u8v9mhrayp9freqsqatyrz",
+    ];
+    for typo in typos {
+        assert!(keys(&[good, typo]).unwrap_err().contains("`deployment.publicKeys`"), "{typo}");
+    }
 }

@@ -74,8 +74,7 @@ impl Tree {
     /// A path of Nix's from the root: one in a store, wherever that lies, is that of a copy of the whole repository.
     pub(crate) fn place(&self, path: &str) -> Result<String, String> {
         let here = || Path::new(path).strip_prefix(&self.root).ok().and_then(Path::to_str);
-        let copied = || path.split_once("/nix/store/").and_then(|(_, rest)| rest.split_once('/'));
-        let below = here().or_else(|| copied().map(|(_, rest)| rest));
+        let below = here().or_else(|| in_source(path));
         below.filter(|below| !below.is_empty()).map(str::to_owned).ok_or_else(|| path.to_owned())
     }
 
@@ -98,6 +97,12 @@ impl Tree {
         let dirs = Path::new(file).ancestors().skip(1);
         dirs.filter_map(|dir| dir.join(name).to_str().map(str::to_owned)).find(|one| self.files.contains(one))
     }
+}
+
+/// Where a file is in the source whose copy in the store it is of. The store itself may be below a folder.
+pub(crate) fn in_source(path: &str) -> Option<&str> {
+    let (_, below) = path.split_once("/nix/store/")?;
+    below.split_once('/').map(|(_, file)| file)
 }
 
 fn walk(root: &Path, dir: &Path, depth: usize, files: &mut BTreeSet<String>) {

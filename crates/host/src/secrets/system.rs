@@ -168,7 +168,7 @@ fn compared(open: &Open<'_>, for_users: bool, before: &Hashes) -> (Hashes, Chang
         .filter(|one| one.needed_for_users == for_users)
         .map(|one| Placed { bytes: one.bytes.clone(), ..*one })
         .collect();
-    (Hashes::of(&mine), bosco_secrets::changes(&mine, Some(before)))
+    (Hashes::of(&mine), bosco_secrets::changes(&mine, before))
 }
 
 /// Its name below the folder.

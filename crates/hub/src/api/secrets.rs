@@ -14,6 +14,9 @@ use bytes::Bytes;
 use super::{Answer, AsHost, AsOperator, Refused, aside};
 use crate::hub::{Hub, now};
 
+/// How much of secrets that no release names is kept of an operator, in bytes: several times what a large fleet has at once.
+const MOST_UNNAMED: u64 = 1 << 30;
+
 fn parse(digest: &str) -> Answer<Digest> {
     Digest::parse(digest).map_err(|error| Refused::bad(error.to_string()))
 }
@@ -53,7 +56,7 @@ pub(super) async fn missing(
 /// `PUT /v1/secrets/D`
 pub(super) async fn keep(
     State(hub): State<Arc<Hub>>,
-    _operator: AsOperator,
+    operator: AsOperator,
     Path(digest): Path<String>,
     body: Bytes,
 ) -> Answer<StatusCode> {
@@ -66,6 +69,13 @@ pub(super) async fn keep(
         Ok(body)
     })
     .await?;
-    hub.store.keep_bundle(&digest, &body, now()).await?;
+    if !hub.store.keep_bundle(&digest, &body, &operator.name, MOST_UNNAMED, now()).await? {
+        let text = format!(
+            "you have brought more than {} MiB of secrets that no release names; they go a day after somebody asked for \
+             them last",
+            MOST_UNNAMED >> 20
+        );
+        return Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, text));
+    }
     Ok(StatusCode::NO_CONTENT)
 }

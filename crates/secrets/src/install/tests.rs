@@ -33,7 +33,10 @@ fn placeholder(name: &str) -> String {
 }
 
 fn declared(secrets: &[Json], templates: &[Json]) -> Declared {
-    Declared::parse(json!({ "secrets": secrets, "templates": templates }).to_string().as_bytes()).unwrap()
+    Declared::parse(
+        json!({ "version": 1, "secrets": secrets, "templates": templates }).to_string().as_bytes(),
+    )
+    .unwrap()
 }
 
 /// A bundle in which `secrets.yaml` has the values of all secrets.
@@ -167,25 +170,46 @@ fn units_hear_of_what_is_new_or_has_changed_and_of_nothing_else() {
     );
     let place = |yaml: &str| secrets(&declared, &bundle(&identities[0], yaml, &["a", "b"]), &identities).0;
     let before = Hashes::of(&place("a: x\nb: y\n"));
-    let changed = |yaml: &str, before: Option<&Hashes>| {
+    let changed = |yaml: &str, before: &Hashes| {
         let Changes { restart, reload } = changes(&place(yaml), before);
         let names =
             |units: BTreeSet<UnitName>| units.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         (names(restart), names(reload))
     };
     let said = |restart: &str, reload: &str| (restart.to_owned(), reload.to_owned());
-    assert_eq!(changed("a: x\nb: y\n", Some(&before)), said("", ""));
-    assert_eq!(changed("a: z\nb: y\n", Some(&before)), said("a.service nginx.service", "all.service"));
-    assert_eq!(changed("a: x\nb: z\n", Some(&before)), said("all.service b.service", ""));
-    assert_eq!(changed("a: z\nb: z\n", None), said("", ""));
+    assert_eq!(changed("a: x\nb: y\n", &before), said("", ""));
+    assert_eq!(changed("a: z\nb: y\n", &before), said("a.service nginx.service", "all.service"));
+    assert_eq!(changed("a: x\nb: z\n", &before), said("all.service b.service", ""));
     let everything = said("a.service all.service b.service nginx.service", "");
-    assert_eq!(changed("a: x\nb: y\n", Some(&Hashes::default())), everything);
+    assert_eq!(changed("a: x\nb: y\n", &Hashes::default()), everything);
+}
+
+#[test]
+fn declarations_that_would_be_in_each_others_way_are_refused_before_a_switch() {
+    let parse = |secrets: &[Json], templates: &[Json]| {
+        let text = json!({ "version": 1, "secrets": secrets, "templates": templates }).to_string();
+        Declared::parse(text.as_bytes()).map_err(|error| error.to_string())
+    };
+    let of = |name: &str| secret(name, "a", "yaml", &[]);
+    let why = parse(&[of("db"), of("db/password")], &[]).unwrap_err();
+    assert!(why.contains("`db` and `db/password` can't both be there"), "{why}");
+    // Those for users are in another folder.
+    let mut for_users = of("db");
+    for_users["neededForUsers"] = true.into();
+    assert!(parse(&[for_users, of("db/password")], &[]).is_ok());
+    let why = parse(&[of("a/b"), of("a-b")], &[]).unwrap_err();
+    assert!(why.contains("`a/b` and `a-b` have the same unit, a-b-key.service"), "{why}");
+    assert!(parse(&[of("rendered")], &[template("a", "")]).unwrap_err().contains("`rendered/a`"));
+    assert!(parse(&[of("rendered/a")], &[template("a", "")]).unwrap_err().contains("rendered/a`"));
+    assert!(parse(&[of("a/b"), of("a/c")], &[template("a", "")]).is_ok());
 }
 
 #[test]
 fn declarations_that_would_overwrite_each_other_are_refused() {
     let parse = |secrets: &[Json], templates: &[Json]| {
-        Declared::parse(json!({ "secrets": secrets, "templates": templates }).to_string().as_bytes())
+        Declared::parse(
+            json!({ "version": 1, "secrets": secrets, "templates": templates }).to_string().as_bytes(),
+        )
     };
     let a = secret("a", "a", "yaml", &[]);
     assert!(matches!(parse(&[a.clone(), a.clone()], &[]), Err(DeclaredError::Twice(_))));
@@ -200,7 +224,9 @@ fn declarations_that_would_overwrite_each_other_are_refused() {
         changed[field] = json!(wrong);
         assert!(parse(&[changed], &[]).is_err(), "{field}");
     }
-    assert_eq!(Declared::parse(b"{}").unwrap(), Declared::default());
+    assert_eq!(Declared::parse(b"{\"version\":1}").unwrap(), Declared::default());
+    assert!(matches!(Declared::parse(b"{\"version\":2}"), Err(DeclaredError::Version(2))));
+    assert!(Declared::parse(b"{}").is_err());
 }
 
 proptest! {

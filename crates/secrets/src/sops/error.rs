@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use thiserror::Error;
 
+use super::tree::MAX_KEY;
 use super::{Format, MAX_FILE};
 
 /// Why a file of sops can't be read or opened. None of these shows a value.
@@ -18,6 +19,11 @@ pub enum Error {
     /// More than anybody's secrets.
     #[error("it has too many values")]
     TooManyValues,
+    /// Longer than anybody's secrets.
+    #[error(
+        "one of its keys has more than {MAX_KEY} bytes, or the keys on the way to its values are too many"
+    )]
+    LongKeys,
     /// It is not of its form.
     #[error("it is not {format}: {why}")]
     Syntax {

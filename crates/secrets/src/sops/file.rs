@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::cipher::{DataKey, is_encrypted, is_encrypted_comment};
 use super::metadata::{self, Metadata};
-use super::tree::{Item, MAX_DEPTH, MAX_VALUES, Map, Value};
+use super::tree::{Item, Map, Value};
 use super::{Error, Format, dotenv, ini, json, yaml};
 use crate::{Identity, Secret, UnsealError, unseal};
 
@@ -35,13 +35,14 @@ pub struct File {
 pub struct MasterKey {
     /// What kind of key: `age`, or one that bosco can't use, such as `pgp` or `kms`.
     pub kind: &'static str,
-    /// Which one: a recipient of age's, a fingerprint, an ARN.
+    /// Which one, as the file has it: a recipient of age's, a fingerprint, an ARN.
     pub name: String,
 }
 
 impl fmt::Display for MasterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.kind == "age" { f.write_str(&self.name) } else { write!(f, "{} {}", self.kind, self.name) }
+        let name = super::shown(&self.name);
+        if self.kind == "age" { f.write_str(&name) } else { write!(f, "{} {name}", self.kind) }
     }
 }
 
@@ -73,13 +74,8 @@ impl File {
         if matches!(format, Format::Dotenv | Format::Ini) {
             metadata = metadata::unflatten(with_lines(metadata))?;
         }
+        values.bounded()?;
         Ok(Self { format, metadata: Metadata::read(&metadata)?, values })
-    }
-
-    /// Whether sops has encrypted it, be it right or wrong.
-    #[must_use]
-    pub fn is_sops(bytes: &[u8], format: Format) -> bool {
-        matches!(Self::parse(bytes, format), Ok(_) | Err(Error::Metadata(_)))
     }
 
     /// The form that it has.
@@ -95,12 +91,6 @@ impl File {
         keys.map(|key| MasterKey { kind: key.kind, name: key.name.clone() }).collect()
     }
 
-    /// The version of sops that wrote it, and when, as it says.
-    #[must_use]
-    pub fn written(&self) -> (&str, &str) {
-        (&self.metadata.version, &self.metadata.last_modified)
-    }
-
     /// Whether it has a MAC: without one it is not opened.
     #[must_use]
     pub fn has_mac(&self) -> bool {
@@ -111,7 +101,7 @@ impl File {
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let mut names = Vec::new();
-        names_of_map(&self.values, "", &mut names);
+        each_of_map(&self.values, "", &mut |name, _| names.push(name.to_owned()));
         names
     }
 
@@ -162,11 +152,18 @@ impl File {
     pub(super) fn open_with(&self, key: &DataKey) -> Result<Opened, Error> {
         let mac = self.metadata.mac.as_deref().ok_or(Error::NoMac)?;
         let mac = key.open(mac, &self.metadata.last_modified).map_err(|_| Error::WrongMac)?;
-        let mut walk = Walk { key, metadata: &self.metadata, hash: Sha512::new(), left: MAX_VALUES };
+        let mut walk = Walk {
+            key,
+            metadata: &self.metadata,
+            hash: Sha512::new(),
+            path: Vec::new(),
+            place: String::new(),
+            named: 0,
+        };
         if self.metadata.mac_only_encrypted {
             walk.hash.update(ONLY_ENCRYPTED);
         }
-        let values = walk.map(&self.values, &mut Vec::new())?;
+        let values = walk.map(&self.values)?;
         let found: String = walk.hash.finalize().iter().map(|byte| format!("{byte:02X}")).collect();
         if mac.as_str() != Some(&found) {
             return Err(Error::WrongMac);
@@ -203,22 +200,23 @@ fn with_lines(map: Map) -> Map {
     Map(map.0.into_iter().map(entry).collect())
 }
 
-fn names_of_map(map: &Map, before: &str, names: &mut Vec<String>) {
+/// Goes through all values, by their names.
+fn each_of_map<'m>(map: &'m Map, before: &str, tell: &mut impl FnMut(&str, &'m Value)) {
     for (key, value) in map.entries() {
-        names_of(value, &format!("{before}{key}"), names);
+        each_of(value, &format!("{before}{key}"), tell);
     }
 }
 
-fn names_of(value: &Value, path: &str, names: &mut Vec<String>) {
+fn each_of<'m>(value: &'m Value, path: &str, tell: &mut impl FnMut(&str, &'m Value)) {
     match value {
-        Value::Map(map) => names_of_map(map, &format!("{path}/"), names),
+        Value::Map(map) => each_of_map(map, &format!("{path}/"), tell),
         Value::List(list) => {
             let comment = |item: &&Value| item.as_str().is_some_and(is_encrypted_comment);
             for (index, item) in list.iter().filter(|item| !comment(item)).enumerate() {
-                names_of(item, &format!("{path}/{index}"), names);
+                each_of(item, &format!("{path}/{index}"), tell);
             }
         }
-        _ => names.push(path.to_owned()),
+        leaf => tell(path, leaf),
     }
 }
 
@@ -227,58 +225,68 @@ struct Walk<'a> {
     key: &'a DataKey,
     metadata: &'a Metadata,
     hash: Sha512,
-    left: usize,
+    /// The keys on the way to where it is.
+    path: Vec<&'a str>,
+    /// What a value there is bound to: each key on the way to it, with a `:` behind.
+    place: String,
+    /// How many of these keys the rule names.
+    named: usize,
 }
 
-impl Walk<'_> {
-    fn map<'m>(&mut self, map: &'m Map, path: &mut Vec<&'m str>) -> Result<Map, Error> {
-        if path.len() >= MAX_DEPTH {
-            return Err(Error::TooDeep);
-        }
+impl<'a> Walk<'a> {
+    fn map(&mut self, map: &'a Map) -> Result<Map, Error> {
         let mut opened = Map(Vec::with_capacity(map.0.len()));
         for item in &map.0 {
             opened.0.push(match item {
                 Item::Entry(key, value) => {
-                    path.push(key);
-                    let value = self.value(value, path)?;
-                    path.pop();
+                    // Once for each key, and not for each value below it.
+                    let names = usize::from(self.metadata.rule.names(key));
+                    let before = self.place.len();
+                    self.path.push(key);
+                    self.place.push_str(key);
+                    self.place.push(':');
+                    self.named += names;
+                    let value = self.value(value)?;
+                    self.named -= names;
+                    self.place.truncate(before);
+                    self.path.pop();
                     Item::Entry(key.clone(), value)
                 }
                 Item::Comment(comment) => {
                     let comment = std::str::from_utf8(comment).unwrap_or_default();
-                    Item::Comment(self.comment(comment, path)?)
+                    Item::Comment(self.comment(comment)?)
                 }
             });
         }
         Ok(opened)
     }
 
-    fn value<'m>(&mut self, value: &'m Value, path: &mut Vec<&'m str>) -> Result<Value, Error> {
-        self.left = self.left.checked_sub(1).ok_or(Error::TooManyValues)?;
+    fn value(&mut self, value: &'a Value) -> Result<Value, Error> {
         match value {
-            Value::Map(map) => self.map(map, path).map(Value::Map),
+            Value::Map(map) => self.map(map).map(Value::Map),
             Value::List(list) => {
                 let mut opened = Vec::with_capacity(list.len());
                 for item in list {
                     // The indexes of a list are no part of the place.
                     match item.as_str().filter(|text| is_encrypted_comment(text)) {
-                        Some(comment) => drop(self.comment(comment, path)?),
-                        None => opened.push(self.value(item, path)?),
+                        Some(comment) => drop(self.comment(comment)?),
+                        None => opened.push(self.value(item)?),
                     }
                 }
                 Ok(Value::List(opened))
             }
             Value::Null => Ok(Value::Null),
-            leaf => self.leaf(leaf, path),
+            leaf => self.leaf(leaf),
         }
     }
 
-    fn leaf(&mut self, value: &Value, path: &[&str]) -> Result<Value, Error> {
-        let encrypted = self.metadata.rule.encrypts(path, value);
+    fn leaf(&mut self, value: &Value) -> Result<Value, Error> {
+        let encrypted = self.metadata.rule.encrypts(self.named > 0, value);
         let opened = if encrypted {
-            let wrong = |why: &str| Error::Value { path: super::shown(&path.join("/")), why: why.to_owned() };
+            let wrong =
+                |why: &str| Error::Value { path: super::shown(&self.path.join("/")), why: why.to_owned() };
             let text = value.as_str().ok_or_else(|| wrong("it is not encrypted"))?;
-            self.key.open(text, &place(path)).map_err(wrong)?
+            self.key.open(text, &self.place).map_err(wrong)?
         } else {
             value.clone()
         };
@@ -289,18 +297,15 @@ impl Walk<'_> {
     }
 
     /// A comment may be encrypted or not: sops takes both, and so the MAC does not hold for it.
-    fn comment(&self, comment: &str, path: &[&str]) -> Result<Zeroizing<Vec<u8>>, Error> {
+    fn comment(&self, comment: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
         if !is_encrypted(comment) {
             return Ok(Zeroizing::new(comment.as_bytes().to_vec()));
         }
         let wrong = |why: &str| Error::Value { path: "a comment".into(), why: why.to_owned() };
-        Ok(self.key.open(comment, &place(path)).map_err(wrong)?.bytes().unwrap_or_default())
+        // Outside of all keys, sops has the `:` alone.
+        let place = if self.place.is_empty() { ":" } else { &self.place };
+        Ok(self.key.open(comment, place).map_err(wrong)?.bytes().unwrap_or_default())
     }
-}
-
-/// What a value is bound to: each key on the way to it, with a `:` behind.
-fn place(path: &[&str]) -> String {
-    path.join(":") + ":"
 }
 
 /// What was in a file. Nothing of it is shown, and all of it is overwritten when it goes.
@@ -327,12 +332,25 @@ impl Opened {
             };
             value = next.ok_or_else(none)?;
         }
-        let text = match value {
-            Value::Bool(true) => Zeroizing::new(b"true".to_vec()),
-            Value::Bool(false) => Zeroizing::new(b"false".to_vec()),
-            other => other.bytes().ok_or_else(|| Error::NotOneValue(super::shown(path)))?,
-        };
-        Ok(Secret::new(text.to_vec()))
+        text_of(value).ok_or_else(|| Error::NotOneValue(super::shown(path)))
+    }
+
+    /// What a secret with this key is: one value, or all of the file where [`Format::is_whole`] says so.
+    ///
+    /// # Errors
+    /// Those of [`Opened::extract`] and [`Opened::whole`].
+    pub fn value(&self, key: &str) -> Result<Secret, Error> {
+        if self.format.is_whole(key) { self.whole() } else { self.extract(key) }
+    }
+
+    /// Every value that has a text, by its name: what [`Opened::extract`] gives for each of [`File::names`], at once.
+    #[must_use]
+    pub fn values(&self) -> Vec<(String, Secret)> {
+        let mut values = Vec::new();
+        each_of_map(&self.values, "", &mut |name, value| {
+            values.extend(text_of(value).map(|text| (name.to_owned(), text)));
+        });
+        values
     }
 
     /// All of it, in the form that it had before sops encrypted it: bytes where it was binary, else the same values in
@@ -349,6 +367,16 @@ impl Opened {
             Format::Binary => self.extract("data"),
         }
     }
+}
+
+/// A value by itself.
+fn text_of(value: &Value) -> Option<Secret> {
+    let text = match value {
+        Value::Bool(true) => Zeroizing::new(b"true".to_vec()),
+        Value::Bool(false) => Zeroizing::new(b"false".to_vec()),
+        other => other.bytes()?,
+    };
+    Some(Secret::new(text.to_vec()))
 }
 
 impl fmt::Debug for Opened {

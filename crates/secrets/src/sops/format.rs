@@ -38,6 +38,12 @@ impl Format {
         }
     }
 
+    /// Whether a secret with this key is all of its file: one without a key is, and so is each of a form that is not taken apart.
+    #[must_use]
+    pub fn is_whole(self, key: &str) -> bool {
+        key.is_empty() || !matches!(self, Self::Yaml | Self::Json)
+    }
+
     /// Its name, as sops and sops-nix have it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -1,8 +1,9 @@
 //! JSON: an object, in the order it has in the file.
 
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 
 use super::tree::{Item, MAX_VALUES, Map, Value, whole};
@@ -10,13 +11,14 @@ use super::{Error, Format};
 
 /// Reads an object. `serde_json` has a bound on how deep it is nested.
 pub(super) fn read(text: &str) -> Result<Map, Error> {
-    // Each value but the last is followed by one of these.
-    if text.bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > MAX_VALUES * 8 {
-        return Err(Error::TooManyValues);
-    }
-    match serde_json::from_str(text).map_err(|error| Error::syntax(Format::Json, &error))? {
-        Value::Map(map) => Ok(map),
-        _ => Err(Error::NotAMap(Format::Json)),
+    let left = Cell::new(Some(MAX_VALUES));
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = AnyValue(&left).deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    match value {
+        Ok(Value::Map(map)) => Ok(map),
+        Ok(_) => Err(Error::NotAMap(Format::Json)),
+        Err(_) if left.get().is_none() => Err(Error::TooManyValues),
+        Err(error) => Err(Error::syntax(Format::Json, &error)),
     }
 }
 
@@ -30,15 +32,24 @@ pub(super) fn write(map: &Map) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(AnyValue)
+/// Reads any value, and counts how many more there may be. `None`: there were too many.
+#[derive(Clone, Copy)]
+struct AnyValue<'c>(&'c Cell<Option<usize>>);
+
+impl<'de> DeserializeSeed<'de> for AnyValue<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
+        let left = self.0.get().and_then(|left| left.checked_sub(1));
+        self.0.set(left);
+        if left.is_none() {
+            return Err(D::Error::custom("too many values"));
+        }
+        from.deserialize_any(self)
     }
 }
 
-struct AnyValue;
-
-impl<'de> Visitor<'de> for AnyValue {
+impl<'de> Visitor<'de> for AnyValue<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,7 +84,7 @@ impl<'de> Visitor<'de> for AnyValue {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(self)? {
             list.push(item);
         }
         Ok(Value::List(list))
@@ -81,7 +92,8 @@ impl<'de> Visitor<'de> for AnyValue {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::default();
-        while let Some((key, value)) = entries.next_entry()? {
+        while let Some(key) = entries.next_key()? {
+            let value = entries.next_value_seed(self)?;
             map.0.push(Item::Entry(key, value));
         }
         map.without_twins().map(Value::Map).map_err(A::Error::custom)

@@ -1,5 +1,8 @@
 //! What sops wrote down beside the values: who opens them, and which of them are encrypted.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use regex_lite::Regex;
 
 use super::Error;
@@ -9,6 +12,9 @@ use super::tree::{Item, MAX_DEPTH, Map, Value};
 const MAX_REGEX: usize = 4096;
 /// The most recipients of one file.
 const MAX_KEYS: usize = 1000;
+
+/// The longest name of a key, in bytes: twice as much as the longest recipient of age's has.
+const MAX_NAME: usize = 4096;
 
 /// The kinds of keys that sops knows, with the field that says which key it is.
 const KINDS: [(&str, &str); 7] = [
@@ -26,7 +32,6 @@ pub(super) struct Metadata {
     pub(super) threshold: Option<u64>,
     pub(super) mac: Option<String>,
     pub(super) last_modified: String,
-    pub(super) version: String,
     pub(super) rule: Rule,
     pub(super) mac_only_encrypted: bool,
 }
@@ -53,21 +58,21 @@ pub(super) enum Part {
     Matches(Regex),
 }
 
-impl Part {
-    fn is_in(&self, path: &[&str]) -> bool {
-        path.iter().any(|key| match self {
-            Self::Suffix(suffix) => key.ends_with(suffix),
-            Self::Matches(regex) => regex.is_match(key),
-        })
-    }
-}
-
 impl Rule {
-    /// Whether a value at a path is encrypted.
-    pub(super) fn encrypts(&self, path: &[&str], value: &Value) -> bool {
+    /// Whether it is about what is below a key.
+    pub(super) fn names(&self, key: &str) -> bool {
         match self {
-            Self::AllBut(part) => !part.is_in(path),
-            Self::Only(part) => part.is_in(path),
+            Self::AllBut(Part::Suffix(suffix)) | Self::Only(Part::Suffix(suffix)) => key.ends_with(suffix),
+            Self::AllBut(Part::Matches(regex)) | Self::Only(Part::Matches(regex)) => regex.is_match(key),
+            Self::Comments => false,
+        }
+    }
+
+    /// Whether a value is encrypted: it is below a key that the rule names, or not.
+    pub(super) fn encrypts(&self, named: bool, value: &Value) -> bool {
+        match self {
+            Self::AllBut(_) => !named,
+            Self::Only(_) => named,
             Self::Comments => value.as_str().is_some_and(super::cipher::is_encrypted),
         }
     }
@@ -115,7 +120,6 @@ impl Metadata {
             threshold: threshold.filter(|threshold| *threshold > 0),
             mac: text("mac"),
             last_modified: text("lastmodified").unwrap_or_default(),
-            version: text("version").unwrap_or_default(),
             rule: rule(text)?,
             mac_only_encrypted: truth("mac_only_encrypted"),
         })
@@ -135,7 +139,11 @@ fn group(map: &Map) -> Result<Vec<MasterKey>, Error> {
                 return Err(Error::Metadata(format!("an item of `{kind}` is not a map")));
             };
             let text = |key: &str| item.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-            keys.push(MasterKey { kind, name: super::shown(&text(name_of)), enc: text("enc") });
+            let name = text(name_of);
+            if name.len() > MAX_NAME {
+                return Err(Error::Metadata(format!("one of `{kind}` is longer than any recipient")));
+            }
+            keys.push(MasterKey { kind, name, enc: text("enc") });
         }
     }
     Ok(keys)
@@ -169,16 +177,22 @@ fn rule(text: impl Fn(&str) -> Option<String>) -> Result<Rule, Error> {
     }
 }
 
+/// What is put together of what has one level.
+enum Flat {
+    Value(Value),
+    Map(BTreeMap<String, Flat>),
+}
+
 /// Puts together what dotenv and ini have in one level: `age__list_0__map_enc`.
 pub(super) fn unflatten(flat: Map) -> Result<Map, Error> {
-    let mut root = Map::default();
+    let mut root = BTreeMap::new();
     for item in flat.0 {
         let Item::Entry(name, value) = item else { continue };
         place(&mut root, &steps(&name)?, value).ok_or_else(|| {
             Error::Metadata(format!("`{}` is there twice, or in two ways", super::shown(&name)))
         })?;
     }
-    Ok(lists(root))
+    Ok(Map(root.into_iter().map(|(key, flat)| Item::Entry(key, whole(flat))).collect()))
 }
 
 /// The keys on the way: one of a list is its index, with a mark that no key of sops' has.
@@ -188,46 +202,34 @@ fn steps(name: &str) -> Result<Vec<String>, Error> {
     if steps.len() > MAX_DEPTH { Err(Error::TooDeep) } else { Ok(steps) }
 }
 
-fn place(map: &mut Map, steps: &[String], value: Value) -> Option<()> {
+fn place(map: &mut BTreeMap<String, Flat>, steps: &[String], value: Value) -> Option<()> {
     let (step, rest) = steps.split_first()?;
-    let at = map.0.iter().position(|item| matches!(item, Item::Entry(key, _) if key == step));
     if rest.is_empty() {
-        if at.is_none() {
-            map.0.push(Item::Entry(step.clone(), value));
-        }
-        return at.is_none().then_some(());
+        return match map.entry(step.clone()) {
+            Entry::Vacant(free) => {
+                free.insert(Flat::Value(value));
+                Some(())
+            }
+            Entry::Occupied(_) => None,
+        };
     }
-    let at = at.unwrap_or_else(|| {
-        map.0.push(Item::Entry(step.clone(), Value::Map(Map::default())));
-        map.0.len() - 1
-    });
-    match map.0.get_mut(at) {
-        Some(Item::Entry(_, Value::Map(below))) => place(below, rest, value),
-        _ => None,
+    match map.entry(step.clone()).or_insert_with(|| Flat::Map(BTreeMap::new())) {
+        Flat::Map(below) => place(below, rest, value),
+        Flat::Value(_) => None,
     }
 }
 
 /// Makes lists of the maps whose keys are indexes, in their order.
-fn lists(map: Map) -> Map {
-    let entry = |item| match item {
-        Item::Entry(key, Value::Map(below)) => {
-            let below = lists(below);
-            let is_list = !below.0.is_empty() && below.entries().all(|(key, _)| key.starts_with('#'));
-            if !is_list {
-                return Item::Entry(key, Value::Map(below));
-            }
-            let mut items: Vec<_> = below.0.into_iter().filter_map(indexed).collect();
-            items.sort_by_key(|(index, _)| *index);
-            Item::Entry(key, Value::List(items.into_iter().map(|(_, value)| value).collect()))
-        }
-        other => other,
+fn whole(flat: Flat) -> Value {
+    let below = match flat {
+        Flat::Value(value) => return value,
+        Flat::Map(below) => below,
     };
-    Map(map.0.into_iter().map(entry).collect())
-}
-
-fn indexed(item: Item) -> Option<(usize, Value)> {
-    match item {
-        Item::Entry(key, value) => Some((key.strip_prefix('#')?.parse().ok()?, value)),
-        Item::Comment(_) => None,
+    if !below.keys().all(|key| key.starts_with('#')) {
+        return Value::Map(Map(below.into_iter().map(|(key, flat)| Item::Entry(key, whole(flat))).collect()));
     }
+    let indexed = |(key, flat): (String, Flat)| Some((key.strip_prefix('#')?.parse().ok()?, whole(flat)));
+    let mut items: Vec<(usize, Value)> = below.into_iter().filter_map(indexed).collect();
+    items.sort_by_key(|(index, _)| *index);
+    Value::List(items.into_iter().map(|(_, value)| value).collect())
 }

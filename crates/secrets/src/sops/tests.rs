@@ -64,7 +64,6 @@ fn files_of_the_real_sops_open_to_exactly_what_they_were() {
             name => Format::of_name(name),
         };
         let bytes = std::fs::read(folder.join(name)).unwrap();
-        assert!(File::is_sops(&bytes, format), "{name}");
         let mut file = File::parse(&bytes, format).unwrap();
         let data_key = hex(expected["data_key_hex"].as_str().unwrap());
         if name == "sops/no_mac.yaml" {

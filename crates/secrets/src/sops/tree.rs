@@ -11,6 +11,11 @@ pub(super) const MAX_DEPTH: usize = 64;
 /// The most values, keys and comments in a file.
 pub(super) const MAX_VALUES: usize = 100_000;
 
+/// The longest key, in bytes.
+pub(super) const MAX_KEY: usize = 1024;
+/// The most bytes that the ways to all values have together: each is written out where values are named or opened.
+const MAX_WAYS: usize = 32 << 20;
+
 /// A value, overwritten when it is dropped.
 #[derive(Clone, PartialEq)]
 #[cfg_attr(test, derive(Debug))]
@@ -98,6 +103,39 @@ fn room_of(value: &Value, depth: usize) -> usize {
     }
 }
 
+/// What is left of what a file may have.
+struct Bound {
+    values: usize,
+    ways: usize,
+}
+
+impl Bound {
+    /// `way` is how long the way to it is, in bytes.
+    fn map(&mut self, map: &Map, depth: usize, way: usize) -> Result<(), Error> {
+        if depth >= MAX_DEPTH {
+            return Err(Error::TooDeep);
+        }
+        map.entries().try_for_each(|(key, value)| {
+            if key.len() > MAX_KEY {
+                return Err(Error::LongKeys);
+            }
+            self.value(value, depth, way + key.len() + 1)
+        })
+    }
+
+    fn value(&mut self, value: &Value, depth: usize, way: usize) -> Result<(), Error> {
+        self.values = self.values.checked_sub(1).ok_or(Error::TooManyValues)?;
+        self.ways = self.ways.checked_sub(way).ok_or(Error::LongKeys)?;
+        match value {
+            Value::Map(map) => self.map(map, depth + 1, way),
+            Value::List(_) if depth + 1 >= MAX_DEPTH => Err(Error::TooDeep),
+            // An index is a key too, of six digits at most.
+            Value::List(list) => list.iter().try_for_each(|item| self.value(item, depth + 1, way + 7)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The whole number that a float is: sops writes it as one, and has every number of JSON as a float.
 pub(super) fn whole(float: f64) -> Option<i64> {
     // Below this each whole number is a float.
@@ -116,6 +154,13 @@ impl Map {
 
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
         self.entries().find(|(found, _)| *found == key).map(|(_, value)| value)
+    }
+
+    /// That it is no larger than secrets are: what is done with it takes time and memory by the lengths of the ways to its
+    /// values, and who wrote the file may mean harm.
+    pub(super) fn bounded(&self) -> Result<(), Error> {
+        let mut bound = Bound { values: MAX_VALUES, ways: MAX_WAYS };
+        bound.map(self, 0, 0)
     }
 
     /// At most so many bytes it has once it is written, in any form: so what writes it need not grow, and no copy of a

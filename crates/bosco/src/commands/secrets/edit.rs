@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use super::rekey::{home, written};
+use bosco_secrets::sops::MAX_FILE;
+
+use super::rekey::home;
 use crate::cli::Cli;
 use crate::commands::{stoppable, watch};
 use crate::error::{Error, Exit};
 use crate::secrets::rekey::plan;
+use crate::secrets::rules::{self, Rule};
 use crate::secrets::{Secrets, sops, survey};
 use crate::show;
 
@@ -15,17 +18,20 @@ pub(crate) async fn run(cli: &Cli, file: &Path) -> Result<Exit, Error> {
     let Secrets { tree, book } = stoppable(&show, survey(cli, watch(&show))).await?;
     let file = place(&tree.root, file)?;
     let plan = plan(&book);
-    if let Some((_, host)) = plan.undecided.iter().find(|(undecided, _)| *undecided == file) {
-        let message = format!("{file}: {host} asks for it, and its key is not known");
-        return Err(Error::new(Exit::NotBuilt, message).hint(crate::secrets::audit::no_key(host)));
+    if let Some((_, why)) = plan.undecided.iter().find(|(undecided, _)| *undecided == file) {
+        let message = format!("{file}: {} asks for it: {}", why.host, why.why);
+        return Err(Error::new(Exit::NotBuilt, message).hint(&why.hint));
     }
-    if plan.rules.contains_key(&file)
-        && let Some(rules) = written(&tree, &plan)?.keys().next()
+    // What others should say of other files is nothing to this one.
+    let (dir, below) = home(&tree, &file);
+    let rules = format!("{dir}{}", rules::FILE);
+    let text = tree.text(&rules, MAX_FILE).unwrap_or_default();
+    if let Some(rule) = plan.rules.get(&file)
+        && !rules::has(&text, &Rule { file: below.clone(), ..rule.clone() })
     {
         let message = format!("{rules} does not say who is to read {file}");
         return Err(Error::new(Exit::NotBuilt, message).hint("`bosco secrets rekey` writes it"));
     }
-    let (dir, below) = home(&tree, &file);
     match sops::edit(&tree.root.join(dir), &below).await? {
         // sops has 200 for a file that was left as it is.
         0 | 200 => Ok(Exit::Done),

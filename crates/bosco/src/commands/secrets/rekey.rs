@@ -1,6 +1,6 @@
 //! `bosco secrets rekey`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bosco_secrets::sops::MAX_FILE;
@@ -9,11 +9,11 @@ use serde::Serialize;
 use crate::cli::Cli;
 use crate::commands::{stoppable, watch};
 use crate::error::{Error, Exit};
-use crate::secrets::audit::no_key;
+use crate::secrets::readers::Reader;
 use crate::secrets::rekey::{Change, Plan, plan};
 use crate::secrets::rules::{self, Rule};
 use crate::secrets::tree::Tree;
-use crate::secrets::{Secrets, sops, survey};
+use crate::secrets::{Secrets, recipients, sops, survey};
 use crate::show;
 
 /// What was done.
@@ -58,9 +58,9 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
     if !done.failed.is_empty() {
         return Err(done.failed.swap_remove(0).error);
     }
-    if let Some((file, host)) = undecided.first() {
-        let message = format!("{file} is left as it is: the key of {host} is not known");
-        return Err(Error::new(Exit::NotBuilt, message).hint(no_key(host)));
+    if let Some((file, why)) = undecided.first() {
+        let message = format!("{file} is left as it is: {}", why.why);
+        return Err(Error::new(Exit::NotBuilt, message).hint(&why.hint));
     }
     Ok(Exit::Done)
 }
@@ -91,12 +91,12 @@ pub(crate) async fn apply(tree: &Tree, plan: &Plan) -> Result<Done, Error> {
         })?;
         done.written.push(file);
     }
-    for Change { file, added, removed } in &plan.changes {
-        let (dir, below) = home(tree, file);
-        let file = file.clone();
-        match sops::update_keys(&tree.root.join(&dir), &below).await {
+    for change in &plan.changes {
+        let file = change.file.clone();
+        match encrypt(tree, change).await {
             Ok(()) => {
-                done.rekeyed.push(Rekeyed { file, added: added.clone(), removed: removed.clone() });
+                let (added, removed) = (change.added.clone(), change.removed.clone());
+                done.rekeyed.push(Rekeyed { file, added, removed });
             }
             // Another file may have readers who are here.
             Err(error) if error.exit == Exit::NotDeployed => done.failed.push(Failed { file, error }),
@@ -104,6 +104,24 @@ pub(crate) async fn apply(tree: &Tree, plan: &Plan) -> Result<Done, Error> {
         }
     }
     Ok(done)
+}
+
+/// Has one file encrypted to its readers.
+async fn encrypt(tree: &Tree, change: &Change) -> Result<(), Error> {
+    let Change { file, format, readers, .. } = change;
+    let (dir, below) = home(tree, file);
+    let dir = tree.root.join(dir);
+    let recipients = || recipients(tree, file, *format).unwrap_or_default();
+    let is_other = |recipient: &String| !readers.contains(&Reader::of(recipient));
+    let others: Vec<String> = recipients().into_iter().filter(is_other).collect();
+    if !others.is_empty() {
+        sops::rotate(&dir, &below, &others).await?;
+        // Who takes themselves out could not do more to it.
+        if recipients().iter().map(|recipient| Reader::of(recipient)).collect::<BTreeSet<_>>() == *readers {
+            return Ok(());
+        }
+    }
+    sops::update_keys(&dir, &below).await
 }
 
 /// Each `.sops.yaml` that has to be another one, with its text.

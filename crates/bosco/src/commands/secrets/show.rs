@@ -44,9 +44,7 @@ pub(crate) async fn run(cli: &Cli, host: &HostName, name: &str) -> Result<Exit, 
 }
 
 fn open(bytes: &[u8], form: Format, key: &str) -> Result<Secret, bosco_secrets::sops::Error> {
-    let opened = File::parse(bytes, form)?.open(&identities().0)?;
-    let whole = key.is_empty() || !matches!(form, Format::Yaml | Format::Json);
-    if whole { opened.whole() } else { opened.extract(key) }
+    File::parse(bytes, form)?.open(&identities().0)?.value(key)
 }
 
 fn instead(name: &str, names: &[String]) -> String {

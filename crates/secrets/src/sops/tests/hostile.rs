@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::tree::MAX_VALUES;
+use super::super::tree::{MAX_KEY, MAX_VALUES};
 use super::super::{MAX_FILE, shown};
 use super::*;
 
@@ -230,4 +230,63 @@ fn a_name_of_a_key_that_lists_flat_ones_is_no_way_to_grow() {
     assert!(File::parse(far.as_bytes(), Format::Dotenv).is_ok_and(|file| file.recipients().len() == 1));
     let twice = [Item::Entry("a".into(), Value::Null), Item::Entry("a".into(), Value::Null)];
     assert!(Map(twice.to_vec()).without_twins().is_err());
+}
+
+/// As JSON, with metadata that can be read.
+fn in_json(values: &str) -> Result<File, Error> {
+    let sops = r#"{"age": [{"recipient": "x", "enc": "y"}], "mac": "z"}"#;
+    File::parse(format!("{{{values}, \"sops\": {sops}}}").as_bytes(), Format::Json)
+}
+
+#[test]
+fn no_file_makes_the_names_of_its_values_longer_than_a_machine_has_memory() {
+    let long = "k".repeat(MAX_KEY + 1);
+    assert_eq!(in_json(&format!("\"{long}\": 1")).err(), Some(Error::LongKeys));
+    // Each key is short enough, and the way to each of many values is not.
+    let key = "k".repeat(MAX_KEY);
+    let many = |count: usize| (0..count).map(|n| format!("\"{n}\":1")).collect::<Vec<_>>().join(",");
+    let deep = |count: usize| {
+        let open: String = (0..50).map(|_| format!("\"{key}\": {{")).collect();
+        format!("{open}{}{}", many(count), "}".repeat(50))
+    };
+    assert_eq!(in_json(&deep(50_000)).err(), Some(Error::LongKeys));
+    let names = in_json(&deep(100)).unwrap().names();
+    assert!(names.len() == 100 && names[0].len() > 50 * MAX_KEY);
+}
+
+#[test]
+fn the_values_of_json_are_counted_as_those_of_other_forms() {
+    let list = |count: usize| in_json(&format!("\"a\": [{}]", vec!["1"; count].join(",")));
+    assert!(list(MAX_VALUES / 2).is_ok());
+    assert_eq!(list(MAX_VALUES).err(), Some(Error::TooManyValues));
+    let maps = vec!["{}"; MAX_VALUES].join(",");
+    assert_eq!(in_json(&format!("\"a\": [{maps}]")).err(), Some(Error::TooManyValues));
+}
+
+#[test]
+fn metadata_of_one_level_are_put_together_at_once() {
+    let began = std::time::Instant::now();
+    let many: String = (0..MAX_VALUES - 1).map(|n| format!("sops_k{n}=x\n")).collect();
+    assert!(matches!(File::parse(many.as_bytes(), Format::Dotenv).err(), Some(Error::Metadata(_))));
+    let items: String =
+        (0..MAX_VALUES - 1).map(|n| format!("sops_age__list_{n}__map_recipient=x\n")).collect();
+    assert!(matches!(File::parse(items.as_bytes(), Format::Dotenv).err(), Some(Error::Metadata(_))));
+    // A second for each would be much; each compared with each other takes minutes.
+    assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
+#[test]
+fn all_values_are_taken_out_at_once_and_are_those_that_are_named() {
+    let (ours, _) = Identity::generate();
+    let text = "a: x\nb: {c: [one, {d: 3}], e: true, f: null}\n";
+    let bytes = sample(text, Format::Yaml, ours.recipient());
+    let file = File::parse(&bytes, Format::Yaml).unwrap();
+    let opened = file.open(&[ours]).unwrap();
+    let values = opened.values();
+    for (name, value) in &values {
+        assert_eq!(opened.extract(name).unwrap().expose(), value.expose(), "{name}");
+    }
+    let named: Vec<&str> = values.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(named, ["a", "b/c/0", "b/c/1/d", "b/e"]);
+    assert_eq!(file.names(), ["a", "b/c/0", "b/c/1/d", "b/e", "b/f"]);
 }

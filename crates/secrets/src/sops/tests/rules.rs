@@ -150,9 +150,7 @@ fn key_groups_that_have_to_work_together_are_named() {
 fn a_file_that_sops_has_not_encrypted_is_told_from_a_damaged_one() {
     for (format, text) in samples() {
         assert_eq!(File::parse(text.as_bytes(), format).err(), Some(Error::NotSops));
-        assert!(!File::is_sops(text.as_bytes(), format));
     }
     let damaged = b"a: b\nsops: {version: x}\n";
     assert!(matches!(File::parse(damaged, Format::Yaml).err(), Some(Error::Metadata(_))));
-    assert!(File::is_sops(damaged, Format::Yaml));
 }
