@@ -210,7 +210,7 @@ impl Host {
             }
             Goal::Build | Goal::Push | Goal::DryActivate => Ok(None),
         };
-        let making = if self.carries(&declared) { self.push.bundler.begin(&declared) } else { None };
+        let making = if self.carries(declared) { self.push.bundler.begin(declared) } else { None };
         let reach = self.push.reach.clone();
         let asked = || {
             self.go(Place::Asked);
