@@ -143,7 +143,8 @@ impl State {
             Self::BootPending
         } else if last == Some(ActivityStage::Reverted) {
             Self::Reverted
-        } else if observed.quarantined.contains_key(should) {
+        } else if observed.quarantined.contains_key(should) && observed.current.as_ref() != Some(should) {
+            // A system that runs is not what failed: it was that with other profiles.
             Self::Quarantined
         } else if matches!(last, Some(ActivityStage::Inconclusive | ActivityStage::Open)) {
             Self::Inconclusive
