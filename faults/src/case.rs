@@ -15,6 +15,7 @@ use crate::drive::{Stop, drive};
 use crate::judge::{self, Stands, Told, Verdict, judge_default, judge_settled, told};
 use crate::obstacle::{Obstacle, fail_unit, mend_unit};
 use crate::random::Random;
+use crate::secrets::{self, Carried};
 use crate::watch::{Durations, Mark, Watch, at_work};
 use crate::world::{ACTIVATION, BOOT, CONFIRM, System, World, has_module};
 
@@ -63,6 +64,8 @@ struct Plan<'a> {
     id: String,
     old: System,
     new: &'a System,
+    /// What is all that changes, where the two systems are one.
+    secrets: Option<Carried>,
     /// Through bosco itself, with all that it does, instead of a conversation with the helper.
     by_bosco: bool,
     /// An interrupted attempt is taken up by the service of the boot, or what stands for it; else by the next attempt.
@@ -94,9 +97,14 @@ impl<'a> Worker<'a> {
     pub(crate) fn case(&mut self, cell: Cell, id: &str, prove: bool, random: &mut Random) -> Result<Outcome> {
         let boots = takes_a_boot(cell.effect);
         let old = self.system_of(&self.stands.running).context("the host runs something unknown")?.clone();
-        let new = self.another(boots, random)?;
-        let by_bosco = random.one_in(16) && cell.effect != Effect::Revert && cell.fault != Fault::Error;
-        let plan = Plan { cell, id: id.to_owned(), old, new, by_bosco, taken_up_first: random.one_in(2) };
+        let only_secrets = cell.effect == Effect::InstallSecrets;
+        let new = if only_secrets { self.system_of(old.path.as_str()) } else { None };
+        let new = new.map_or_else(|| self.another(boots, random), Ok)?;
+        let secrets = if only_secrets { Some(Carried::new(self.host, id)?) } else { None };
+        let takes_the_helper = matches!(cell.effect, Effect::Revert | Effect::InstallSecrets);
+        let by_bosco = random.one_in(16) && !takes_the_helper && cell.fault != Fault::Error;
+        let taken_up_first = random.one_in(2);
+        let plan = Plan { cell, id: id.to_owned(), old, new, secrets, by_bosco, taken_up_first };
         let mut verdict = Verdict::default();
         let (strike, ended) = self.strike_and_judge(&plan, &mut verdict, random)?;
         mend_unit(self.host)?;
@@ -171,8 +179,11 @@ impl<'a> Worker<'a> {
     fn begin(&self, plan: &Plan<'_>, stop: &Stop) -> Result<Option<Report>> {
         let boots = takes_a_boot(plan.cell.effect);
         if !plan.by_bosco {
-            let request = self.request(&plan.id, plan.new, boots, true);
-            return drive(self.world, self.host.name(), &request, stop);
+            let mut request = self.request(&plan.id, plan.new, boots, true);
+            if let Some(secrets) = &plan.secrets {
+                request = Request { secrets: Some(secrets.digest), profiles: Profiles::default(), ..request };
+            }
+            return drive(self.world, self.host.name(), &request, plan.secrets.as_ref(), stop);
         }
         self.apply(plan.new, boots, true).map(|_| None)
     }
@@ -377,6 +388,10 @@ impl<'a> Worker<'a> {
                 stands.left.retain(|left| !left.starts_with("root"));
             }
             judge_settled(verdict, &stands, &plan.old.path, &plan.new.path, told.as_ref());
+            if plan.secrets.is_some() {
+                // Some earlier power cut may have taken them.
+                secrets::judge(self.host, verdict, !has_module(self.host.name()))?;
+            }
         }
         let ending = told.and_then(|told| told.ending);
         Ok(ending.map_or_else(|| "open".into(), |ending| format!("{ending:?}")))
@@ -416,6 +431,7 @@ impl<'a> Worker<'a> {
                 verdict.half.push(format!("after the next attempt it {what} {is}, and not {}", to.path));
             }
         }
+        secrets::judge(self.host, verdict, false)?;
         verdict
             .half
             .extend(stands.left.iter().map(|left| format!("left over after the next attempt: {left}")));
@@ -427,7 +443,7 @@ impl<'a> Worker<'a> {
         let request = self.request(id, to, false, again);
         let stop = Stop::default();
         thread::scope(|scope| {
-            let driver = scope.spawn(|| drive(self.world, self.host.name(), &request, &stop));
+            let driver = scope.spawn(|| drive(self.world, self.host.name(), &request, None, &stop));
             let mut watch = Watch::new(self.state().join(format!("{id}.log")), self.durations);
             while !driver.is_finished() {
                 watch.look();

@@ -69,6 +69,7 @@ pub(crate) fn takes_the_module(effect: Effect) -> bool {
 pub fn way(effect: Effect) -> &'static str {
     match effect {
         Effect::Check => "`systemctl list-units` fails",
+        Effect::InstallSecrets => "a folder is in the way of the second of two keys",
         Effect::Root => "a folder is in the way of the root's link",
         Effect::Sync => "a file of the candidate has other contents than it was made with",
         Effect::Arm => "`systemd-run` fails for the dead man",

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use bosco_activation::{Report, Request, Told};
 
+use crate::secrets::Carried;
 use crate::world::World;
 
 /// How long an attempt may be followed: its own limits, those of its way back, and a boot or two.
@@ -69,10 +70,17 @@ enum Came {
 }
 
 /// Drives an attempt to its end. `None` where it was stopped, or did not come to one.
-pub(crate) fn drive(world: &World, host: &str, request: &Request, stop: &Stop) -> Result<Option<Report>> {
+pub(crate) fn drive(
+    world: &World,
+    host: &str,
+    request: &Request,
+    secrets: Option<&Carried>,
+    stop: &Stop,
+) -> Result<Option<Report>> {
     let text = serde_json::to_string(request)?;
     let helper = format!("{}/bin/bosco helper", world.helper);
-    let mut words = format!("printf '%s\\n' '{text}' | {helper} activate");
+    let keep = secrets.map(|secrets| secrets.keep(&helper)).unwrap_or_default();
+    let mut words = format!("{keep}printf '%s\\n' '{text}' | {helper} activate");
     let until = Instant::now() + FOLLOW;
     while !stop.is_asked() && Instant::now() < until {
         let mut token = String::new();

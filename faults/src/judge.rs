@@ -155,8 +155,10 @@ pub(crate) struct Told {
 pub(crate) fn told(journal: &Journal, id: &str) -> Option<Told> {
     use bosco_activation::State;
     let attempt = journal.attempt.as_ref().filter(|attempt| attempt.request.id == id)?;
-    let is_armed =
-        !matches!(attempt.state, State::Checking | State::Rooting | State::Syncing | State::Arming);
+    let is_armed = !matches!(
+        attempt.state,
+        State::Checking | State::InstallingSecrets | State::Rooting | State::Syncing | State::Arming
+    );
     Some(Told { ending: attempt.ending().cloned(), proven: attempt.proven, is_armed })
 }
 
@@ -171,7 +173,7 @@ pub(crate) fn judge_default(
     let (old, new) = (old.as_str(), new.as_str());
     verdict.known("what its profile names", &stands.profile, old, new);
     verdict.known("what it boots", &stands.default, old, new);
-    if stands.default == new && !told.is_some_and(|told| told.proven) {
+    if old != new && stands.default == new && !told.is_some_and(|told| told.proven) {
         verdict.half.push("what it boots is the new system, which was not proven".into());
     }
 }
@@ -203,7 +205,7 @@ pub(crate) fn judge_settled(
             .half
             .push(format!("its other profile names {} and it boots {}", stands.other, stands.default));
     }
-    if committed != (stands.default == new.as_str()) {
+    if old != new && committed != (stands.default == new.as_str()) {
         verdict.half.push(format!("it boots {} and its attempt ended as {ending:?}", stands.default));
     }
     verdict.half.extend(stands.left.iter().map(|left| format!("left over: {left}")));

@@ -12,6 +12,7 @@ mod judge;
 mod obstacle;
 mod random;
 mod run;
+mod secrets;
 mod tally;
 mod watch;
 mod world;

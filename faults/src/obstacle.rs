@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use bosco_activation::Effect;
 use testbed::Host;
 
+use crate::secrets::FOLDER;
 use crate::watch::Mark;
 use crate::world::System;
 
@@ -46,6 +47,7 @@ impl<'a> Obstacle<'a> {
     pub(crate) fn prepare(&mut self) -> Result<()> {
         match self.effect {
             Effect::Check => self.shadow("systemctl", "list-units"),
+            Effect::InstallSecrets => make_folder(&self.key_in_the_making()?),
             Effect::Root => make_folder(&self.at(ROOTS).join("candidate.new")),
             Effect::Sync => self.damage(),
             Effect::Arm => self.shadow("systemd-run", "dead-man"),
@@ -108,6 +110,7 @@ impl<'a> Obstacle<'a> {
         let shadow = |program: &str| gone(self.at(SHADOWS).join(program));
         match self.effect {
             Effect::Check | Effect::Reboot => shadow("systemctl"),
+            Effect::InstallSecrets => gone(self.key_in_the_making()?),
             Effect::Root => gone(self.at(ROOTS).join("candidate.new")),
             Effect::Arm => shadow("systemd-run"),
             Effect::Switch => gone(self.at("root/script-fails")),
@@ -117,6 +120,12 @@ impl<'a> Obstacle<'a> {
             Effect::Disarm => gone(self.at(ROOTS).join("candidate")),
             Effect::Sync | Effect::Probe | Effect::Revert => Ok(()),
         }
+    }
+
+    /// What the second key is written as before it has its name.
+    fn key_in_the_making(&self) -> Result<PathBuf> {
+        let inside = self.host.inside().context("the host has gone")?;
+        Ok(inside.join(&FOLDER[1..]).join(".two.bosco"))
     }
 
     fn fail_unit(&self) -> Result<()> {

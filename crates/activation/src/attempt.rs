@@ -164,15 +164,21 @@ impl Attempt {
     /// Whether its effect may begin only once the state is on the disk. The way back must not depend on a disk with room.
     #[must_use]
     pub fn must_be_kept(&self) -> bool {
-        !matches!(
-            self.state,
-            State::Proving { .. }
-                | State::Reverting
-                | State::Retesting { .. }
-                | State::Rebooting { into: Into::Old }
-                | State::Closing { .. }
-                | State::Ended { .. }
-        )
+        self.commits_by_its_end()
+            || !matches!(
+                self.state,
+                State::Proving { .. }
+                    | State::Reverting
+                    | State::Retesting { .. }
+                    | State::Rebooting { into: Into::Old }
+                    | State::Closing { .. }
+                    | State::Ended { .. }
+            )
+    }
+
+    /// Whether that it is about to end is what commits it: of secrets alone nothing else says so.
+    fn commits_by_its_end(&self) -> bool {
+        self.only_secrets && matches!(self.state, State::Closing { ending: Ending::Committed { .. } })
     }
 
     /// Whether a fresh connection can still follow, though it is not waited for any more.
@@ -196,7 +202,9 @@ impl Attempt {
             Event::Resumed => self.resumed += 1,
             Event::Booted { running } => {
                 self.switched = false;
-                self.booted = running.as_ref() == Some(&self.request.toplevel);
+                // Secrets alone need no boot back: it is what boots anyhow.
+                let is_asked = running.as_ref() == Some(&self.request.toplevel);
+                self.booted = is_asked && !self.only_secrets;
             }
             _ => {}
         }
@@ -221,6 +229,9 @@ impl Attempt {
             }
             State::Reverting => self.reverting(event),
             State::Retesting { connected, complaints } => self.retesting(connected, complaints, event),
+            State::Closing { .. } if self.commits_by_its_end() && matches!(event, Event::Failed(_)) => {
+                self.give_up(event)
+            }
             State::Closing { ending } => closing(ending, &event),
             ended @ State::Ended { .. } => ended,
         };

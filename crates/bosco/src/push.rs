@@ -337,7 +337,7 @@ impl Host {
             }
             self.number = next_number(now.number);
         }
-        self.copy(declared, helper.as_ref(), there, observed.free, session).await?;
+        self.copy(declared, helper.as_ref(), there, observed, session).await?;
         if helper.is_some() {
             self.carry(declared, observed, session).await?;
         }
@@ -527,13 +527,15 @@ impl Host {
         declared: &Declaration,
         helper: Option<&StorePath>,
         there: bool,
-        free: Option<u64>,
+        observed: &Observed,
         session: &mut Session,
     ) -> Result<(), Outcome> {
         let own = declared.paths();
         let mut wanted: Vec<StorePath> = own.iter().chain(helper).cloned().collect();
-        if self.push.goal == Goal::Keys {
-            wanted.retain(|path| !own.contains(path));
+        // What runs is kept, and the helper that it was activated by.
+        let runs = declared.profiles.is_empty() && observed.current.as_ref() == Some(&declared.toplevel);
+        if self.push.goal == Goal::Keys || there && runs {
+            wanted.retain(|path| !own.contains(path) && !observed.keeps_helper);
         } else if there {
             // They are rooted by the question.
             wanted = self.push.copier.lacking(&wanted, session).await?;
@@ -542,7 +544,7 @@ impl Host {
                 self.push.builds.build(declared).await.map_err(|error| failed(Stage::Build, &error))?;
             }
         }
-        self.push.copier.copy(&self.name, &wanted, free, session).await
+        self.push.copier.copy(&self.name, &wanted, observed.free, session).await
     }
 
     fn enter(&self, stage: Stage) {

@@ -129,6 +129,18 @@ fn secrets_reach_a_host_that_fetches_and_are_readable_nowhere_on_the_way() {
     look("token-2-in-clear", "key-2-in-clear");
     assert_eq!(web.ask("readlink -f /run/current-system"), system);
     assert_eq!(web.ask("ls /nix/var/bosco/secrets | wc -l"), "1");
+    let log = "cat \"$(ls -t /nix/var/bosco/*.log | head -n 1)\"";
+    assert!(web.ask(log).contains("switch done"), "its reader wants to know");
+    // Something that nobody wants to know.
+    web.key("key-in-clear");
+    web.release().exits(0).says("laptop: secrets");
+    web.pull.until_at("laptop", number + 2);
+    assert_eq!(web.ask("cat /run/keys/upload"), "key-in-clear");
+    let log = web.ask(log);
+    assert!(log.contains("install-secrets done") && !log.contains("switch begins"), "{log}");
+    web.key("key-2-in-clear");
+    web.release().exits(0).says("laptop: secrets");
+    web.pull.until_at("laptop", number + 3);
     web.pull.bosco(&["diff", &number.to_string(), &(number + 1).to_string()]).exits(0).says("secrets");
 
     // Nobody is there when it boots.

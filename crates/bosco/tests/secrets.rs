@@ -61,6 +61,27 @@ impl<'a> Web<'a> {
         self.host.ssh_ok(script).unwrap()
     }
 
+    /// What the host did in its last attempt, without what a switch says.
+    fn effects(&self) -> Vec<String> {
+        let script = "grep -h '^bosco: .* begins$' \"$(ls -t /nix/var/bosco/*.log | head -n 1)\"";
+        let word = |line: &str| line.split(' ').nth(1).unwrap().to_owned();
+        self.ssh(script).lines().map(word).collect()
+    }
+
+    /// How many connections sshd has let in.
+    fn connections(&self) -> usize {
+        let said = self.ssh("journalctl --quiet --unit sshd --output cat | grep -c 'Accepted publickey'");
+        said.trim().parse().unwrap()
+    }
+
+    /// The digest of the bundle that was committed last, and of which one is there.
+    fn digests(&self) -> (String, String) {
+        let journal = self.ssh("cat /nix/var/bosco/journal.json");
+        let journal: serde_json::Value = serde_json::from_str(&journal).unwrap();
+        let there = self.ssh("cd /nix/var/bosco/secrets && ls");
+        (journal["secrets"].as_str().unwrap().to_owned(), there.trim().trim_end_matches(".json").to_owned())
+    }
+
     fn reboot(&self) {
         self.host.power_cut(Unsynced::Kept).unwrap();
         self.host.boot().unwrap();
@@ -124,6 +145,9 @@ fn secrets_are_there_before_what_needs_them_and_after_a_reboot_too() {
     assert_eq!(state(web.operator, &web.fleet, "web"), "up-to-date");
 }
 
+/// What is done on a host where nothing but secrets changes, and no unit hears of it.
+const ONLY_SECRETS: [&str; 3] = ["check", "install-secrets", "disarm"];
+
 /// What the secrets of a fleet say, as they are at first.
 const FIRST: [(&str, &str); 3] =
     [("token", "token-in-clear"), ("password", "pass-in-clear"), ("hash", "hash-in-clear")];
@@ -146,6 +170,7 @@ fn what_has_changed_arrives_without_a_new_system_and_what_can_not_be_opened_chan
     assert_eq!(web.ssh("readlink -f /run/current-system"), system);
     assert!(web.ssh("cat /run/app-saw").starts_with("token-2-in-clear "));
     assert_eq!(starts(&web), "2");
+    assert!(web.effects().contains(&"switch".to_owned()), "{:?}", web.effects());
     // Another one, of which nobody wants to.
     let second = [("token", "token-2-in-clear"), ("password", "pass-2-in-clear"), FIRST[2]];
     web.encrypt("web.yaml", &second);
@@ -153,12 +178,24 @@ fn what_has_changed_arrives_without_a_new_system_and_what_can_not_be_opened_chan
     assert_eq!(web.ssh("cat /var/lib/app/password"), "pass-2-in-clear");
     assert_eq!(web.ssh("cat /run/secrets/rendered/app.conf"), "password = pass-2-in-clear!");
     assert_eq!(starts(&web), "2");
+    assert_eq!(web.effects(), ONLY_SECRETS, "nothing was switched for it");
+    assert_eq!(web.ssh("readlink -f /run/current-system"), system);
     web.bosco(&["apply"]).exits(0).says("1 up to date: web");
     // A key alone.
     web.own(&own.replace("key-in-clear", "key-2-in-clear"));
+    let before = web.connections();
     web.bosco(&["apply", "--goal", "keys"]).exits(0).says("its secrets are committed");
-    assert_eq!(web.ssh("cat /run/keys/upload"), "key-2-in-clear");
+    // The one more is who counts.
+    assert_eq!(web.connections(), before + 2, "keys took more than one connection");
+    assert_eq!(web.effects(), ONLY_SECRETS);
+    let key = "stat -c '%U %a' /run/keys/upload; cat /run/keys/upload";
+    assert_eq!(web.ssh(key), "app 400\nkey-2-in-clear");
+    let (committed, there) = web.digests();
+    assert_eq!(committed, there, "it is what the next boot installs, and nothing else is kept");
     web.bosco(&["apply", "--goal", "keys"]).exits(0).says("1 up to date: web");
+    web.reboot();
+    assert_eq!(web.ssh(key), "app 400\nkey-2-in-clear");
+    assert_eq!(web.ssh("cat /var/lib/app/password"), "pass-2-in-clear");
     web.own(&own);
 
     // Encrypted to somebody else.
@@ -261,5 +298,7 @@ fn a_host_without_boscos_module_has_its_keys_until_it_reboots_and_that_is_said()
     hive("other-in-clear");
     bosco(operator, &fleet, &["upload-keys"]).exits(0).says("its secrets are committed");
     assert_eq!(host.ssh_ok(early).unwrap(), "app app 440\nother-in-clear");
+    let last = host.ssh_ok("cat \"$(ls -t /nix/var/bosco/*.log | head -n 1)\"").unwrap();
+    assert!(last.contains("install-secrets done") && !last.contains("switch begins"), "{last}");
     host.ssh_ok("test $(ls /nix/var/bosco/secrets | wc -l) = 1").unwrap();
 }

@@ -53,6 +53,8 @@ pub struct Observed {
     pub has_toplevel: bool,
     /// Whether the helper that was asked for is in its store.
     pub has_helper: bool,
+    /// Whether garbage collection leaves it there.
+    pub keeps_helper: bool,
     /// What it booted, of the things that only a boot can change.
     pub booted_kernel: Kernel,
     /// The same of the system that it runs.

@@ -74,6 +74,7 @@ pub(crate) fn observe(observed: &mut Observed, key: &str, value: &str) {
         "activating" => observed.activating = true,
         "has-toplevel" => observed.has_toplevel = true,
         "has-helper" => observed.has_helper = true,
+        "keeps-helper" => observed.keeps_helper = true,
         "booted-kernel" => part(&mut observed.booted_kernel, value),
         "current-kernel" => part(&mut observed.current_kernel, value),
         "free" => observed.free = value.parse::<u64>().ok().and_then(|kib| kib.checked_mul(1024)),

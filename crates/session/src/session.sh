@@ -76,8 +76,15 @@ survey() {
     are_there; then
     fact has-toplevel yes
   fi
-  if [ -n "$helper" ] && [ -e "$helper" ] && nix-store --check-validity "$helper" 2>/dev/null; then
-    fact has-helper yes
+  # What was activated by it, or is about to be, keeps it.
+  if [ -n "$helper" ] && [ -e "$helper" ]; then
+    # shellcheck disable=SC3013 # The shells that there are have it.
+    if [ "$roots/helper" -ef "$helper" ]; then
+      fact has-helper yes
+      fact keeps-helper yes
+    elif nix-store --check-validity "$helper" 2>/dev/null; then
+      fact has-helper yes
+    fi
   fi
   kernel booted-kernel /run/booted-system
   kernel current-kernel /run/current-system

@@ -2,7 +2,8 @@
 //! and a host whose secrets have not changed is to be left alone.
 //!
 //! In files of the operator's own, each named by a keyed hash of what it was made from: whoever sees them learns nothing of
-//! what is in them, not even whether two hosts have the same.
+//! what is in them, not even whether two hosts have the same. None is synced, as there may be hundreds: each begins with the hash
+//! of the rest, and one that a power cut has damaged is made anew.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
@@ -14,12 +15,14 @@ use std::time::{Duration, SystemTime};
 use bosco_model::HostName;
 use bosco_secrets::{Recipient, SealError, Secret};
 use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 /// How long one is kept that is not used.
 const KEPT: Duration = Duration::from_secs(180 * 24 * 3600);
 /// The longest that is read, in bytes.
 const LONGEST: u64 = 4 << 20;
+/// How long the hash is that a file begins with, in bytes.
+const HASH: usize = 32;
 /// The file with the key of the hashes.
 const KEY: &str = "key";
 
@@ -62,7 +65,7 @@ impl Sealed {
         }
         let sealed = seal()?;
         // It is sealed anew next time where this fails, and that is all.
-        let _ = write(&path, &sealed);
+        let _ = write(&path, &[&Sha256::digest(&sealed), sealed.as_slice()].concat(), Sync::Never);
         Ok(sealed)
     }
 
@@ -96,30 +99,46 @@ fn key(folder: &Path) -> io::Result<[u8; 32]> {
     let mut key = [0; 32];
     if !path.exists() {
         File::open("/dev/urandom")?.read_exact(&mut key)?;
-        write(&path, &key)?;
+        write(&path, &key, Sync::Before)?;
     }
     // Another bosco may have been a moment earlier.
     File::open(&path)?.read_exact(&mut key)?;
     Ok(key)
 }
 
+/// Reads what was sealed before. What is not what was written is removed.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     // So that it is kept: it is still in use.
     let _ = file.set_modified(SystemTime::now());
-    let mut sealed = Vec::new();
-    file.take(LONGEST).read_to_end(&mut sealed)?;
-    Ok(sealed)
+    let mut bytes = Vec::new();
+    file.take(LONGEST).read_to_end(&mut bytes)?;
+    match bytes.split_at_checked(HASH) {
+        Some((hash, sealed)) if *hash == *Sha256::digest(sealed) => Ok(sealed.to_vec()),
+        _ => {
+            let _ = fs::remove_file(path);
+            Err(io::ErrorKind::InvalidData.into())
+        }
+    }
+}
+
+/// Whether what is in a file is on the disk before it has its name.
+#[derive(PartialEq, Eq)]
+enum Sync {
+    Before,
+    Never,
 }
 
 /// Writes a file, whole, if there is none of that name.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {
     let making = path.with_extension(format!("{}.new", std::process::id()));
     let put = || -> io::Result<()> {
         let _ = fs::remove_file(&making);
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(&making)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        if sync == Sync::Before {
+            file.sync_all()?;
+        }
         // A link, unlike a new name, never takes the place of another's.
         match fs::hard_link(&making, path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -167,6 +186,14 @@ mod tests {
         assert_ne!(seal("token", "hunter3"), first);
         assert_ne!(seal("other", "hunter2"), first);
         assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+        for entry in fs::read_dir(&folder).unwrap().flatten() {
+            if entry.file_name() != KEY {
+                fs::write(entry.path(), "").unwrap();
+            }
+        }
+        let anew = seal("token", "hunter2");
+        assert_ne!(anew, first, "what is damaged is made anew");
+        assert_eq!(seal("token", "hunter2"), anew);
         for entry in fs::read_dir(&folder).unwrap().flatten() {
             assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600);
             let bytes = fs::read(entry.path()).unwrap();
