@@ -303,7 +303,7 @@ fn place(path: &[&str]) -> String {
     path.join(":") + ":"
 }
 
-/// What was in a file. Nothing of it is shown, and all of it is overwritten when it goes.
+/// What was in a file. Nothing of it is shown, and its text is overwritten when it goes.
 pub struct Opened {
     format: Format,
     pub(super) values: Map,

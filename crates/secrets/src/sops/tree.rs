@@ -11,7 +11,7 @@ pub(super) const MAX_DEPTH: usize = 64;
 /// The most values, keys and comments in a file.
 pub(super) const MAX_VALUES: usize = 100_000;
 
-/// A value, overwritten when it is dropped.
+/// A value. Of what is dropped all text is overwritten; numbers and dates are not, nor keys, which a file has in clear.
 #[derive(Clone, PartialEq)]
 #[cfg_attr(test, derive(Debug))]
 pub(super) enum Value {
