@@ -91,14 +91,13 @@ let
           confirm = get "confirmTimeout" null main;
         };
         buildOnTarget = isOn "remoteBuild";
-        ignored =
-          builtins.filter isOn [ "interactiveSudo" ]
-          ++ map (option: "${option} = false") (
-            builtins.filter isOff [
-              "autoRollback"
-              "magicRollback"
-            ]
-          );
+        # `interactiveSudo` needs no word: who sits at a terminal is asked where sudo asks.
+        ignored = map (option: "${option} = false") (
+          builtins.filter isOff [
+            "autoRollback"
+            "magicRollback"
+          ]
+        );
       };
     };
 in

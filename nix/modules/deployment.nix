@@ -112,7 +112,7 @@ in
         "-H"
         "--"
       ];
-      description = "What stands before a command to run it as root, where the user is not root. It must not ask.";
+      description = "What stands before a command to run it as root, where the user is not root.";
     };
     allowLocalDeployment = flag false "Whether the host may be deployed by `bosco apply-local`, which runs on itself.";
     buildOnTarget = flag false "Whether the host builds its system itself.";

@@ -14,20 +14,22 @@ in
     };
 
     # Nothing else may look at a key's `text`, `keyFile` or `keyCommand` here: they would end up in the host's store.
-    assertions = lib.mapAttrsToList (
-      name: key:
+    assertions =
       let
-        option = "deployment.keys.${name}";
-        given = builtins.filter (source: source != null) [
-          key.text
-          key.keyFile
-          key.keyCommand
-        ];
+        isWrong =
+          name:
+          let
+            key = keys.${name};
+          in
+          lib.count (source: source != null) [
+            key.text
+            key.keyFile
+            key.keyCommand
+          ] != 1;
       in
-      {
-        assertion = builtins.length given == 1;
-        message = "Exactly one of `${option}.text`, `${option}.keyFile` and `${option}.keyCommand` must be set.";
-      }
-    ) keys;
+      map (name: {
+        assertion = false;
+        message = "Exactly one of `text`, `keyFile` and `keyCommand` of `deployment.keys.${name}` must be set.";
+      }) (builtins.filter isWrong (builtins.attrNames keys));
   };
 }

@@ -3,7 +3,12 @@
 #
 # What is written here ends up in the toplevel, so it says which secrets there are and whose, and nothing of what is in them,
 # not even encrypted: that goes to the host beside its toplevel, so that it can change without.
-{ config, lib, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
   inherit (lib) mkOption types;
   cfg = config.services.bosco.secrets;
@@ -15,7 +20,8 @@ let
       inherit type default description;
       internal = true;
     };
-  anything = types.attrsOf types.unspecified;
+  # What is said in one place only needs no merging, which for a hundred secrets takes longer than all that is done with them.
+  one = internal types.raw;
 
   forUsers = builtins.any (secret: secret.neededForUsers) cfg.declared;
   install = flags: ''
@@ -24,6 +30,19 @@ let
     else
       echo "bosco: no helper is on this host yet, so it has no secrets; the first \`bosco apply\` to it brings both" >&2
     fi
+  '';
+
+  units = pkgs.runCommand "bosco-secrets-units" {
+    secrets = lib.concatStrings (lib.mapAttrsToList (unit: secret: "${unit}\n${secret}\n") cfg.units);
+    passAsFile = [ "secrets" ];
+  } ''
+    mkdir -p $out/lib/systemd/system
+    while IFS= read -r unit && IFS= read -r secret; do
+      printf '%s\n' > "$out/lib/systemd/system/$unit-key.service" \
+        '[Unit]' "Description=bosco: the secret ''${secret//%/%%} is there" \
+        '[Service]' 'Type=oneshot' 'RemainAfterExit=yes' \
+        "ExecStart=${helper} helper secrets present \"''${secret//%/%%}\""
+    done < "$secretsPath"
   '';
 in
 {
@@ -34,13 +53,11 @@ in
     installed =
       internal types.bool (config.services.bosco.enable or false || cfg.declared != [ ] || cfg.units != { })
         "Whether the host installs its secrets by itself.";
-    declared = internal (types.listOf anything) [ ] "The secrets of sops files, as the host reads them.";
-    templates = internal (types.listOf anything) [ ] "The templates, as the host reads them.";
-    age =
-      internal anything { sshKeyPaths = [ "/etc/ssh/ssh_host_ed25519_key" ]; }
-        "What opens them on the host.";
-    files = internal (types.attrsOf anything) { } "The sops file of each secret, which bosco reads.";
-    keys = internal (types.listOf types.str) [ ] "The `deployment.keys` that have a unit.";
+    declared = one [ ] "The secrets of sops files, as the host reads them.";
+    templates = one [ ] "The templates, as the host reads them.";
+    age = one { sshKeyPaths = [ "/etc/ssh/ssh_host_ed25519_key" ]; } "What opens them on the host.";
+    files = one { } "The sops file of each secret, which bosco reads.";
+    keys = one [ ] "The `deployment.keys` that have a unit.";
     units = internal (types.attrsOf types.str) { } "The secrets that have a unit, by the unit's name.";
   };
 
@@ -63,18 +80,11 @@ in
       users.deps = [ "boscoSecretsForUsers" ];
     };
 
-    # Active while the secret is there, for services to order themselves after it, or to need it.
-    systemd.services = lib.mapAttrs' (
-      unit: secret:
-      lib.nameValuePair "${unit}-key" {
-        description = "bosco: the secret ${secret} is there";
-        wantedBy = [ "multi-user.target" ];
-        serviceConfig = {
-          Type = "oneshot";
-          RemainAfterExit = true;
-          ExecStart = "${helper} helper secrets present \"${lib.replaceStrings [ "%" ] [ "%%" ] secret}\"";
-        };
-      }
-    ) cfg.units;
+    # One is active while its secret is there, for services to order themselves after it, or to need it. All of them are one
+    # derivation: a hundred by themselves would cost an evaluation more than everything else of a hundred secrets.
+    systemd = lib.mkIf (cfg.units != { }) {
+      packages = [ units ];
+      targets.multi-user.wants = map (unit: "${unit}-key.service") (builtins.attrNames cfg.units);
+    };
   };
 }

@@ -251,11 +251,53 @@ in
     };
 
     assertions =
-      lib.mapAttrsToList (name: secret: {
-        assertion = secret.neededForUsers -> account secret "owner" "uid" == "root" || account secret "owner" "uid" == "0";
-        message = "`sops.secrets.${name}` is there before there are users, so it can only be root's.";
-      }) cfg.secrets
-      ++ [
+      let
+        all = builtins.attrValues cfg.secrets;
+        isRoots = secret: builtins.elem (account secret "owner" "uid") [ "root" "0" ];
+        isRootsGroup = secret: builtins.elem (account secret "group" "gid") [ "root" "0" ];
+        named = wrong: lib.concatMapStringsSep ", " (secret: "`${secret.name}`") wrong;
+        tooEarly = builtins.filter (
+          secret: secret.neededForUsers && !(isRoots secret && isRootsGroup secret)
+        ) all;
+        # Users that a service makes are not there yet when secrets are opened.
+        late = config.systemd.sysusers.enable or false || config.services.userborn.enable or false;
+        tooLate = builtins.filter (
+          secret: late && !(isRoots secret && isRootsGroup secret)
+        ) (all ++ builtins.attrValues cfg.templates);
+        units = lib.groupBy (secret: unitName secret.name) all;
+        clashing = builtins.concatLists (
+          builtins.filter (same: builtins.length same > 1) (builtins.attrValues units)
+        );
+        names = lib.genAttrs (map (secret: secret.name) all) (_: true);
+        folders =
+          name:
+          let
+            parts = lib.splitString "/" name;
+          in
+          map (length: lib.concatStringsSep "/" (lib.take length parts)) (
+            lib.range 1 (builtins.length parts - 1)
+          );
+        within = builtins.filter (
+          secret: builtins.any (folder: names ? ${folder}) (folders secret.name)
+        ) all;
+      in
+      [
+        {
+          assertion = tooEarly == [ ];
+          message = "${named tooEarly} of `sops.secrets`: what is needed for users is there before there are any, so it can only be root's, and of its group.";
+        }
+        {
+          assertion = tooLate == [ ];
+          message = "${named tooLate} of `sops`: where `systemd.sysusers` or `services.userborn` make the users, secrets are there before them, and can only be root's, and of its group.";
+        }
+        {
+          assertion = clashing == [ ];
+          message = "${named clashing} of `sops.secrets` would have the same unit.";
+        }
+        {
+          assertion = within == [ ];
+          message = "${named within} of `sops.secrets` would lie within another secret, which is a file.";
+        }
         {
           assertion = cfg.age.generateKey -> cfg.age.keyFile != null;
           message = "`sops.age.generateKey` makes `sops.age.keyFile`, which is not set.";

@@ -1,32 +1,18 @@
 //! The question before a whole fleet is changed: asked once, of who sits at a terminal, with what is going to change.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use bosco_nix::Nix;
-use tokio::sync::{OnceCell, oneshot};
+use tokio::sync::OnceCell;
 
-use crate::differences::{Compared, Pair, compare};
-use crate::event::{Event, Sink};
+use crate::differences::{Pair, compare};
+use crate::event::{Event, Sink, ask};
 
 /// Whether hosts may be changed. They say first what is to become of them, and wait then.
 #[derive(Default)]
 pub(crate) struct Consent {
     pairs: Mutex<Vec<Pair>>,
     given: OnceCell<bool>,
-}
-
-/// What an operator is asked, and where the answer goes.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Question {
-    pub(crate) compared: Vec<Compared>,
-    answer: Arc<OnceLock<bool>>,
-}
-
-impl Question {
-    /// Answers it.
-    pub(crate) fn answer(&self, yes: bool) {
-        let _ = self.answer.set(yes);
-    }
 }
 
 impl Consent {
@@ -44,16 +30,8 @@ impl Consent {
         let pairs = std::mem::take(&mut *self.pairs.lock().unwrap_or_else(PoisonError::into_inner));
         // It is shown to be read, and decides nothing: where it can't be had, the question is asked all the same.
         let compared = compare(nix, &pairs).await.unwrap_or_default();
-        let question = Question { compared, answer: Arc::default() };
-        let (done, answered) = oneshot::channel();
-        let (asked, events) = (question.clone(), events.clone());
-        // A thread of its own, which nobody waits for: who is asked may rather press Ctrl-C.
-        std::thread::spawn(move || {
-            events(Event::Question(asked));
-            let _ = done.send(());
-        });
-        let _ = answered.await;
-        question.answer.get().copied().unwrap_or(false)
+        let event = |answer| Event::Question { compared, answer };
+        ask(events, event).await.unwrap_or(false)
     }
 }
 
@@ -64,6 +42,7 @@ pub(crate) fn is_yes(answer: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -84,9 +63,9 @@ mod tests {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
         let events: Sink = Arc::new(move |event| {
-            if let Event::Question(question) = event {
+            if let Event::Question { answer, .. } = event {
                 count.fetch_add(1, Ordering::Relaxed);
-                question.answer(true);
+                answer.give(true);
             }
         });
         let consent = Consent::default();

@@ -1,12 +1,15 @@
 //! What happens while a command works, as values: the stages tell, `show` shows.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bosco_model::{HostName, StorePath};
+use bosco_secrets::Secret;
+use bosco_session::Asked;
 use serde::Serialize;
+use tokio::sync::oneshot;
 
-use crate::consent::Question;
+use crate::differences::Compared;
 use crate::outcome::Outcome;
 
 /// What a host is at.
@@ -78,9 +81,51 @@ pub(crate) enum Event {
     Done { host: HostName },
     /// The operator is asked whether to go on; whoever shows it answers it.
     #[serde(skip)]
-    Question(Question),
+    Question { compared: Vec<Compared>, answer: Answer<bool> },
+    /// The operator is asked for the password that makes them root on a host.
+    #[serde(skip)]
+    Password { asked: Asked, answer: Answer<Option<Secret>> },
     /// Nothing is delivered, because of these hosts.
     HeldBack { missing: Vec<HostName> },
+}
+
+/// Where the answer to a question goes, which whoever shows it gives once.
+pub(crate) struct Answer<T>(Arc<OnceLock<T>>);
+
+impl<T> Answer<T> {
+    /// Answers.
+    pub(crate) fn give(&self, answer: T) {
+        let _ = self.0.set(answer);
+    }
+}
+
+impl<T> Clone for Answer<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> std::fmt::Debug for Answer<T> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Answer")
+    }
+}
+
+/// Asks who sits at the terminal; nothing where nobody shows the question.
+pub(crate) async fn ask<T>(events: &Sink, question: impl FnOnce(Answer<T>) -> Event) -> Option<T>
+where
+    T: Clone + Send + Sync + 'static,
+{
+    let answer = Answer(Arc::default());
+    let (done, answered) = oneshot::channel();
+    let (event, events) = (question(answer.clone()), events.clone());
+    // A thread of its own, which nobody waits for: who is asked may rather press Ctrl-C.
+    std::thread::spawn(move || {
+        events(event);
+        let _ = done.send(());
+    });
+    let _ = answered.await;
+    answer.0.get().cloned()
 }
 
 /// Where events go.

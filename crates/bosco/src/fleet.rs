@@ -15,6 +15,7 @@ use crate::error::{Error, Exit};
 use crate::event::{Event, Sink, Stage};
 use crate::hub::{Rules, rules};
 use crate::outcome::Outcome;
+use crate::show::can_ask;
 use crate::suggest::{first_of, instead_of, near};
 
 /// What one evaluation of a NixOS host may need, in bytes: so many are run side by side as have room.
@@ -28,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) events: Sink,
     /// How the fleet is run, where it says so.
     pub(crate) rules: Option<Rules>,
+    /// Whether somebody sits there who can be asked.
+    pub(crate) asks: bool,
     evaluations: Arc<Semaphore>,
     /// The tags of hosts that were evaluated and are not selected.
     tags: Arc<Mutex<BTreeMap<HostName, Vec<String>>>>,
@@ -52,7 +55,16 @@ impl Context {
         let fleet = nix.fleet(&source, &mut listen(&events, None)).await?;
         events(Event::Fleet { source: fleet.source.to_string(), form: fleet.form, hosts: fleet.hosts.len() });
         let evaluations = Arc::new(Semaphore::new(evaluations_side_by_side()));
-        Ok(Self { nix, fleet: Arc::new(fleet), events, rules, evaluations, tags: Arc::default(), started })
+        Ok(Self {
+            nix,
+            fleet: Arc::new(fleet),
+            events,
+            rules,
+            asks: can_ask(cli),
+            evaluations,
+            tags: Arc::default(),
+            started,
+        })
     }
 
     /// The same, with a host of the fleet that builds, instead of this machine.

@@ -67,6 +67,7 @@ fn main() -> ExitCode {
     } else {
         drop(runtime);
     }
+    show::restore();
     match ended {
         Ok(exit) => exit.into(),
         Err(error) => {

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use bosco_activation::Told;
 use bosco_model::{HostName, Observed, StorePath, Target};
-use bosco_session::{Session, Stage as Progress, Wanted};
+use bosco_session::{Operator, Session, Stage as Progress, Sudo, Wanted};
 use bosco_wire::{Ssh, Trouble};
 use tokio::sync::Semaphore;
 
 use crate::error::Error;
-use crate::event::{Event, Sink, Stage};
+use crate::event::{Event, Sink, Stage, ask};
 use crate::fleet::Context;
 use crate::hub::Hub;
 use crate::outcome::Outcome;
@@ -28,10 +28,10 @@ const DROPPED: Duration = Duration::from_secs(8);
 /// How long, in seconds, a host may take to be connected to that could be reached through the hub as well.
 const DIRECT: u64 = 5;
 
-/// The operator's `ssh`, shared by all hosts of a command.
+/// The operator's `ssh`, and password, shared by all hosts of a command.
 #[derive(Clone)]
 pub(crate) struct Reach {
-    ssh: Ssh,
+    operator: Operator,
     connections: Arc<Semaphore>,
     /// Those that an activation waits for must not wait behind those that begin one.
     confirmations: Arc<Semaphore>,
@@ -50,7 +50,7 @@ impl Reach {
             None => None,
         };
         Ok(Self {
-            ssh: Ssh::find().await?,
+            operator: Operator { ssh: Ssh::find().await?, sudo: sudo(context) },
             connections: permits(),
             confirmations: permits(),
             hub,
@@ -63,7 +63,7 @@ impl Reach {
     pub(crate) fn here(context: &Context) -> Self {
         let permits = || Arc::new(Semaphore::new(CONNECTIONS));
         Self {
-            ssh: Ssh::here(),
+            operator: Operator { ssh: Ssh::here(), sudo: sudo(context) },
             connections: permits(),
             confirmations: permits(),
             hub: None,
@@ -74,7 +74,7 @@ impl Reach {
 
     /// Whether it is this machine that is reached.
     pub(crate) fn is_here(&self) -> bool {
-        self.ssh.is_here()
+        self.operator.ssh.is_here()
     }
 
     /// Connects to a host and brings back what it says of itself; `turn` is called when its turn has come.
@@ -85,7 +85,7 @@ impl Reach {
         wanted: Wanted<'_>,
         turn: impl FnOnce(),
     ) -> Result<(Session, Observed), Outcome> {
-        let open = |target: Arc<Target>| async move { Session::open(&self.ssh, &target, wanted).await };
+        let open = |target: Arc<Target>| async move { Session::open(&self.operator, &target, wanted).await };
         self.connect(host, target, turn, open).await
     }
 
@@ -102,7 +102,7 @@ impl Reach {
         let permit = self.confirmations.acquire().await;
         let detour = self.detour(host);
         let target = detour.as_deref().unwrap_or(target);
-        let session = Session::anew(&self.ssh, target, helper, id, token).await?;
+        let session = Session::anew(&self.operator, target, helper, id, token).await?;
         // It is the connecting that must not be done to all at once.
         drop(permit);
         session.confirmed(tell).await
@@ -117,7 +117,7 @@ impl Reach {
         turn: impl FnOnce(),
     ) -> Result<Session, Outcome> {
         let prepare =
-            |target: Arc<Target>| async move { Session::prepare(&self.ssh, &target, command).await };
+            |target: Arc<Target>| async move { Session::prepare(&self.operator, &target, command).await };
         self.connect(host, target, turn, prepare).await
     }
 
@@ -131,12 +131,12 @@ impl Reach {
     ) -> (std::process::Command, bool) {
         // `ssh` itself can't be asked whether it is there without logging in.
         if self.hub.is_some()
-            && self.ssh.is_there(target, Duration::from_secs(DIRECT)).await == Some(false)
+            && self.operator.ssh.is_there(target, Duration::from_secs(DIRECT)).await == Some(false)
             && let Some(detour) = self.find_detour(host, target).await
         {
-            return (self.ssh.login(&detour, command), true);
+            return (self.operator.ssh.login(&detour, command), true);
         }
-        (self.ssh.login(target, command), false)
+        (self.operator.ssh.login(target, command), false)
     }
 
     /// Connects the way that the fleet declares; where the host does not answer, and the hub has it, through that.
@@ -183,6 +183,18 @@ impl Reach {
         detours.insert(host.clone(), Arc::clone(&detour));
         Some(detour)
     }
+}
+
+/// How its operator becomes root: where they can be asked, with a password.
+fn sudo(context: &Context) -> Sudo {
+    if !context.asks {
+        return Sudo::default();
+    }
+    let events = context.events.clone();
+    Sudo::asking(move |asked| {
+        let events = events.clone();
+        Box::pin(async move { ask(&events, |answer| Event::Password { asked, answer }).await.flatten() })
+    })
 }
 
 /// Connects, and again where a connection was dropped by somebody busy.

@@ -390,7 +390,7 @@ fn a_nodes_options_mean_what_they_mean_to_deploy_rs() {
         nodes.web = { hostname = "web"; fastConnection = true; profiles.home = { inherit path; }; }; };"#;
     fleet.write("flake.nix", &FLAKE.join(deploy)).unwrap();
     let host = hosts(0);
-    assert_eq!(host[0]["ignored"], serde_json::json!(["interactiveSudo", "autoRollback = false"]));
+    assert_eq!(host[0]["ignored"], serde_json::json!(["autoRollback = false"]));
     assert_eq!(host[0]["limits"], serde_json::json!({ "activation": 70, "confirm": null }));
     assert_eq!(host[0]["profiles"][0]["user"], "bob", "who asks");
     assert_eq!(host[0]["target"]["user"], serde_json::Value::Null, "that is for ssh to say");

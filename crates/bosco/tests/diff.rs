@@ -3,10 +3,7 @@
 
 mod common;
 
-use std::io::Write;
-use std::process::Stdio;
-
-use common::{Said, bosco, json, stands, toplevel_of};
+use common::{at_terminal, bosco, json, stands, toplevel_of};
 use testbed::{Lab, LabSpec, fleet};
 
 /// Two hosts that are the same but for their names.
@@ -85,18 +82,14 @@ fn what_an_apply_would_change_is_said_once_for_all_hosts_and_is_what_it_does() {
     assert_eq!(difference["reboot"], serde_json::json!(["kernel-params"]), "{answer}");
 
     // At a terminal, a whole fleet is changed only after a yes.
-    let at_terminal = |answer: &str, args: &str| {
-        let mut script = operator.command("script");
-        let command = format!("{} apply {args}", env!("CARGO_BIN_EXE_bosco"));
-        script.args(["--quiet", "--return", "--command", &command, "/dev/null"]).current_dir(fleet.path());
-        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        child.stdin.as_mut().unwrap().write_all(answer.as_bytes()).unwrap();
-        Said::of(&child.wait_with_output().unwrap())
+    let apply = |args: &str, answers: &[(&str, &str)]| {
+        at_terminal(operator, &fleet, &format!("apply {args}"), answers)
     };
-    at_terminal("n\n", "").exits(130).says("tool 1.0 → 1.1").says("go on? [Y/n]");
+    let question = "go on? [Y/n]";
+    apply("", &[(question, "n\n")]).exits(130).says("tool 1.0 → 1.1");
     assert_eq!(stands(host), before, "a no changes nothing");
-    at_terminal("", "host2 --goal push").exits(0).does_not_say("go on?");
-    at_terminal("\n", "").exits(0).says("go on? [Y/n]").says("committed");
+    apply("host2 --goal push", &[]).exits(0).does_not_say(question);
+    apply("", &[(question, "\n")]).exits(0).says("committed");
     assert_ne!(stands(host), before);
     bosco(operator, &fleet, &["diff", "host1"]).exits(0).says("nothing changes on host1");
     bosco(operator, &fleet, &["diff", "1", "host1"]).exits(2).says("--on");

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use common::follow::Apply;
-use common::{bosco, is_sound, stands};
+use common::{at_terminal, bosco, is_sound, stands};
 use testbed::fleet::{Fleet, sample};
 use testbed::{Lab, LabSpec, Operator};
 
@@ -78,8 +78,16 @@ fn a_user_who_would_need_a_password_to_become_root_is_told() {
         .exits(4)
         .says("this user can't become root there")
         .says("password")
-        .says("`sudo` without a password");
+        .says("from a terminal, where bosco asks");
     bosco(operator, &fleet, &["status", "--on", "host1"]).exits(4).says("no access");
+
+    // At a terminal it is asked for.
+    let question = "password of sudo on deploy@";
+    let wrong = [(question, "no\n"), ("that is not the password", "nor this\n"), (question, "again\n")];
+    at_terminal(operator, &fleet, "apply --on host1", &wrong)
+        .exits(4)
+        .says("`sudo` there does not take the password");
+    at_terminal(operator, &fleet, "apply --on host1", &[(question, "\n")]).exits(4).says("was not given");
 
     // A command that is not there, and one that does not make anybody root.
     for (command, told) in [("doas", "not found"), ("env", "it runs commands as user 1")] {

@@ -189,7 +189,11 @@ fn an_operator_enrolls_a_host_releases_to_it_and_reaches_it_through_the_hub() {
     let pull = Pull::new(&lab);
     pull.start_hub();
     pull.bosco(&["apply", "--on", "laptop"]).exits(0);
-    pull.bosco(&["enroll", "laptop"]).exits(0).says("laptop: enrolled with SHA256:").says("it trusts ada");
+    pull.bosco(&["enroll", "laptop"])
+        .exits(0)
+        .says("laptop: enrolled with SHA256:")
+        .says("it trusts ada")
+        .does_not_say("no agent");
     pull.until("laptop", "connected", |stands| stands["connected"] == true);
 
     let key = lab.operator().ssh_key();

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{bosco, command, json, stands, state, until_activating};
+use common::{at_terminal, bosco, command, json, stands, state, until_activating};
 use serde_json::Value;
 use testbed::fleet::sample;
 use testbed::{Host, Lab, LabSpec};
@@ -231,23 +231,41 @@ fn trouble_with_a_connection_is_told_for_what_it_is() {
 
 #[test]
 fn a_user_who_is_not_root_becomes_root_by_sudo() {
-    let lab = lab(1);
+    let lab = lab(2);
     let fleet = sample(lab.operator(), "plain").unwrap();
     let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
-    host.ssh_ok(
-        "useradd --create-home --shell /bin/sh deploy; cp -r /root/.ssh /home/deploy/; chown -R deploy: /home/deploy",
-    )
-    .unwrap();
+    for host in lab.hosts() {
+        host.ssh_ok(
+            "useradd --create-home --shell /bin/sh deploy; cp -r /root/.ssh /home/deploy/; chown -R deploy: /home/deploy",
+        )
+        .unwrap();
+    }
     let module = std::fs::read_to_string(common::repository().join("nix/modules/deployment.nix")).unwrap();
     fleet.write("deployment.nix", &module).unwrap();
-    fleet
-        .write("host1.nix", "{ imports = [ ./deployment.nix ]; deployment.targetUser = \"deploy\"; }")
-        .unwrap();
+    let plain = std::fs::read_to_string(fleet.path().join("common.nix")).unwrap();
+    fleet.write("plain.nix", &plain).unwrap();
+    let common = "{ imports = [ ./plain.nix ./deployment.nix ]; deployment.targetUser = \"deploy\"; }";
+    fleet.write("common.nix", common).unwrap();
     let apply = || bosco(operator, &fleet, &["apply", "--on", "host1"]);
     apply().exits(4).says("this user can't become root there").says("privilegeEscalationCommand");
     host.ssh_ok("echo 'deploy ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/deploy").unwrap();
     apply().exits(0).says("committed");
     assert_eq!(greeting(host), "one");
+
+    // A password is asked for once, for all hosts and all their connections, and shown nowhere.
+    for host in lab.hosts() {
+        host.ssh_ok("echo 'deploy ALL=(ALL) ALL' > /etc/sudoers.d/deploy; echo deploy:geheimnis | chpasswd")
+            .unwrap();
+    }
+    fleet.write("plain.nix", &plain.replace("one", "two")).unwrap();
+    fleet.commit().unwrap();
+    let once = [("password of sudo on deploy@", "geheimnis\n")];
+    at_terminal(operator, &fleet, "apply --yes", &once).exits(0).says("committed").does_not_say("geheimnis");
+    for host in lab.hosts() {
+        assert_eq!(greeting(host), "two");
+        let log = host.ssh_ok("cat /nix/var/bosco/*.log; journalctl -o export | cat -v").unwrap();
+        assert!(!log.contains("geheimnis"), "a log of {} has the password", host.name());
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! decision. What to do is decided by `bosco-activation`, and an activation is carried out by the helper (`bosco-host`).
 
 mod answer;
+mod begin;
 mod follow;
 #[cfg(test)]
 mod programs;
@@ -12,6 +13,7 @@ mod survey;
 mod system;
 
 pub use answer::Unreadable;
+pub use begin::{Answer, Asked, Operator, Sudo};
 pub use follow::{Following, Heard, Stage, Unended};
 pub use session::{Error, Others, Ran, Session, Wanted};
 pub use survey::{read_survey, survey_program};

@@ -8,11 +8,12 @@ use bosco_activation::{Request, Told};
 use bosco_model::{
     Digest, Generations, Observed, Profile, ProfilePlace, Profiles, StorePath, System, Target,
 };
-use bosco_wire::{Ssh, Trouble, Wire, quote};
+use bosco_wire::{Trouble, Wire, quote};
 use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::answer::{self, Line};
+use crate::begin::{Operator, begin};
 use crate::follow::{Following, Heard, MAX_LOG, Stage, Unended, why};
 use crate::system;
 
@@ -25,10 +26,6 @@ const CONFIRM: &str = include_str!("confirm.sh");
 /// What Nix and its database say where the disk is full.
 const NO_SPACE: [&str; 3] = ["No space left", "disk is full", "signal 7"];
 
-/// What the program says first. What a login script prints before it is passed over.
-const GREETING: &str = "bosco 1";
-/// How much a login script may print.
-const MAX_CHATTER: usize = 1000;
 /// How many lines one answer may have: every path that one question names, with room for a log.
 const MAX_LINES: usize = 50_000;
 /// How many lines a system may have that is described: a large one has 20,000.
@@ -37,8 +34,6 @@ const MAX_DESCRIBED: usize = 500_000;
 /// connection's buffers while the question is still being sent.
 const PATHS_AT_ONCE: usize = 5_000;
 
-/// How long a host may take to connect and to begin to speak. A key's passphrase or touch is within it.
-const GREET: Duration = Duration::from_secs(120);
 /// How long a question to Nix's database may take on a slow machine.
 const ASK: Duration = Duration::from_secs(120);
 /// How long a host may take to find out that its caches have nothing.
@@ -165,8 +160,12 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Wire`] with what the trouble comes down to.
-    pub async fn open(ssh: &Ssh, target: &Target, wanted: Wanted<'_>) -> Result<(Self, Observed), Error> {
-        let mut session = Self::start(ssh, target, &program(wanted)).await?;
+    pub async fn open(
+        operator: &Operator,
+        target: &Target,
+        wanted: Wanted<'_>,
+    ) -> Result<(Self, Observed), Error> {
+        let mut session = Self { wire: begin(operator, target, &program(wanted)).await? };
         let observed = session.survey().await?;
         Ok((session, observed))
     }
@@ -190,8 +189,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Wire`] with what the trouble comes down to.
-    pub async fn prepare(ssh: &Ssh, target: &Target, command: &str) -> Result<Self, Error> {
-        let mut session = Self::start(ssh, target, &one_command(command)).await?;
+    pub async fn prepare(operator: &Operator, target: &Target, command: &str) -> Result<Self, Error> {
+        let mut session = Self { wire: begin(operator, target, &one_command(command)).await? };
         session.answer(&Limit::of(ASK), &mut |_, _| {}).await?;
         Ok(session)
     }
@@ -207,28 +206,6 @@ impl Session {
         self.close().await;
         let cut = output.len() >= RUN.log;
         Ok(Ran { exit_code, output, cut })
-    }
-
-    /// Connects, and starts a program there.
-    async fn start(ssh: &Ssh, target: &Target, program: &str) -> Result<Self, Error> {
-        let mut wire = ssh.connect(target, &bootstrap(target, program.len()))?;
-        wire.send(program.as_bytes()).await;
-        let deadline = Instant::now() + GREET;
-        let mut chatter = 0;
-        // A login script may leave a line without an end before the greeting.
-        while !wire.line(deadline).await?.ends_with(GREETING) {
-            chatter += 1;
-            if chatter > MAX_CHATTER {
-                return Err(wire.trouble(Trouble::Garbled, "it prints without end").into());
-            }
-        }
-        match wire.line(deadline).await?.strip_prefix("user ") {
-            Some("0") => Ok(Self { wire }),
-            Some(user) => {
-                Err(wire.trouble(Trouble::NoRoot, &format!("it runs commands as user {user}")).into())
-            }
-            None => Err(wire.trouble(Trouble::Garbled, "it does not say who it is").into()),
-        }
     }
 
     /// Which of these paths the host does not have, in their order.
@@ -421,14 +398,15 @@ impl Session {
     /// # Errors
     /// [`Error::Wire`] where there is no connection.
     pub async fn anew(
-        ssh: &Ssh,
+        operator: &Operator,
         target: &Target,
         helper: &StorePath,
         id: &str,
         token: Option<&str>,
     ) -> Result<Self, Error> {
         // A connection that the operator's ssh has kept open proves nothing.
-        let mut session = Self::start(&ssh.fresh(), target, &confirmation(helper, id, token)).await?;
+        let program = confirmation(helper, id, token);
+        let mut session = Self { wire: begin(&operator.fresh(), target, &program).await? };
         session.answer(&Limit::of(ASK), &mut |_, _| {}).await?;
         Ok(session)
     }
@@ -531,61 +509,12 @@ pub(crate) fn one_command(command: &str) -> String {
     format!("command={}\n{PRELUDE}{EXEC}", quote(command))
 }
 
-/// The command that reads the program from the connection and runs it, as root. It is short, and means the same to all of
-/// POSIX's shells and to fish, as long as no word of `privilege` has a quote in it.
-fn bootstrap(target: &Target, length: usize) -> String {
-    let escalation: String = target.privilege.0.iter().map(|word| format!("{} ", quote(word))).collect();
-    let become_root = if escalation.is_empty() {
-        String::new()
-    } else {
-        format!("if [ \"$(id -u)\" -ne 0 ]; then set -- {escalation}; fi; ")
-    };
-    let path = "PATH=$PATH:/run/current-system/sw/bin:/usr/bin:/bin";
-    let read = format!("{path}; eval \"$(head -c {length})\"");
-    format!(
-        "exec /bin/sh -c {}",
-        quote(&format!("{path}; {become_root}exec \"$@\" /bin/sh -c {}", quote(&read)))
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
     use std::process::{Command, Stdio};
 
-    use bosco_model::Privilege;
-
     use super::*;
-
-    fn target(privilege: &[&str]) -> Target {
-        Target {
-            host: "web".into(),
-            user: None,
-            port: None,
-            ssh_options: Vec::new(),
-            privilege: Privilege(privilege.iter().map(ToString::to_string).collect()),
-        }
-    }
-
-    /// What a login shell makes of the command, with `program` on its input.
-    fn run(shell: &str, target: &Target, program: &str) -> String {
-        let mut child = Command::new(shell)
-            .args(["-c", &bootstrap(target, program.len())])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(program.as_bytes()).unwrap();
-        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
-    }
-
-    #[test]
-    fn the_program_reaches_the_hosts_shell_whatever_is_in_it() {
-        let program = "printf '%s\\n' \"it's $((1 + 1))\" '\\' 'a  b'\nprintf 'c\\n'";
-        for shell in ["sh", "bash"] {
-            assert_eq!(run(shell, &target(&[]), program), "it's 2\n\\\na  b\nc\n", "{shell}");
-        }
-    }
 
     #[test]
     fn all_programs_are_shell_that_can_be_read() {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -23,11 +24,18 @@ const INTERRUPT: Duration = Duration::from_millis(200);
 /// How long a closed connection may take to end.
 const CLOSE: Duration = Duration::from_secs(5);
 
+/// What it says beside the answer.
+#[derive(Debug, Default)]
+struct Said {
+    text: Mutex<Vec<u8>>,
+    more: Notify,
+}
+
 /// An `ssh` that runs. It ends with the value.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
-    said: Arc<Mutex<Vec<u8>>>,
+    said: Arc<Said>,
     listener: JoinHandle<()>,
     target: String,
 }
@@ -54,7 +62,7 @@ impl Process {
         else {
             return Err(Error::new(Trouble::Other, &target, "it has no input or output"));
         };
-        let said = Arc::new(Mutex::new(Vec::new()));
+        let said = Arc::new(Said::default());
         let listener = tokio::spawn(listen(stderr, Arc::clone(&said)));
         Ok((Self { child, said, listener, target }, stdin, stdout))
     }
@@ -75,7 +83,7 @@ impl Process {
             return Error::new(Trouble::Stopped, &self.target, "");
         }
         let said = {
-            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            let said = self.said.text.lock().unwrap_or_else(PoisonError::into_inner);
             String::from_utf8_lossy(&said).into_owned()
         };
         if said.trim().is_empty() {
@@ -87,6 +95,23 @@ impl Process {
         Error::read(&self.target, &said)
     }
 
+    /// Waits until it has said this beside the answer, and forgets what it has said up to its end: so the next one is
+    /// another. It can be given up at any time.
+    pub(crate) async fn says(&self, sign: &str) {
+        loop {
+            // Whoever asks before it looks misses nothing that is said in between.
+            let more = self.said.more.notified();
+            {
+                let mut said = self.said.text.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(start) = said.windows(sign.len()).position(|some| some == sign.as_bytes()) {
+                    said.drain(..start + sign.len());
+                    return;
+                }
+            }
+            more.await;
+        }
+    }
+
     /// Waits for it, once its input has ended.
     pub(crate) async fn end(&mut self) {
         let _ = timeout(CLOSE, self.child.wait()).await;
@@ -94,14 +119,18 @@ impl Process {
 }
 
 /// Keeps what `ssh` says; its last words are what counts.
-async fn listen(mut stderr: impl AsyncRead + Unpin, said: Arc<Mutex<Vec<u8>>>) {
+async fn listen(mut stderr: impl AsyncRead + Unpin, said: Arc<Said>) {
     let mut buffer = [0; 4096];
     while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
-        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.extend_from_slice(&buffer[..read]);
-        if said.len() > MAX_SAID {
-            let excess = said.len() - MAX_SAID;
-            said.drain(..excess);
+        {
+            let mut text = said.text.lock().unwrap_or_else(PoisonError::into_inner);
+            text.extend_from_slice(&buffer[..read]);
+            if text.len() > MAX_SAID {
+                let excess = text.len() - MAX_SAID;
+                text.drain(..excess);
+            }
         }
+        // Nobody waits, or one does, who finds it at once if it begins to wait only now.
+        said.more.notify_one();
     }
 }

@@ -203,11 +203,29 @@ impl Wire {
         let reading = read_line(&mut self.stdout, &mut line);
         match timeout_at(deadline, reading).await {
             Err(_) => Err(self.trouble(Trouble::Silent, "")),
-            Ok(Ok(true)) => {
-                let text = String::from_utf8_lossy(&line);
-                Ok(text.chars().filter(|c| !c.is_control() || *c == '\t').collect())
-            }
+            Ok(Ok(true)) => Ok(printable(&line)),
             Ok(_) => Err(self.process.gone().await),
+        }
+    }
+
+    /// The next line of the answer, as [`line`](Self::line) gives it; `None` where the other side says `sign` beside it
+    /// before that.
+    ///
+    /// # Errors
+    /// Where neither comes before the deadline, or can come any more.
+    pub async fn line_or(&mut self, sign: &str, deadline: Instant) -> Result<Option<String>, Error> {
+        let mut line = Vec::new();
+        let first = timeout_at(deadline, async {
+            tokio::select! {
+                read = read_line(&mut self.stdout, &mut line) => Some(read),
+                () = self.process.says(sign) => None,
+            }
+        });
+        match first.await {
+            Err(_) => Err(self.trouble(Trouble::Silent, "")),
+            Ok(None) => Ok(None),
+            Ok(Some(Ok(true))) => Ok(Some(printable(&line))),
+            Ok(Some(_)) => Err(self.process.gone().await),
         }
     }
 
@@ -228,6 +246,11 @@ impl Wire {
         self.stdin = None;
         self.process.end().await;
     }
+}
+
+/// A line without control characters.
+fn printable(line: &[u8]) -> String {
+    String::from_utf8_lossy(line).chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }
 
 /// Reads up to the end of a line, keeping at most [`MAX_LINE`] bytes of it. False where the stream ends before.

@@ -44,6 +44,9 @@ pub enum Trouble {
     /// The user there may not become root, or not without a password.
     #[error("this user can't become root there")]
     NoRoot,
+    /// What makes its users root does not take the operator's password.
+    #[error("`sudo` there does not take the password")]
+    WrongPassword,
     /// The connection was there and is not any more.
     #[error("the connection was lost")]
     Lost,
@@ -84,7 +87,7 @@ impl Trouble {
     pub fn read(said: &str) -> Self {
         // The order matters: a changed key is also a failed verification. The words are OpenSSH's (sshconnect.c,
         // ssh.c, packet.c, clientloop.c), those of libc for errno, and sudo's.
-        const SIGNS: [(&str, Trouble); 22] = [
+        const SIGNS: [(&str, Trouble); 23] = [
             ("Killed by signal 2", Trouble::Stopped),
             ("stdio forwarding failed", Trouble::NotPassed),
             ("REMOTE HOST IDENTIFICATION HAS CHANGED", Trouble::OtherHostKey),
@@ -98,6 +101,7 @@ impl Trouble {
             (" timed out", Trouble::NoAnswer),
             ("Permission denied", Trouble::Denied),
             ("Too many authentication failures", Trouble::Denied),
+            ("incorrect password attempt", Trouble::WrongPassword),
             ("sudo: ", Trouble::NoRoot),
             ("is not in the sudoers file", Trouble::NoRoot),
             ("doas: ", Trouble::NoRoot),
@@ -156,9 +160,14 @@ impl Error {
             Trouble::Denied => {
                 format!("`ssh {target}` has to work; is the key loaded (`ssh-add -l`) and allowed there?")
             }
-            Trouble::NoRoot => "log in as root, or allow the user `sudo` without a password; \
-                 `deployment.privilegeEscalationCommand` names another command"
-                .into(),
+            Trouble::NoRoot => {
+                "log in as root, or allow the user `sudo`: without a password, or from a terminal, where \
+                 bosco asks for it; `deployment.privilegeEscalationCommand` names another command"
+                    .into()
+            }
+            Trouble::WrongPassword => {
+                "is it another one there? A command for this host alone, with `--on`, asks for its own".into()
+            }
             Trouble::NotPassed => {
                 "is it switched on, and connected to its hub? `bosco status` says so".into()
             }

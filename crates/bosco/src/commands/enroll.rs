@@ -21,6 +21,11 @@ use crate::show;
 
 /// What stands before the host's key in what the program says: a login script may say something too.
 const MARK: &str = "bosco-host-key ";
+/// What it says where nothing there will ask the hub.
+const NO_AGENT: &str = "bosco-no-agent";
+
+/// The unit of the agent.
+const AGENT: &str = "bosco-agent.service";
 
 /// The helper that a push has left there.
 const HELPER: &str = "/nix/var/nix/gcroots/bosco/helper/bin/bosco";
@@ -31,13 +36,15 @@ struct Enrolled<'a> {
     host: &'a HostName,
     keys: &'a [Key],
     trust: &'a Trust,
+    /// Whether it has an agent, which asks the hub.
+    agent: bool,
 }
 
 pub(crate) async fn run(cli: &Cli, host: &HostName, next: Option<&Path>) -> Result<Exit, Error> {
     let show = show::for_answer(cli);
     let next = next.map(key_in).transpose()?;
     let events = watch(&show);
-    let (keys, trust) = stoppable(&show, async {
+    let (keys, trust, agent) = stoppable(&show, async {
         let hub = Hub::of(&cli.place).await?;
         // Whether it is there is asked before anything is written to the host.
         let mut connection = hub.open().await?;
@@ -56,11 +63,11 @@ pub(crate) async fn run(cli: &Cli, host: &HostName, next: Option<&Path>) -> Resu
         keys.extend(next);
         keys.dedup();
         connection.send(Method::PUT, &format!("/v1/hosts/{host}"), &Enroll { keys: keys.clone() }).await?;
-        Ok((keys, trust))
+        Ok((keys, trust, !said.lines().any(|line| line == NO_AGENT)))
     })
     .await?;
     if cli.json {
-        show::json(&Enrolled { host, keys: &keys, trust: &trust });
+        show::json(&Enrolled { host, keys: &keys, trust: &trust, agent });
         return Ok(Exit::Done);
     }
     let fingerprints: Vec<String> = keys.iter().map(Key::fingerprint).collect();
@@ -71,6 +78,11 @@ pub(crate) async fn run(cli: &Cli, host: &HostName, next: Option<&Path>) -> Resu
         fingerprints.join(" and "),
         signers.join(", ")
     ));
+    if !agent {
+        show::text(&format!(
+            "no agent asks for it yet: set `services.bosco.agent.enable = true;` and `bosco apply --on {host}`"
+        ));
+    }
     Ok(Exit::Done)
 }
 
@@ -120,7 +132,8 @@ fn program(trust: &str) -> String {
          sync trust.json.new 2>/dev/null || sync\n\
          mv trust.json.new trust.json\n\
          sync . 2>/dev/null || sync\n\
-         printf '{MARK}%s\\n' \"$key\"\n"
+         printf '{MARK}%s\\n' \"$key\"\n\
+         systemctl cat {AGENT} >/dev/null 2>&1 || echo {NO_AGENT}\n"
     )
 }
 
@@ -155,10 +168,14 @@ mod tests {
         let program = program("{\"fleet\":\"it's $(id) `x`\"}")
             .replace("/etc/ssh/ssh_host_ed25519_key.pub", &key.display().to_string())
             .replace("/nix/var/bosco", &place.display().to_string())
-            .replace(HELPER, "/nonexistent");
+            .replace(HELPER, "/nonexistent")
+            .replace(AGENT, "nonexistent.service");
         let ran = std::process::Command::new("sh").arg("-c").arg(program).output().unwrap();
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-        assert_eq!(String::from_utf8_lossy(&ran.stdout), format!("{MARK}ssh-ed25519 AAAA root@web\n"));
+        assert_eq!(
+            String::from_utf8_lossy(&ran.stdout),
+            format!("{MARK}ssh-ed25519 AAAA root@web\n{NO_AGENT}\n")
+        );
         let written = std::fs::read_to_string(place.join("trust.json")).unwrap();
         assert_eq!(written, "{\"fleet\":\"it's $(id) `x`\"}\n");
         std::fs::remove_dir_all(place).unwrap();

@@ -80,7 +80,11 @@ impl Show for Lines {
                 }
             }
             // It is asked at a terminal only.
-            Event::Question(_) | Event::Copied { .. } | Event::Uploading { .. } | Event::Done { .. } => {}
+            Event::Question { .. }
+            | Event::Password { .. }
+            | Event::Copied { .. }
+            | Event::Uploading { .. }
+            | Event::Done { .. } => {}
             Event::Ended { host, seconds, outcome } => {
                 let style = of_outcome(outcome);
                 let kind = outcome.kind();

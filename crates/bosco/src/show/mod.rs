@@ -25,6 +25,7 @@ mod lines;
 mod progress;
 mod style;
 mod table;
+mod terminal;
 mod time;
 
 use std::io::{self, IsTerminal, Write, stderr};
@@ -37,6 +38,7 @@ use serde::Serialize;
 pub(crate) use self::difference::{differences, unchanged};
 pub(crate) use self::style::{block, failure, reported, state};
 pub(crate) use self::table::Table;
+pub(crate) use self::terminal::restore;
 pub(crate) use self::time::{ago, now, span};
 use crate::cli::Cli;
 use crate::error::{Error, Exit};
@@ -86,15 +88,6 @@ pub(crate) fn for_answer(cli: &Cli) -> Arc<dyn Show> {
     } else {
         Arc::new(lines::Warnings)
     }
-}
-
-/// Asks who sits at the terminal, and gives the line that is typed; nothing where the input has ended.
-fn answer(question: &str) -> String {
-    let mut out = stderr();
-    let _ = out.write_all(question.as_bytes()).and_then(|()| out.flush());
-    let mut line = String::new();
-    let _ = io::stdin().read_line(&mut line);
-    line
 }
 
 /// Whether somebody sits there who can be asked.

@@ -7,13 +7,14 @@ use std::time::Duration;
 use bosco_model::HostName;
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::consent::{Question, is_yes};
+use crate::consent::is_yes;
 use crate::event::{Event, Stage};
 use crate::outcome::Outcome;
+use crate::show::Show;
 use crate::show::difference::differences_in_short;
 use crate::show::lines::{at, held_back, many, mended, summary, work};
 use crate::show::style::{DIM, failures, of_outcome, warning};
-use crate::show::{Show, answer};
+use crate::show::terminal::{password, typed};
 
 /// How many hosts have a line of their own while they are at work.
 const SHOWN: usize = 12;
@@ -69,12 +70,12 @@ impl Progress {
     }
 
     /// Asks the operator. Nothing is drawn meanwhile, and nobody who draws is kept waiting.
-    fn ask(&self, question: &Question) {
+    fn ask<T>(&self, question: impl FnOnce() -> T) -> T {
         let _ = self.bars.clear();
         self.bars.set_draw_target(ProgressDrawTarget::hidden());
-        differences_in_short(&question.compared);
-        question.answer(is_yes(&answer("go on? [Y/n] ")));
+        let answer = question();
         self.bars.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        answer
     }
 
     /// Prints above the bars.
@@ -169,12 +170,23 @@ impl Shown {
 
 impl Show for Progress {
     fn event(&self, event: &Event) {
-        if let Event::Question(question) = event {
-            return self.ask(question);
+        match event {
+            Event::Question { compared, answer } => {
+                return answer.give(self.ask(|| {
+                    differences_in_short(compared);
+                    is_yes(&typed("go on? [Y/n] "))
+                }));
+            }
+            Event::Password { asked, answer } => {
+                let again = if asked.again { "that is not the password; " } else { "" };
+                let question = format!("{again}password of sudo on {}: ", asked.target);
+                return answer.give(self.ask(|| password(&question)));
+            }
+            _ => {}
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Fleet { .. } | Event::Question(_) => {}
+            Event::Fleet { .. } | Event::Question { .. } | Event::Password { .. } => {}
             Event::Stage { host, stage } => state.enter(&self.bars, host, *stage),
             Event::Warning { host, text } => {
                 if state.warned.insert(text.clone()) {

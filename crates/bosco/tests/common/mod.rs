@@ -5,8 +5,10 @@ pub mod case;
 pub mod clock;
 pub mod follow;
 pub mod forms;
+pub mod plaintext;
 pub mod pull;
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -24,6 +26,37 @@ pub fn command(operator: &Operator, fleet: &Fleet<'_>, args: &[&str]) -> Command
     let mut command = operator.command(env!("CARGO_BIN_EXE_bosco"));
     command.args(args).current_dir(fleet.path()).stdin(Stdio::null());
     command
+}
+
+/// Runs `bosco ARGS` at a terminal, to its end, and types each answer once its question stands there.
+pub fn at_terminal(operator: &Operator, fleet: &Fleet<'_>, args: &str, answers: &[(&str, &str)]) -> Said {
+    let mut script = operator.command("script");
+    let command = format!("{} {args}", env!("CARGO_BIN_EXE_bosco"));
+    script.args(["--quiet", "--return", "--command", &command, "/dev/null"]).current_dir(fleet.path());
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut shown, mut seen) = (Vec::new(), 0);
+    let mut answers = answers.iter();
+    let mut next = answers.next();
+    let mut buffer = [0; 4096];
+    loop {
+        let read = screen.read(&mut buffer).unwrap();
+        shown.extend_from_slice(&buffer[..read]);
+        if read == 0 {
+            break;
+        }
+        while let Some((question, answer)) = next
+            && let Some(at) =
+                shown[seen..].windows(question.len()).position(|some| some == question.as_bytes())
+        {
+            seen += at + question.len();
+            keyboard.write_all(answer.as_bytes()).unwrap();
+            next = answers.next();
+        }
+    }
+    let shown = String::from_utf8_lossy(&shown).into_owned();
+    assert!(next.is_none(), "`{}` was not asked:\n{shown}", next.unwrap().0);
+    Said { code: child.wait().unwrap().code().unwrap_or(-1), out: shown, err: String::new() }
 }
 
 /// What a run of bosco came to.
