@@ -94,9 +94,13 @@ enum Rule {
 }
 
 impl Rule {
-    /// For who runs in an activation script: a boot says nothing of what it is.
-    fn of_script() -> Self {
-        if std::env::var_os("NIXOS_ACTION").is_none() { Self::Boot } else { Self::Switch }
+    /// For who runs in an activation script. A boot says nothing of what it is; nor does somebody who starts the script by hand,
+    /// where something is there already.
+    fn of_script(places: &Places, for_users: bool, inventory: &Inventory) -> Self {
+        let is_boot = std::env::var_os("NIXOS_ACTION").is_none()
+            && inventory.keys.is_empty()
+            && !system::is_there(places, for_users, inventory);
+        if is_boot { Self::Boot } else { Self::Switch }
     }
 }
 
@@ -108,7 +112,8 @@ fn install(places: &Places, toplevel: &Path, for_users: bool) -> Result<(), Stri
         system = system.for_users();
     }
     let mut inventory = Inventory::load(places);
-    let put = put_own(places, toplevel, &system, for_users, Rule::of_script(), &mut inventory);
+    let rule = Rule::of_script(places, for_users, &inventory);
+    let put = put_own(places, toplevel, &system, for_users, rule, &mut inventory);
     match &put {
         Err(why) => inventory.blame(system.names(), why),
         Ok(_) if for_users => {}

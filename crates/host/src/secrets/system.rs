@@ -193,6 +193,11 @@ pub(crate) fn put(
     Ok(changes)
 }
 
+/// Whether something has been put there since the boot.
+pub(crate) fn is_there(places: &Places, for_users: bool, inventory: &Inventory) -> bool {
+    inventory.sets.contains_key(&Folder::of(places, for_users).link)
+}
+
 /// Takes away all that was put there, where a system declares nothing.
 pub(crate) fn take_all_away(places: &Places, inventory: &mut Inventory) {
     take_away(&Folder::of(places, true), inventory);

@@ -147,3 +147,16 @@ fn what_can_not_be_installed_at_a_boot_says_why() {
     assert_eq!(said, format!("`token` is not there: {error}"));
     assert!(units_without(places).is_empty(), "it is held against the system");
 }
+
+#[test]
+fn who_starts_the_script_by_hand_loses_nothing() {
+    let host = Host::new();
+    let mut inventory = Inventory::default();
+    let rule = |inventory: &Inventory| Rule::of_script(&host.places, false, inventory);
+    assert_eq!(rule(&inventory), Rule::Boot);
+    let folder = |name: &str| host.dir.path().join("run").join(name);
+    inventory.sets.insert(folder("secrets-for-users"), folder("secrets-for-users.d/1"));
+    assert_eq!(rule(&inventory), Rule::Boot, "these come first");
+    inventory.sets.insert(folder("secrets"), folder("secrets.d/1"));
+    assert_eq!(rule(&inventory), Rule::Switch);
+}
