@@ -125,9 +125,10 @@ pub(crate) fn link(target: &Path, path: &Path) -> Result<(), String> {
     make().map_err(|error| format!("can't make the link {}: {error}", path.display()))
 }
 
-/// Takes a file away, where it is there and nobody else leads there.
+/// Takes a file away, and half a one that was to become it, where nobody else leads there.
 pub(crate) fn remove(path: &Path) {
-    if let Ok((_way, at)) = Way::to_file(path, None) {
+    if let Ok((way, at)) = Way::to_file(path, None) {
+        let _ = fs::remove_file(way.at(&beside(path)));
         let _ = fs::remove_file(at);
     }
 }
@@ -220,7 +221,8 @@ mod tests {
         put(&own, b"secret", mine(0o400)).unwrap();
         assert_eq!(fs::read(dir.path().join("etc/passwd")).unwrap(), b"root");
         assert_eq!(fs::read(&own).unwrap(), b"secret");
+        dir.write("home/ada/.own.bosco", "sec");
         remove(&own);
-        assert!(!own.exists());
+        assert_eq!(fs::read_dir(dir.path().join("home/ada")).unwrap().count(), 1, "nothing but the link");
     }
 }

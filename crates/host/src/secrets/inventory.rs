@@ -24,6 +24,8 @@ pub(crate) struct Inventory {
     pub perhaps: BTreeSet<PathBuf>,
     /// The set that each folder of secrets has been made a link to.
     pub sets: BTreeMap<PathBuf, PathBuf>,
+    /// Sets that are being written, and that no link leads to yet.
+    pub half: BTreeSet<PathBuf>,
     /// Secrets that the system declares and the bundle does not have any more, and why they are not there.
     pub absent: BTreeMap<String, String>,
     /// Secrets that should be there and can't be had, and why.
@@ -106,7 +108,7 @@ impl Inventory {
 
     /// Whether nothing was put anywhere.
     pub(crate) fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.perhaps.is_empty() && self.sets.is_empty()
+        self.keys.is_empty() && self.perhaps.is_empty() && self.sets.is_empty() && self.half.is_empty()
     }
 
     /// Says of all that is not there why it is not.

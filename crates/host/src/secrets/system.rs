@@ -174,16 +174,19 @@ pub(crate) fn put(
     files::in_memory(places, &folder.sets)?;
     let number = before.iter().max().copied().unwrap_or_default() + 1;
     let set = folder.sets.join(number.to_string());
+    inventory.half.insert(set.clone());
+    inventory.save(places)?;
     let mut made = write_all(&set, &placed);
     if made.is_ok() {
         made = make_links(places, &placed, &folder, rule, inventory);
     }
     if let Err(why) = made {
-        let _ = fs::remove_dir_all(&set);
+        take_half_away(&folder, inventory);
         return Err(why);
     }
     let (hashes, changes) = compared(open, for_users, &folder.hashes());
     files::link(&set, &folder.link)?;
+    inventory.half.remove(&set);
     inventory.sets.insert(folder.link.clone(), set);
     for old in before {
         let _ = fs::remove_dir_all(folder.sets.join(old.to_string()));
@@ -208,6 +211,7 @@ pub(crate) fn take_all_away(places: &Places, inventory: &mut Inventory) {
 
 /// Takes away what was put into a folder. What somebody else has put in its place stays, sops-nix for example.
 fn take_away(folder: &Folder, inventory: &mut Inventory) {
+    take_half_away(folder, inventory);
     let is_ours = match inventory.sets.remove(&folder.link) {
         Some(set) => {
             let _ = fs::remove_dir_all(&set);
@@ -232,6 +236,17 @@ fn take_away(folder: &Folder, inventory: &mut Inventory) {
         inventory.secrets.remove(&name);
         inventory.went.insert(name);
     }
+}
+
+/// Takes away sets that somebody has begun with who was cut short.
+fn take_half_away(folder: &Folder, inventory: &mut Inventory) {
+    inventory.half.retain(|set| {
+        let here = set.starts_with(&folder.sets);
+        if here {
+            let _ = fs::remove_dir_all(set);
+        }
+        !here
+    });
 }
 
 /// What putting that in its place would change. `None`: something of what has to be there before users are made, which takes
@@ -496,5 +511,10 @@ mod tests {
         take_all_away(&host.places, &mut host.inventory);
         assert_eq!(host.read("var/lib/two"), "of sops-nix");
         assert!(!there(&host, "run/secrets.d/1"));
+        // Half a set of who was cut short.
+        host.dir.write("run/secrets.d/10/one", "1");
+        host.inventory.half.insert(host.dir.path().join("run/secrets.d/10"));
+        take_all_away(&host.places, &mut host.inventory);
+        assert!(!there(&host, "run/secrets.d/10") && there(&host, "run/secrets.d/9"));
     }
 }
