@@ -268,14 +268,18 @@ impl Attempt {
 
     /// Whether nothing is asked for that would not be there already, but for secrets.
     fn wants_only_secrets(&self) -> bool {
-        let Request { goal, secrets, profiles, reboot, .. } = &self.request;
-        *goal == Goal::Switch && secrets.is_some() && profiles.all.is_empty() && !reboot
+        let Request { goal, secrets, profiles, .. } = &self.request;
+        let reboots = self.may_reboot && self.needs != Needs::Nothing;
+        *goal == Goal::Switch && secrets.is_some() && profiles.all.is_empty() && !reboots
     }
 
-    /// Nobody looks on: whoever finds it open does the same again. Nothing is proven, as nothing that runs was changed.
+    /// Nobody looks on: whoever finds it open does the same again. What runs is what was proven, and is not changed.
     fn installing_secrets(&mut self, event: Event) -> State {
         match event {
-            Event::Done(_) => State::Closing { ending: Ending::Committed { reboot: false, proven: false } },
+            Event::Done(_) => {
+                let reboot = self.needs != Needs::Nothing;
+                State::Closing { ending: Ending::Committed { reboot, proven: true } }
+            }
             Event::Refused(why) if self.resumed == 0 => State::Closing { ending: Ending::Refused { why } },
             Event::Resumed if self.resumed <= RESUMPTIONS => State::InstallingSecrets,
             // A boot installs what was committed.

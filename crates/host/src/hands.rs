@@ -172,7 +172,7 @@ impl Hands {
         }
         // Which units have failed need not be known where none is changed.
         let before = check::before(&self.places).map_err(failed)?;
-        let only_secrets = unheard && needs == Needs::Nothing && self.is_here(attempt, &before);
+        let only_secrets = unheard && self.is_here(attempt, &before);
         let failed = if only_secrets { BTreeSet::new() } else { units::failed().map_err(failed)? };
         let profiles = others.iter().map(|one| profiles::was(&self.places, &one.profile)).collect();
         let before = Before { failed, profiles, ..before };
@@ -460,10 +460,10 @@ impl Hands {
         for number in 0..attempt.request.profiles.all.len() {
             durable::remove(&self.places.gcroots().join(format!("{PROFILE_ROOT}{number}")))?;
         }
-        if matches!(attempt.state, State::Closing { ending: Ending::Committed { .. } }) {
-            if let Err(why) = generations::prune(&self.places) {
-                self.note(&format!("bosco: old generations stay: {why}"));
-            }
+        if matches!(attempt.state, State::Closing { ending: Ending::Committed { .. } })
+            && let Err(why) = generations::prune(&self.places)
+        {
+            self.note(&format!("bosco: old generations stay: {why}"));
         }
         prune_logs(&self.places, &self.log);
         Ok(())

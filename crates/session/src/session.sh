@@ -4,14 +4,22 @@
 roots=/nix/var/nix/gcroots/bosco
 profiles=/nix/var/nix/profiles
 held=
-other_paths=$(printf '%s\n' "$others" | sed -n 's/.* \(\/[^ ]*\)$/\1/p')
+other_paths=
+[ -z "$others" ] || other_paths=$(printf '%s\n' "$others" | sed -n 's/.* \(\/[^ ]*\)$/\1/p')
 
 # What only a boot can bring in, of the system $2. A container has none of it.
 kernel() {
   for part in kernel initrd kernel-modules; do
     [ ! -e "$2/$part" ] || fact "$1" "$(readlink -f "$2/$part")"
   done
-  [ ! -e "$2/kernel-params" ] || fact "$1" "$(head -c 4096 "$2/kernel-params" | tr '\n' ' ')"
+  [ ! -e "$2/kernel-params" ] || fact "$1" "$(first_line "$2/kernel-params")"
+}
+
+# Many hosts may be asked at once: what the shell can read by itself starts no program.
+first_line() {
+  line=
+  [ ! -r "$1" ] || IFS= read -r line <"$1"
+  printf '%s\n' "$line"
 }
 
 # The system $1 by the name that it has in its profile, or in what is asked for: deploy-rs has it in a wrapper.
@@ -38,6 +46,7 @@ place_of() {
 
 # Does $1 with the user, the name, the link and the path of each profile beside the system.
 each_other() {
+  [ -n "$others" ] || return 0
   printf '%s\n' "$others" | while read -r user name place path; do
     [ -z "$user" ] || "$1" "$user" "$name" "$(place_of "$user" "$name" "$place")" "$path" </dev/null || exit
   done
@@ -51,7 +60,11 @@ survey() {
   fact system "$(uname -m)-linux"
   if [ -e /etc/NIXOS ] || grep -qs '^ID="*nixos"*$' /etc/os-release; then fact nixos yes; fi
   if command -v nix-store >/dev/null; then fact nix yes; fi
-  fact boot "$(cat /proc/sys/kernel/random/boot_id) $(sed 's/.*) //' /proc/1/stat | cut -d' ' -f20)"
+  # When the first process started is the 20th field behind its name, which may hold anything.
+  started=$(first_line /proc/1/stat)
+  # shellcheck disable=SC2086 # Its fields.
+  set -- ${started##*) }
+  fact boot "$(first_line /proc/sys/kernel/random/boot_id) ${20-}"
   profile=$(readlink -f "$profiles/system")
   fact booted "$(called "$(readlink -f /run/booted-system)")"
   current=$(readlink -f /run/current-system)
@@ -68,7 +81,7 @@ survey() {
   fact profile "$profile"
   each_other profile_at
   fact pushed "$(readlink "$roots/pushed")"
-  fact host-key "$(head -c 1000 /etc/ssh/ssh_host_ed25519_key.pub 2>/dev/null | head -n 1)"
+  fact host-key "$(first_line /etc/ssh/ssh_host_ed25519_key.pub)"
   # What it remembers of its activations. A host that has never had one has no helper.
   if [ -x "$roots/helper/bin/bosco" ]; then timeout 10 "$roots/helper/bin/bosco" helper survey; fi
   # What runs is kept, and what is not there needs no question.
@@ -88,7 +101,7 @@ survey() {
   fi
   kernel booted-kernel /run/booted-system
   kernel current-kernel /run/current-system
-  fact free "$(df -kP /nix/store 2>/dev/null | sed -n '2s/^[^ ]* *[0-9]* *[0-9]* *\([0-9]*\) .*/\1/p')"
+  fact free "$(df -kP /nix/store 2>/dev/null | { read -r _ && read -r _ _ _ free _ && printf '%s\n' "$free"; })"
   finish 0
 }
 

@@ -119,7 +119,7 @@ fn with_new() -> Attempt {
 fn where_nothing_but_secrets_changes_nothing_is_switched_and_nothing_proven() {
     use Effect::{Check, Disarm, InstallSecrets, Revert, Root};
     let failed = || Cause::Failed { doing: InstallSecrets, why: "no such user".into() };
-    let committed = Ending::Committed { reboot: false, proven: false };
+    let committed = Ending::Committed { reboot: false, proven: true };
     let interrupted = Ending::Inconclusive { cause: Cause::Interrupted { doing: InstallSecrets } };
     let locked = Refused::Locked;
     let booted = || Event::Booted { running: Some(new()) };
@@ -159,13 +159,23 @@ fn where_nothing_but_secrets_changes_nothing_is_switched_and_nothing_proven() {
         assert_eq!(effects, [vec![Check, InstallSecrets], came].concat(), "{events:?}");
         assert_eq!(ended, Some(ending), "{events:?}");
     }
-    let mut others = [with_new(), with_new(), with_new(), with_new()];
+    let mut others = [with_new(), with_new(), with_new()];
     others[0].request.goal = Goal::Test;
-    others[1].request.reboot = true;
-    others[2].request.profiles.all = two();
-    others[3].request.secrets = None;
+    others[1].request.profiles.all = two();
+    others[2].request.secrets = None;
     for other in others {
         assert_eq!(effects(other, vec![only_secrets()]).0, [Check, Root]);
+    }
+    // It waits for a boot, which it may have now or not.
+    for (reboot, next) in [(true, Root), (false, InstallSecrets)] {
+        let Event::Done(Found::Checked(mut found)) = only_secrets() else { unreachable!() };
+        found.needs = Needs::Kernel;
+        let mut waiting = with_new();
+        waiting.request.reboot = reboot;
+        let events = vec![Event::Done(Found::Checked(found)), done(), done()];
+        let (effects, ending) = effects(waiting, events);
+        assert_eq!(effects[1], next);
+        assert!(reboot || ending == Some(Ending::Committed { reboot: true, proven: true }));
     }
 }
 
