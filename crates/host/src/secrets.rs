@@ -32,6 +32,7 @@ use self::accounts::{Accounts, Made};
 use self::declared::System;
 use self::identities::{Age, Identities};
 use self::inventory::Inventory;
+use self::kept::InUse;
 use crate::hands::goes_on;
 use crate::memory::lock_switches;
 use crate::places::Places;
@@ -85,9 +86,9 @@ fn take_in(places: &Places, digest: &str) -> Result<(), String> {
 /// What becomes of what is not as it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
-    /// Nothing is well that is not all well: before anything is changed for it.
-    Check,
-    /// Nothing is changed then, but for what was revoked since the system was made.
+    /// Nothing is well that is not all well: before anything is changed, and with what has come with the system.
+    Whole,
+    /// The same, but for what was revoked since the system was made.
     Switch,
     /// Nothing is there from before: all else is put in its place.
     Boot,
@@ -143,7 +144,8 @@ fn put_own(
         Err(why) if rule == Rule::Boot => say(&why),
         made => made?,
     }
-    let bundle = kept::in_use(places, toplevel)?;
+    let InUse { bundle, own } = kept::in_use(places, toplevel)?;
+    let rule = if own && rule == Rule::Switch { Rule::Whole } else { rule };
     let identities = Identities::of(places, &system.age);
     if for_users {
         let open = system::open(&system.declared, bundle.as_ref(), &identities, rule)?;
@@ -208,7 +210,7 @@ pub(crate) fn install_alone(places: &Places, toplevel: &Path) -> Result<bool, St
     close_to_others();
     let Some(_lock) = lock_switches(places)? else { return Ok(false) };
     let system = declared::of(toplevel)?;
-    let bundle = kept::in_use(places, toplevel)?;
+    let bundle = kept::in_use(places, toplevel)?.bundle;
     let age = system.as_ref().map(|system| system.age.clone()).unwrap_or_default();
     let identities = Identities::of(places, &age);
     let mut inventory = Inventory::load(places);
@@ -277,7 +279,7 @@ pub(crate) fn beside_switch(places: &Places, system: &Path, at: UploadAt) -> Res
         return Ok(());
     }
     close_to_others();
-    let bundle = kept::in_use(places, system)?;
+    let bundle = kept::in_use(places, system)?.bundle;
     let mut inventory = Inventory::load(places);
     if bundle.is_none() && inventory.is_empty() {
         return Ok(());
@@ -337,7 +339,7 @@ pub(crate) fn check(places: &Places, attempt: &Attempt) -> Result<bool, String> 
     let mut inventory = Inventory::load(places);
     let mut changes = Some(Changes::default());
     if let Some(system) = &system {
-        let open = system::open(&system.declared, Some(&bundle), &identities, Rule::Check)?;
+        let open = system::open(&system.declared, Some(&bundle), &identities, Rule::Whole)?;
         changes = system::preview(places, &open, &mut inventory);
     }
     keys::preview(places, &bundle, &mut inventory);

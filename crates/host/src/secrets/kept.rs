@@ -56,35 +56,48 @@ pub(crate) fn load(places: &Places, digest: Digest) -> Result<Bundle, String> {
     Bundle::parse(&bytes).map_err(|error| wrong(error.to_string()))
 }
 
-/// The bundle that a system has to install now. `None`: the host has none.
+/// What a system has to install now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct InUse {
+    /// The bundle. `None`: the host has none.
+    pub bundle: Option<Bundle>,
+    /// Whether it has come with the very system that is being switched to: nothing is missing in it then.
+    pub own: bool,
+}
+
+/// The bundle that a system has to install now.
 ///
 /// # Errors
 /// In words, where that can't be known; and where a candidate has brought some that is on its way to run, and this is another
 /// system.
-pub(crate) fn in_use(places: &Places, toplevel: &Path) -> Result<Option<Bundle>, String> {
+pub(crate) fn in_use(places: &Places, toplevel: &Path) -> Result<InUse, String> {
     let journal = Memory::new(places.clone()).load()?;
     let this_boot = journal.boot == this_boot();
     let is = |asked: &StorePath| is_of(places, asked, toplevel);
     let switching = journal.open().filter(|attempt| this_boot && attempt.state == State::Switching);
-    if let Some(request) = switching.map(|attempt| &attempt.request)
-        && request.secrets.is_some()
-        && !is(&request.toplevel)
-    {
+    let brought = switching.map(|attempt| &attempt.request).filter(|request| request.secrets.is_some());
+    if let Some(request) = brought.filter(|request| !is(&request.toplevel)) {
         return Err(format!(
             "{} has brought secrets with it and is being switched to, and {} is none of it",
             request.toplevel,
             toplevel.display()
         ));
     }
-    journal.secrets_of(is, this_boot).map(|digest| load(places, digest)).transpose()
+    // A specialisation may declare more than what was brought.
+    let own = brought.is_some_and(|request| is_same(places, &request.toplevel, toplevel));
+    let bundle = journal.secrets_of(is, this_boot).map(|digest| load(places, digest)).transpose()?;
+    Ok(InUse { bundle, own })
 }
 
 /// Whether a system is what was asked for by that path: the same, what a wrapper has in it, or one of its specialisations.
 fn is_of(places: &Places, asked: &StorePath, toplevel: &Path) -> bool {
     let system = places.system(asked);
-    let of = |path: &StorePath| *path == *asked || places.system(path) == system;
+    is_same(places, asked, toplevel) || is_special(&places.absolute(system.as_str()), toplevel)
+}
+
+fn is_same(places: &Places, asked: &StorePath, toplevel: &Path) -> bool {
     let path = toplevel.to_str().and_then(|path| StorePath::parse(path).ok());
-    path.as_ref().is_some_and(of) || is_special(&places.absolute(system.as_str()), toplevel)
+    path.is_some_and(|path| path == *asked || places.system(&path) == places.system(asked))
 }
 
 /// Whether a path is one of the specialisations of a system.
@@ -141,13 +154,13 @@ mod tests {
         let places = Places::below(dir.path());
         let (digest, bytes) = bundle();
         let system = PathBuf::from(format!("/nix/store/{}-nixos", "0".repeat(32)));
-        assert_eq!(in_use(&places, &system), Ok(None));
+        assert_eq!(in_use(&places, &system), Ok(InUse { bundle: None, own: false }));
         keep(&places, digest, &bytes).unwrap();
         let memory = Memory::new(places.clone());
         memory.prepare().unwrap();
         let journal = Journal { secrets: Some(digest), ..Journal::default() };
         memory.save(&journal).unwrap();
-        assert!(in_use(&places, &system).unwrap().is_some());
+        assert!(in_use(&places, &system).unwrap().bundle.is_some());
 
         let other = places.secrets().join(format!("{}.json", Digest::of(&[b"old"])));
         fs::write(&other, "").unwrap();
@@ -202,9 +215,10 @@ mod tests {
             ..Journal::default()
         };
         memory.save(&journal).unwrap();
-        let has = |path: &str| in_use(&places, Path::new(path)).map(|bundle| bundle.is_some());
+        let has = |path: &str| in_use(&places, Path::new(path)).map(|is| is.bundle.is_some() && is.own);
         assert_eq!((has(&system), has(&wrapper)), (Ok(true), Ok(true)));
-        assert_eq!(in_use(&places, &at(&special)).map(|bundle| bundle.is_some()), Ok(true));
+        let special = in_use(&places, &at(&special)).unwrap();
+        assert!(special.bundle.is_some() && !special.own);
         assert!(has(&old).unwrap_err().contains("is none of it"));
         journal.attempt = Some(attempt(&wrapper, digest, State::Reverting));
         memory.save(&journal).unwrap();

@@ -74,7 +74,7 @@ pub(crate) fn open<'a>(
         match rule {
             Rule::Switch | Rule::Boot if is_absent => drop(open.absent.insert(name, one.trouble.to_string())),
             Rule::Boot => drop(open.failed.insert(name, one.trouble.to_string())),
-            Rule::Check | Rule::Switch => refused.push(one),
+            Rule::Whole | Rule::Switch => refused.push(one),
         }
     }
     if refused.is_empty() {
