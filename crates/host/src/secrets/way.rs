@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, open, openat, readlinkat, statat};
 use rustix::io::Errno;
-use rustix::process::geteuid;
+use rustix::process::{getegid, geteuid};
 
 /// How many links may be on one way, as for the kernel.
 const MOST_LINKS: usize = 40;
@@ -104,8 +104,9 @@ fn look(here: &OwnedFd, name: &OsStr, make: Option<u32>) -> io::Result<Stat> {
 
 /// Whether nobody but root, or who runs, can make or move anything in a folder.
 fn is_roots_alone(folder: &Stat) -> bool {
-    let is_ours = folder.st_uid == 0 || folder.st_uid == geteuid().as_raw();
-    is_ours && folder.st_mode & 0o022 == 0
+    let user = [0, geteuid().as_raw()].contains(&folder.st_uid);
+    let group = [0, getegid().as_raw()].contains(&folder.st_gid);
+    user && folder.st_mode & 0o002 == 0 && (group || folder.st_mode & 0o020 == 0)
 }
 
 #[cfg(test)]
