@@ -151,10 +151,21 @@ fn put_own(
         let open = system::open(&system.declared, bundle.as_ref(), &identities, rule)?;
         let ready = open.owned(&Accounts::of(places), rule)?;
         system::expect(places, &ready, inventory);
-        inventory.save(places)?;
+        save(places, rule, inventory)?;
         return system::put(places, &ready, true, rule, inventory);
     }
     put_all(places, Some(system), bundle.as_ref(), &identities, rule, inventory)
+}
+
+/// Writes down what will be where. At a boot a full disk must not be why there are no secrets.
+fn save(places: &Places, rule: Rule, inventory: &Inventory) -> Result<(), String> {
+    match inventory.save(places) {
+        Err(why) if rule == Rule::Boot => {
+            say(&why);
+            Ok(())
+        }
+        saved => saved,
+    }
 }
 
 /// Puts all that a system is to have in its place, once all of it is open and it is known whose it is: what it declares, where it
@@ -179,7 +190,7 @@ fn put_all(
     };
     keys::expect(places, &keys, inventory);
     system::expect(places, &ready, inventory);
-    inventory.save(places)?;
+    save(places, rule, inventory)?;
     let mut changes = Changes::default();
     if let Some(System { declared, .. }) = system {
         inventory.absent.clear();

@@ -51,6 +51,22 @@ impl Lasting {
         let text = fs::read(lasting_file(places)).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
+
+    fn save(&self, places: &Places) -> Result<(), String> {
+        let path = lasting_file(places);
+        let text = serde_json::to_vec(self).map_err(|error| wrong(&path, &error))?;
+        files::make_private(&places.state()).map_err(|error| wrong(&path, &error))?;
+        durable::write_private(&path, &text)
+    }
+
+    fn is_part_of(&self, other: &Self) -> bool {
+        self.keys.is_subset(&other.keys)
+            && self.links.iter().all(|(path, to)| other.links.get(path) == Some(to))
+    }
+}
+
+fn wrong(path: &Path, error: &dyn std::fmt::Display) -> String {
+    format!("can't write {}: {error}", path.display())
 }
 
 fn file(places: &Places) -> PathBuf {
@@ -81,8 +97,6 @@ impl Inventory {
     /// # Errors
     /// In words.
     pub(crate) fn save(&self, places: &Places) -> Result<(), String> {
-        let wrong =
-            |path: &Path, error: &dyn std::fmt::Display| format!("can't write {}: {error}", path.display());
         let path = file(places);
         let text = serde_json::to_vec(self).map_err(|error| wrong(&path, &error))?;
         files::make_private(&places.run()).map_err(|error| wrong(&path, &error))?;
@@ -97,13 +111,13 @@ impl Inventory {
                 .map(|(path, to)| (path.clone(), to.clone()))
                 .collect(),
         };
-        if lasting == Lasting::load(places) {
+        let known = Lasting::load(places);
+        if lasting == known {
             return Ok(());
         }
-        let path = lasting_file(places);
-        let text = serde_json::to_vec(&lasting).map_err(|error| wrong(&path, &error))?;
-        files::make_private(&places.state()).map_err(|error| wrong(&path, &error))?;
-        durable::write_private(&path, &text)
+        let written = lasting.save(places);
+        // On a full disk too much is known then, which takes nothing away that is wanted.
+        if lasting.is_part_of(&known) { Ok(()) } else { written }
     }
 
     /// Whether nothing was put anywhere.

@@ -11,7 +11,7 @@ use super::accounts::Accounts;
 use super::files::{self, Owner};
 use super::identities::Identities;
 use super::inventory::Inventory;
-use super::{Rule, why};
+use super::{Rule, save, why};
 use crate::places::Places;
 
 /// Where secrets are found.
@@ -175,7 +175,7 @@ pub(crate) fn put(
     let number = before.iter().max().copied().unwrap_or_default() + 1;
     let set = folder.sets.join(number.to_string());
     inventory.half.insert(set.clone());
-    inventory.save(places)?;
+    save(places, rule, inventory)?;
     let mut made = write_all(&set, &placed);
     if made.is_ok() {
         made = make_links(places, &placed, &folder, rule, inventory);
