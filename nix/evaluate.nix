@@ -88,6 +88,13 @@ let
       ) (deployment.keys or { });
     };
 
+  privilege =
+    deployment.privilegeEscalationCommand or [
+      "sudo"
+      "-H"
+      "--"
+    ];
+
   metadata = {
     name = host;
     inherit tags profiles;
@@ -102,6 +109,7 @@ let
     # What its source asks for and bosco does not do: said, rather than passed over.
     ignored = beside.ignored or [ ];
     system = node.pkgs.stdenv.hostPlatform.system or toplevel.system;
+    privilege = beside.target.privilege or privilege;
     target =
       beside.target or (
       let
@@ -117,12 +125,7 @@ let
           user = deployment.targetUser or "root";
           port = deployment.targetPort or null;
           sshOptions = deployment.sshOptions or [ ];
-          privilege =
-            deployment.privilegeEscalationCommand or [
-              "sudo"
-              "-H"
-              "--"
-            ];
+          inherit privilege;
         }
       );
   };

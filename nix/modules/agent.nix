@@ -90,7 +90,7 @@ in
       example = "*:0/15";
       description = ''
         When the agent runs, in the form of systemd's `OnCalendar`. null: always, so that a release reaches the host at
-        once. With a timer there is no page.
+        once. With a timer it also runs at each boot, and there is no page.
       '';
     };
   };
@@ -122,7 +122,8 @@ in
 
         systemd.services.bosco-agent = {
           description = "bosco: fetch what this host should run, and activate it";
-          wantedBy = lib.mkIf always [ "multi-user.target" ];
+          # With a timer it runs once at a boot as well: a system that was rebooted into waits to be proven.
+          wantedBy = [ "multi-user.target" ];
           after = [
             "network.target"
             "nix-daemon.socket"

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bosco_model::{HostName, StorePath};
+use bosco_model::{HostName, Profiles, StorePath};
 use bosco_release::{
     Contents, Digest, Draft, FleetFile, Key, Manifest, Number, PathContents, Policy, RELEASE_NAMESPACE,
     Release, Runs, Statement,
@@ -72,7 +72,7 @@ pub fn draft_of(
         let runs = if trees.contains(name) {
             Runs::Tree { tree: toplevel, closure: digest, self_update: false, reboot: false }
         } else {
-            Runs::System { toplevel, closure: digest }
+            Runs::System { toplevel, profiles: Profiles::default(), closure: digest }
         };
         Manifest {
             fleet: file.fleet.clone(),

@@ -1,6 +1,6 @@
 //! What a host remembers of its activations, on its disk.
 
-use bosco_model::{Digest, Goal, Hold, Number, ProfileAt, StorePath};
+use bosco_model::{Digest, Goal, Hold, Number, ProfileAt, Profiles, StorePath};
 use serde::{Deserialize, Serialize};
 
 use crate::{Attempt, Cause, Ending, Into, Refused, Request, State};
@@ -145,30 +145,33 @@ impl Journal {
         self.quarantine.iter().find(|one| one.toplevel == *toplevel)
     }
 
-    /// The same, with that bundle of secrets: with another one than it has failed with it is another thing. `None`: with whichever.
+    /// The same, with those profiles and that bundle of secrets: with others than it has failed with it is another thing. `None`:
+    /// with whichever secrets.
     #[must_use]
-    pub fn quarantined_with(&self, toplevel: &StorePath, secrets: Option<Digest>) -> Option<&Quarantined> {
-        self.quarantined(toplevel).filter(|held| secrets.is_none() || held.secrets == secrets)
+    pub fn quarantined_with(
+        &self,
+        toplevel: &StorePath,
+        profiles: &Profiles,
+        secrets: Option<Digest>,
+    ) -> Option<&Quarantined> {
+        self.quarantined(toplevel)
+            .filter(|held| held.profiles == profiles.all && (secrets.is_none() || held.secrets == secrets))
     }
 
     /// What a request is refused with, before it begins, by what the host remembers. Push and pull do not undo each other
     /// here: it is asked under the lock, whatever its sender knew of the host.
     #[must_use]
     pub fn refusal(&self, request: &Request) -> Option<Refused> {
-        let Request { number, lifts, toplevel, .. } = request;
+        let Request { number, lifts, toplevel, profiles, .. } = request;
         if *number > 0 && *number < self.number {
             return Some(Refused::Older { number: *number, highest: self.number });
         }
-        let gives_way = |hold: &&Hold| hold.gives_way_to(*number, *lifts, toplevel);
+        let gives_way = |hold: &&Hold| hold.gives_way_to(*number, *lifts, toplevel, profiles);
         let kept = self.hold.as_ref().filter(|hold| request.is_pulled() && !gives_way(hold));
-        if let Some(Hold { number, toplevel }) = kept.cloned() {
+        if let Some(Hold { number, toplevel, .. }) = kept.cloned() {
             return Some(Refused::Held { number, toplevel });
         }
-        let held = self.quarantined_with(toplevel, request.secrets).filter(|_| !request.again)?;
-        // With other profiles it is another one.
-        if held.profiles != request.profiles.all {
-            return None;
-        }
+        let held = self.quarantined_with(toplevel, profiles, request.secrets).filter(|_| !request.again)?;
         Some(Refused::Quarantined { why: held.why.clone() })
     }
 
@@ -208,15 +211,17 @@ impl Journal {
 
     /// Counts what was committed. A test is not counted, and neither sets a hold nor lifts one: it is gone with the next boot,
     /// and what holds must outlast that. So what is pulled takes its place, as a boot would. What leaves the system as it is
-    /// stands in no release's way.
+    /// brings no secrets.
     fn count(&mut self, request: &Request) {
-        if !matches!(request.goal, Goal::Switch | Goal::Boot) || request.profiles.only {
+        if !matches!(request.goal, Goal::Switch | Goal::Boot) {
             return;
         }
         self.number = self.number.max(request.number);
-        self.secrets = request.secrets.or(self.secrets);
+        if !request.profiles.only {
+            self.secrets = request.secrets.or(self.secrets);
+        }
         if request.hold {
-            self.hold = Some(Hold { number: self.number, toplevel: request.toplevel.clone() });
+            self.hold = Some(self.held_by(request));
         } else if request.number > 0 {
             self.hold = None;
         }
@@ -230,6 +235,20 @@ impl Journal {
         }
         let tested = |secrets| Tested { toplevel: toplevel.clone(), secrets, boot: self.boot.clone() };
         self.tested = secrets.filter(|_| *goal == Goal::Test && switched).map(tested);
+    }
+
+    /// What holds the host after a push: of profiles that were pushed alone, they beside what held it before.
+    fn held_by(&self, request: &Request) -> Hold {
+        let Request { toplevel, profiles, .. } = request.clone();
+        let Some(before) = self.hold.clone().filter(|_| profiles.only) else {
+            return Hold { number: self.number, toplevel, profiles };
+        };
+        let is_new = |one: &ProfileAt| profiles.all.iter().any(|new| new.profile.is(&one.profile));
+        let mut all: Vec<ProfileAt> = before.profiles.all.into_iter().filter(|one| !is_new(one)).collect();
+        all.extend(profiles.all.iter().cloned());
+        let only = before.profiles.only;
+        let toplevel = if only { toplevel } else { before.toplevel };
+        Hold { number: self.number, toplevel, profiles: Profiles { all, only } }
     }
 
     /// Lets a hold with at most that number go, and gives it. What the host has come to is counted all the same: it takes

@@ -167,22 +167,7 @@ mod tests {
 
     fn declared() -> Declaration {
         Declaration {
-            host: Host {
-                name: HostName::parse("web").unwrap(),
-                tags: std::collections::BTreeSet::default(),
-                system: "x86_64-linux".into(),
-                mode: bosco_model::Mode::default(),
-                public_keys: Vec::new(),
-                target: None,
-                profiles: Vec::new(),
-                profiles_only: false,
-                limits: bosco_model::Limits::default(),
-                after: Vec::new(),
-                build_on_target: false,
-                replace_unknown_profiles: true,
-                allow_local_deployment: false,
-                ignored: Vec::new(),
-            },
+            host: Host::new(HostName::parse("web").unwrap(), "x86_64-linux"),
             derivation: format!("/nix/store/{}-web.drv", "0".repeat(32)).try_into().unwrap(),
             toplevel: path(1),
             profiles: Vec::new(),

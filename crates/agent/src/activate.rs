@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bosco_activation::{Ending, Report, Request, Told};
 use bosco_host::{durable, local};
-use bosco_model::{Goal, Limits, Profiles, StorePath};
+use bosco_model::{Goal, Limits, StorePath};
 use bosco_release::{HostReport, Number, Opened, REPORT_NAMESPACE, Runs, SignedReport};
 use bosco_session::{Following, Heard, Stage, Unended};
 use ssh_key::{HashAlg, LineEnding};
@@ -52,7 +52,7 @@ enum Question<'a> {
     Confirm(&'a str, Option<&'a str>),
 }
 
-/// Brings the host to the system of a manifest, which is there.
+/// Brings the host to the system and the profiles of a manifest, which are there.
 ///
 /// # Errors
 /// In words, where it did not begin, or its end is not known.
@@ -71,7 +71,7 @@ pub(crate) async fn run(
         id: format!("pull-{:x}-{:016x}", machine::now(), machine::random()),
         goal: Goal::Switch,
         toplevel: toplevel.clone(),
-        profiles: Profiles::default(),
+        profiles: manifest.runs.profiles().clone(),
         limits: Limits::default(),
         secrets,
         generation: None,

@@ -115,15 +115,15 @@ impl Agent {
 
     /// Asks the machine what it runs, unless that is known.
     pub(crate) async fn look(&self, fresh: Duration) {
-        let (since, should) = {
+        let (since, should, profiles) = {
             let core = self.core();
-            (core.since_survey(), core.should().cloned())
+            (core.since_survey(), core.should().cloned(), core.profiles().clone())
         };
         if since.is_some_and(|since| since < fresh) {
             return;
         }
-        let observed = machine::survey(should.as_ref()).await;
-        self.core().surveyed(observed);
+        let observed = machine::survey(should.as_ref(), &profiles).await;
+        self.core().surveyed(observed, &profiles);
         let done = self.core().hold_is_done();
         if let Some(number) = done {
             control::lift(self, number).await;
@@ -158,6 +158,12 @@ impl Agent {
         let done = self.conclude(leaf, came);
         self.look(Duration::ZERO).await;
         done
+    }
+
+    /// Whether an activation that the agent has begun is under way.
+    pub(crate) async fn is_awaited(&self) -> bool {
+        self.look(Duration::ZERO).await;
+        self.core().open_attempt().is_some()
     }
 
     /// Decides, and does what is due.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bosco_activation::{Attempt, Journal};
-use bosco_model::{Observed, State, StorePath};
+use bosco_model::{Observed, Profile, Profiles, State, StorePath};
 use bosco_release::{Digest, Judged, Known, Manifest, Opened, Refusal, Runs, Sealed, Trust, judge, tree};
 use bosco_wire::api::{Brought, Orders, Phase, Standing};
 
@@ -28,6 +28,8 @@ pub(crate) struct Core {
     pub(crate) pull: Pull,
     /// What the machine is and runs, when it was asked last, and when that was.
     observed: Option<(Observed, Instant)>,
+    /// The profiles that it was asked about.
+    asked: Vec<Profile>,
     /// What it remembers of its activations.
     pub(crate) journal: Journal,
     /// The manifest that the hub gave last, believed or not.
@@ -71,6 +73,7 @@ impl Core {
             trust,
             pull,
             observed: None,
+            asked: Vec::new(),
             journal: Journal::default(),
             heard: None,
             judged: None,
@@ -196,6 +199,11 @@ impl Core {
         }
     }
 
+    /// What the host should have beside its system, or alone.
+    pub(crate) fn profiles(&self) -> &Profiles {
+        self.opened().map_or(Profiles::NONE, |opened| opened.manifest.runs.profiles())
+    }
+
     /// What it has built of a tree.
     pub(crate) fn built(&self, tree: &StorePath) -> Option<Built> {
         self.pull.built.clone().filter(|built| built.tree == *tree)
@@ -221,13 +229,15 @@ impl Core {
         self.opened().map_or(900, |opened| opened.manifest.policy.interval).clamp(60, 86400)
     }
 
-    /// How long ago the machine was asked what it runs.
+    /// How long ago the machine was asked what it runs. `None` also where there are profiles that it was not asked about.
     pub(crate) fn since_survey(&self) -> Option<std::time::Duration> {
-        self.observed.as_ref().map(|(_, when)| when.elapsed())
+        let is_asked = self.profiles().all.iter().all(|one| self.asked.contains(&one.profile));
+        self.observed.as_ref().filter(|_| is_asked).map(|(_, when)| when.elapsed())
     }
 
-    /// Takes in what the machine has said of itself, and reads what it remembers.
-    pub(crate) fn surveyed(&mut self, observed: Result<Observed, String>) {
+    /// Takes in what the machine has said of itself and of these profiles, and reads what it remembers.
+    pub(crate) fn surveyed(&mut self, observed: Result<Observed, String>, asked: &Profiles) {
+        self.asked = asked.all.iter().map(|one| one.profile.clone()).collect();
         self.journal = machine::journal(&self.config.places);
         self.observed = match observed {
             Ok(observed) => Some((observed, Instant::now())),
@@ -263,7 +273,9 @@ impl Core {
     fn state(&self) -> Option<State> {
         let (observed, _) = self.observed.as_ref()?;
         match self.should() {
-            Some(should) => Some(State::with_secrets(should, self.has_secrets(observed), observed)),
+            Some(should) => {
+                Some(State::with_secrets(should, self.profiles(), self.has_secrets(observed), observed))
+            }
             None => self.opened().map(|_| State::unbuilt(observed)),
         }
     }
@@ -272,7 +284,8 @@ impl Core {
     pub(crate) fn decide(&mut self, moment: &Moment) -> Decision {
         self.judge_again();
         let secrets = self.opened().and_then(|opened| self.secrets(&opened.manifest));
-        let quarantined = self.should().and_then(|should| self.journal.quarantined_with(should, secrets));
+        let quarantined =
+            self.should().and_then(|should| self.journal.quarantined_with(should, self.profiles(), secrets));
         let view = View {
             judged: self.judged.as_ref(),
             state: self.state(),

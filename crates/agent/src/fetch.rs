@@ -9,12 +9,13 @@
 mod unpack;
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::Duration;
 
 use bosco_host::{durable, secrets};
 use bosco_model::StorePath;
 use bosco_nix::{Nix, PathInfo, Taking, references_first};
-use bosco_release::{Contents, Digest, Manifest, PathContents};
+use bosco_release::{Contents, Digest, MAX_PROFILES, Manifest, PathContents, Runs};
 use bosco_secrets::{MAX_BUNDLE, NO_SECRETS};
 use bosco_wire::api::{LONGEST_CLOSURE, Phase};
 use bosco_wire::http::{Http, HttpError};
@@ -42,8 +43,9 @@ const LEAST_RATE: u64 = 256 * 1024;
 const QUEUE: Duration = Duration::from_secs(3600);
 /// How many archives are asked for at once: as many as the question has room for.
 const AT_ONCE: usize = 5_000;
-/// What keeps what was fetched until something else does.
+/// What keeps what was fetched until something else does; each profile has one with a number.
 const ROOT: &str = "pulled";
+const PROFILE_ROOT: &str = "pulled-profile-";
 
 /// Why a closure is not there.
 #[derive(Debug, Error)]
@@ -70,9 +72,7 @@ pub(crate) enum FetchError {
 /// Sees to it that a manifest's closure is in the store, held, and what was signed.
 pub(crate) async fn closure(agent: &Agent, manifest: &Manifest) -> Result<(), FetchError> {
     // Before anything of it is there: it is kept from then on.
-    let roots = agent.config.places.gcroots();
-    std::fs::create_dir_all(&roots).map_err(|error| FetchError::Disk(error.to_string()))?;
-    durable::link(manifest.runs.path().as_ref(), &roots.join(ROOT)).map_err(FetchError::Disk)?;
+    keep(&agent.config.places.gcroots(), &manifest.runs).map_err(FetchError::Disk)?;
     let link = agent.connect("bulk", Width::Wide).await?;
     let mut http = agent.http(&link, LONGEST_CLOSURE).await?;
     let contents = contents(&mut http, manifest).await?;
@@ -107,6 +107,20 @@ pub(crate) async fn closure(agent: &Agent, manifest: &Manifest) -> Result<(), Fe
     differs.map_or(Ok(()), |one| Err(FetchError::Differs(one.path.clone())))
 }
 
+/// Keeps what a manifest names, there or not yet, and no profiles of one before.
+fn keep(roots: &Path, runs: &Runs) -> Result<(), String> {
+    std::fs::create_dir_all(roots).map_err(|error| error.to_string())?;
+    durable::link(runs.path().as_ref(), &roots.join(ROOT))?;
+    let profiles = &runs.profiles().all;
+    for (number, one) in profiles.iter().enumerate() {
+        durable::link(one.path.as_ref(), &roots.join(format!("{PROFILE_ROOT}{number}")))?;
+    }
+    for number in profiles.len()..MAX_PROFILES {
+        durable::remove(&roots.join(format!("{PROFILE_ROOT}{number}")))?;
+    }
+    Ok(())
+}
+
 /// Sees to it that the secrets are here that the host is to have.
 async fn bundle(agent: &Agent, http: &mut Http, manifest: &Manifest) -> Result<(), FetchError> {
     let wanted = agent.core().secrets(manifest);
@@ -125,15 +139,15 @@ async fn bundle(agent: &Agent, http: &mut Http, manifest: &Manifest) -> Result<(
 
 /// What is in the closure: whatever the hub says, it is what the manifest's digest says.
 async fn contents(http: &mut Http, manifest: &Manifest) -> Result<Contents, FetchError> {
-    let (path, closure) = (manifest.runs.path(), manifest.runs.closure());
+    let closure = manifest.runs.closure();
     let contents: Contents = http.get(&format!("/v1/host/closures/{closure}")).await?;
     if contents.digest() != closure {
         return Err(FetchError::Wrong("another closure".into()));
     }
-    if contents.get(path).is_none() {
-        return Err(FetchError::Wrong(format!("a closure without {path}")));
+    match manifest.runs.paths().into_iter().find(|path| contents.get(path).is_none()) {
+        Some(path) => Err(FetchError::Wrong(format!("a closure without {path}"))),
+        None => Ok(contents),
     }
-    Ok(contents)
 }
 
 fn size(contents: &Contents, paths: &[StorePath]) -> u64 {

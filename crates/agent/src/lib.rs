@@ -105,10 +105,11 @@ async fn turn(agent: &Arc<Agent>) -> Result<Once, ControlError> {
             Ok(connected) => break connected,
             Err(error) => {
                 tries += 1;
-                if tries == TRIES {
+                // What waits to be proven, after a reboot say, needs the hub for as long as it waits.
+                if tries >= TRIES && !agent.is_awaited().await {
                     return Err(error);
                 }
-                sleep(backoff::CONNECT.wait(tries, machine::random())).await;
+                sleep(backoff::CONNECT.wait(tries.min(TRIES), machine::random())).await;
             }
         }
     };

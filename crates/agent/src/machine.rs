@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bosco_activation::Journal;
 use bosco_host::places::Places;
-use bosco_model::{Observed, StorePath};
+use bosco_model::{Observed, Profiles, StorePath};
 use bosco_session::{read_survey, survey_program};
 use jiff::Zoned;
 use tokio::process::Command;
@@ -94,13 +94,13 @@ async fn is_metered() -> bool {
     }
 }
 
-/// What the machine is and runs; `toplevel` is what it should run.
+/// What the machine is and runs; `toplevel` and `profiles` are what it should run.
 ///
 /// # Errors
 /// In words.
-pub(crate) async fn survey(toplevel: Option<&StorePath>) -> Result<Observed, String> {
+pub(crate) async fn survey(toplevel: Option<&StorePath>, profiles: &Profiles) -> Result<Observed, String> {
     let mut command = Command::new("/bin/sh");
-    command.arg("-c").arg(survey_program(toplevel));
+    command.arg("-c").arg(survey_program(toplevel, profiles));
     command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let said = timeout(SURVEY, command.output()).await;
     let said = said.map_err(|_| "the machine does not say what it runs".to_owned())?;

@@ -102,8 +102,12 @@ impl Page {
         Ok(match (head.method.as_str(), head.uri.path()) {
             ("GET", "/") => {
                 let standing = self.agent.core().standing();
-                let should = self.agent.core().should().cloned();
-                let html = html::page(&self.agent.config.host, &standing, should.as_ref(), &self.token);
+                let (should, profiles) = {
+                    let core = self.agent.core();
+                    (core.should().cloned(), core.profiles().clone())
+                };
+                let (host, token) = (&self.agent.config.host, &self.token);
+                let html = html::page(host, &standing, should.as_ref(), &profiles, token);
                 respond(StatusCode::OK, "text/html; charset=utf-8", html)
             }
             ("GET", "/style.css") => {

@@ -23,7 +23,7 @@ pub struct View<'a> {
     pub judged: Option<&'a Judged>,
     /// How the host stands to it, where it could be asked.
     pub state: Option<State>,
-    /// What the manifest's system has done here, where it is in quarantine.
+    /// What the manifest's system, with its profiles, has done here, where it is in quarantine.
     pub quarantined: Option<&'a str>,
     /// An operator's word to stay.
     pub held: Option<&'a str>,
@@ -192,7 +192,7 @@ pub fn decide(view: &View<'_>, moment: &Moment) -> Decision {
         Some(State::Unfit) => return stay(Phase::Waiting, "this machine is no NixOS, or has no Nix"),
         Some(_) => {}
     }
-    if let Some(Hold { number, toplevel }) = hold {
+    if let Some(Hold { number, toplevel, .. }) = hold {
         return stay(Phase::Waiting, format!("it was brought to {toplevel} by hand, as number {number}"));
     }
     if let Some(held) = view.held {

@@ -223,20 +223,8 @@ mod tests {
     fn keys_are_sealed_to_what_is_declared_and_else_to_what_the_host_says() {
         let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBI1+Q+ntzANebtnicCiAY29uqLGWOaOGLEa8bUqOVmS";
         let host = |keys: &[&str]| Host {
-            name: bosco_model::HostName::parse("web").unwrap(),
-            tags: std::collections::BTreeSet::default(),
-            system: "x86_64-linux".into(),
-            mode: bosco_model::Mode::default(),
             public_keys: keys.iter().map(ToString::to_string).collect(),
-            target: None,
-            profiles: Vec::new(),
-            profiles_only: false,
-            limits: bosco_model::Limits::default(),
-            after: Vec::new(),
-            build_on_target: false,
-            replace_unknown_profiles: true,
-            allow_local_deployment: false,
-            ignored: Vec::new(),
+            ..Host::new(bosco_model::HostName::parse("web").unwrap(), "x86_64-linux")
         };
         let said = Own::Said;
         assert_eq!(recipients(&host(&[key]), said(None)).unwrap().len(), 1);

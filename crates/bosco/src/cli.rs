@@ -1,6 +1,7 @@
 //! The command line: what can be asked, in which words. Help, completions and man pages come from here.
 
 mod apply;
+mod exec;
 mod secrets;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 pub(crate) use self::apply::{Apply, ApplyLocal};
+pub(crate) use self::exec::Exec;
 pub(crate) use self::secrets::{Secrets, SecretsCommand};
 use crate::error::{Error, Exit};
 
@@ -22,7 +24,7 @@ Exit codes:
   1    bosco could not work at all: no Nix, no ssh, an answer of theirs that can't be read
   2    a mistake in the question: arguments, a selector without match, no fleet here
   3    the fleet, or a host of it, could not be evaluated or built; a check has found something
-  4    a host could not be deployed, refused, or did not let bosco in; a command failed on it
+  4    a host could not be deployed, refused, or did not let bosco in; a command failed on it; you said no
   5    a host could not be reached; all others are done
   130  interrupted";
 
@@ -64,6 +66,13 @@ impl Cli {
         let options = self.nix_option.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
         Settings { trace: self.show_trace, impure: self.impure, options: options.collect() }
     }
+}
+
+/// Reads the command line; where that is wrong, says so and ends.
+pub(crate) fn read() -> Cli {
+    let arguments: Vec<String> =
+        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    Cli::try_parse().unwrap_or_else(|error| exec::explained(error, &arguments).exit())
 }
 
 /// Where the fleet is.
@@ -266,13 +275,7 @@ pub(crate) enum Command {
         after_help = EXIT_CODES,
         override_usage = "bosco exec [OPTIONS] <SELECTOR>... -- <COMMAND>..."
     )]
-    Exec {
-        #[command(flatten)]
-        selection: Selection,
-        /// The command
-        #[arg(last = true, required = true, value_name = "COMMAND")]
-        command: Vec<String>,
-    },
+    Exec(Exec),
     /// Log in to a host, or run a command there
     ///
     /// This is your own `ssh`, with the address, user, port and options that the fleet declares; it ends as `ssh` does.

@@ -32,7 +32,7 @@ pub(crate) struct Context {
     /// Whether somebody sits there who can be asked.
     pub(crate) asks: bool,
     evaluations: Arc<Semaphore>,
-    /// The tags of hosts that were evaluated and are not selected.
+    /// The tags of the hosts that were evaluated.
     tags: Arc<Mutex<BTreeMap<HostName, Vec<String>>>>,
     started: Instant,
 }
@@ -120,26 +120,35 @@ impl Context {
         let Some(selector) = selector.filter(|_| !self.fleet.hosts.is_empty()) else {
             return Error::new(Exit::Usage, "the fleet declares no hosts");
         };
+        let hint = self.strange_tag(selector).unwrap_or_else(|| self.names());
+        Error::new(Exit::Usage, format!("no host matches `{selector}`")).hint(hint)
+    }
+
+    /// Warns of a selector that selects something, and names a tag that no host has.
+    pub(crate) fn warn_of_tags(&self, selector: Option<&Selector>) {
+        if let Some(text) = selector.and_then(|selector| self.strange_tag(selector)) {
+            (self.events)(Event::Warning { host: None, text });
+        }
+    }
+
+    /// What is to be said of the first tag of a selector that no host has, as far as that is known.
+    fn strange_tag(&self, selector: &Selector) -> Option<String> {
         let evaluated = self.tags.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // Of hosts whose name settled it, the tags are not known.
+        // Of hosts whose name settled it, the tags may not be known.
         let all = evaluated.len() == self.fleet.hosts.len();
         let tags: BTreeSet<String> = evaluated.into_values().flatten().collect();
-        let is_unknown = |tag: &String| all && !tags.contains(tag);
-        let hint = match selector.tags().into_iter().find(is_unknown) {
-            Some(tag) if !tags.is_empty() => {
-                let near: Vec<String> =
-                    near(&tag, tags.iter().map(String::as_str)).map(|tag| format!("`@{tag}`")).collect();
-                let known: Vec<String> = tags.iter().map(|tag| format!("@{tag}")).collect();
-                if near.is_empty() {
-                    format!("no host has the tag `@{tag}`; there are {}", first_of(&known))
-                } else {
-                    format!("no host has the tag `@{tag}`; did you mean {}?", near.join(" or "))
-                }
-            }
-            Some(_) => "no host has a tag".into(),
-            None => self.names(),
-        };
-        Error::new(Exit::Usage, format!("no host matches `{selector}`")).hint(hint)
+        let tag = selector.tags().into_iter().find(|tag| all && !tags.contains(tag))?;
+        if tags.is_empty() {
+            return Some("no host has a tag".into());
+        }
+        let near: Vec<String> =
+            near(&tag, tags.iter().map(String::as_str)).map(|tag| format!("`@{tag}`")).collect();
+        let known: Vec<String> = tags.iter().map(|tag| format!("@{tag}")).collect();
+        Some(if near.is_empty() {
+            format!("no host has the tag `@{tag}`; there are {}", first_of(&known))
+        } else {
+            format!("no host has the tag `@{tag}`; did you mean {}?", near.join(" or "))
+        })
     }
 
     /// Which hosts there are, for a hint.
@@ -175,15 +184,21 @@ impl Context {
         answer.map_err(|error| failed(Stage::Evaluate, &error))
     }
 
+    /// Keeps which tags a host has.
+    fn have(&self, chosen: &Chosen, tags: Vec<String>) {
+        self.tags.lock().unwrap_or_else(PoisonError::into_inner).insert(chosen.name.clone(), tags);
+    }
+
     /// Parts the hosts that are selected from the others, and tells what an evaluation leaves to be told.
     fn selected<T>(&self, chosen: &Chosen, evaluated: Evaluated<T>, host: fn(&T) -> &Host) -> Option<T> {
         match evaluated {
             Evaluated::Tagged(tags) => {
-                self.tags.lock().unwrap_or_else(PoisonError::into_inner).insert(chosen.name.clone(), tags);
+                self.have(chosen, tags);
                 (self.events)(Event::Done { host: chosen.name.clone() });
                 None
             }
             Evaluated::Selected(selected) => {
+                self.have(chosen, host(&selected).tags.iter().map(ToString::to_string).collect());
                 for option in &host(&selected).ignored {
                     let text =
                         format!("`{option}` is set; bosco does not do that yet, and goes on without it");
@@ -205,7 +220,11 @@ impl Context {
         F: Future<Output = Option<T>> + Send + 'static,
     {
         let answers = self.ask_these(self.choose(selector)?, ask).await;
-        if answers.is_empty() { Err(self.no_match(selector)) } else { Ok(answers) }
+        if answers.is_empty() {
+            return Err(self.no_match(selector));
+        }
+        self.warn_of_tags(selector);
+        Ok(answers)
     }
 
     /// The same, of hosts that are chosen already.

@@ -33,14 +33,12 @@ mod suggest;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use tokio::runtime::Builder;
 
-use crate::cli::Cli;
 use crate::error::{Error, Exit};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = cli::read();
     cli.color.write_global();
     raise_limit_of_open_files();
     // What is always there is small: one thread is enough for it.

@@ -1,5 +1,7 @@
 //! What came of a host, in words and as an exit code. Pure.
 
+use std::collections::HashMap;
+
 use bosco_activation::{Cause, Complaint, Ending, Refused, Report};
 use bosco_model::{Goal, HostName, StorePath};
 use serde::Serialize;
@@ -39,6 +41,8 @@ pub(crate) enum Outcome {
     Waits { host: HostName, how: String },
     /// Nothing may be done there.
     Refused { reason: String, hint: String },
+    /// The operator was asked, and said no.
+    Declined,
     /// Something went wrong.
     Failed { stage: Stage, reason: String, hint: Option<String>, log: String },
     /// The operator stopped it.
@@ -79,6 +83,7 @@ impl Outcome {
             Self::Offline { reason, .. } => format!("skipped: {reason}"),
             Self::LocalOnly => "skipped: it is deployed on itself only".into(),
             Self::HeldBack => "held back".into(),
+            Self::Declined => "not deployed, as you said no; nothing was changed".into(),
             Self::Waits { host, how } => format!("not deployed: waits for {host}, which {how}"),
             Self::Refused { reason, .. } => format!("refused: {reason}"),
             Self::Reverted { reason, .. } => format!("reverted: {reason}"),
@@ -132,7 +137,8 @@ impl Outcome {
 
     /// Whether the operator has to be told more than its kind.
     pub(crate) fn wants_telling(&self) -> bool {
-        self.log().is_some() || !matches!(self.exit(), Exit::Done) && !matches!(self, Self::HeldBack)
+        self.log().is_some()
+            || !matches!(self.exit(), Exit::Done) && !matches!(self, Self::HeldBack | Self::Declined)
     }
 
     /// The same, where it was refused for what is damaged there, and that could not be mended from here either.
@@ -181,6 +187,7 @@ impl Outcome {
             | Self::Activated { .. } => true,
             Self::Offline { .. }
             | Self::HeldBack
+            | Self::Declined
             | Self::Waits { .. }
             | Self::Refused { .. }
             | Self::Reverted { .. }
@@ -205,6 +212,7 @@ impl Outcome {
             Self::Offline { .. } | Self::HeldBack | Self::Waits { .. } => Exit::Unreachable,
             Self::Failed { stage: Stage::Evaluate | Stage::Build, .. } => Exit::NotBuilt,
             Self::Refused { .. }
+            | Self::Declined
             | Self::Reverted { .. }
             | Self::Inconclusive { .. }
             | Self::Failed { .. } => Exit::NotDeployed,
@@ -303,6 +311,22 @@ fn remedy(why: &Refused) -> &'static str {
     }
 }
 
+/// Those that have the same to say together, in the order of the first of each: it is told once, with all their names.
+pub(crate) fn alike<'a>(
+    outcomes: impl IntoIterator<Item = (&'a HostName, &'a Outcome)>,
+) -> Vec<(Vec<&'a HostName>, &'a Outcome)> {
+    let mut groups: Vec<(Vec<&HostName>, &Outcome)> = Vec::new();
+    let mut known = HashMap::new();
+    for (host, outcome) in outcomes {
+        let group = *known.entry((outcome.words(), outcome.log())).or_insert(groups.len());
+        match groups.get_mut(group) {
+            Some((hosts, _)) => hosts.push(host),
+            None => groups.push((vec![host], outcome)),
+        }
+    }
+    groups
+}
+
 /// The exit code of a command whose hosts came to this: the worst of them. That some are deployed on themselves only is
 /// well, unless nothing else was asked for.
 pub(crate) fn exit<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Exit {
@@ -326,6 +350,22 @@ pub(crate) fn exit_of(hosts: impl IntoIterator<Item = (Exit, bool)>) -> Exit {
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_hosts_have_alike_to_say_is_told_once_with_all_their_names() {
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| HostName::parse(name).unwrap());
+        let failed = |log: &str| Outcome::Failed {
+            stage: Stage::Build,
+            reason: "no luck".into(),
+            hint: None,
+            log: log.into(),
+        };
+        let (shared, own) = (failed("x> bad"), failed("x> worse"));
+        let outcomes = [(&a, &UP_TO_DATE), (&b, &shared), (&c, &own), (&d, &shared)];
+        let expected = [(vec![&a], &UP_TO_DATE), (vec![&b, &d], &shared), (vec![&c], &own)];
+        assert_eq!(alike(outcomes), expected);
+        assert_eq!(alike([]), []);
+    }
+
     const UP_TO_DATE: Outcome = Outcome::UpToDate { goal: Goal::Switch };
 
     #[test]
@@ -341,6 +381,7 @@ mod tests {
             (&[UP_TO_DATE, offline.clone()], 5),
             (&[offline, failed.clone()], 4),
             (&[failed, unbuilt.clone(), Outcome::HeldBack], 3),
+            (&[UP_TO_DATE, Outcome::Declined], 4),
             (&[unbuilt, interrupted], 130),
         ] {
             assert_eq!(exit(outcomes).code(), code, "{outcomes:?}");

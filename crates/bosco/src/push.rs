@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bosco_activation::{Plan, Refusal, foreign, plan};
-use bosco_model::{
-    Declaration, Goal, HostName, Number, Observed, Privilege, Selector, StorePath, Target, next_number,
-};
+use bosco_model::{Declaration, Goal, HostName, Number, Observed, Selector, StorePath, Target, next_number};
 use bosco_nix::Root;
 use bosco_session::{Others, Session, Wanted};
 
@@ -318,7 +316,7 @@ impl Host {
         if let Some(consent) = &self.push.consent
             && !consent.is_given(&self.push.context.nix, &self.push.context.events).await
         {
-            return Err(Outcome::Interrupted { stage: Stage::Wait });
+            return Err(Outcome::Declined);
         }
         // Others it waits for only where what they run is to change.
         if helper.is_some() {
@@ -583,9 +581,8 @@ fn itself(declared: &Declaration) -> Result<Target, Outcome> {
             hint: "set `deployment.allowLocalDeployment` of this host".into(),
         });
     }
-    let sudo = || Privilege(["sudo", "-H", "--"].map(str::to_owned).into());
-    let privilege = declared.host.target.as_ref().map_or_else(sudo, |target| target.privilege.clone());
-    Ok(Target { host: "localhost".into(), user: None, port: None, ssh_options: Vec::new(), privilege })
+    let (host, privilege) = ("localhost".into(), declared.host.privilege.clone());
+    Ok(Target { host, user: None, port: None, ssh_options: Vec::new(), privilege })
 }
 
 pub(crate) fn refused(refusal: &Refusal) -> Outcome {

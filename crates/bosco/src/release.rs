@@ -82,8 +82,11 @@ pub(crate) async fn build(
             let enter = |stage| (context.events)(Event::Stage { host: chosen.name.clone(), stage });
             let declared = context.declaration(&chosen).await;
             gate.go(Place::Evaluating, if declared.is_ok() { Place::Building } else { Place::Through });
+            let declared = declared.and_then(|declared| match &declared {
+                Some(one) => can_be_released(one).map(|()| declared),
+                None => Ok(None),
+            });
             let came = match declared {
-                Ok(Some(declared)) if !declared.profiles.is_empty() => Err(unreleased(&declared)),
                 Ok(Some(declared)) => {
                     enter(Stage::Build);
                     // It is evaluated here, so that mistakes are found before anybody has it, and built there.
@@ -98,14 +101,18 @@ pub(crate) async fn build(
                     };
                     gate.go(Place::Building, Place::Through);
                     let sealed = match &built {
+                        // Secrets are its system's, which is left as it is.
+                        Ok(_) if declared.host.profiles_only => Ok(None),
                         Ok(_) => sealing.bundle(&declared, &context.events).await,
                         Err(outcome) => Err(outcome.clone()),
                     };
                     let closure = match built {
                         Ok(Some(digest)) => Ok(Closure { digest, here: None }),
                         Ok(None) => {
-                            let path = tree.as_ref().map_or(&declared.toplevel, |tree| &tree.path);
-                            read(&context, path, &turns).await
+                            let paths = tree
+                                .as_ref()
+                                .map_or_else(|| declared.paths(), |tree| vec![tree.path.clone()]);
+                            read(&context, &paths, &turns).await
                         }
                         Err(outcome) => Err(outcome),
                     };
@@ -140,6 +147,7 @@ pub(crate) async fn build(
     for ((declared, tree, Closure { digest: closure, here }), bundle) in
         ended.into_iter().filter_map(|(_, _, built)| built)
     {
+        let profiles = declared.others();
         let Declaration { host, toplevel, policy, .. } = declared;
         let keys = host.public_keys.iter().filter_map(|line| Key::parse(line).ok()).collect();
         let pulls = host.mode != Mode::Push;
@@ -147,7 +155,7 @@ pub(crate) async fn build(
             Some(Tree { path, self_update, reboot }) => {
                 Runs::Tree { tree: path, closure, self_update, reboot }
             }
-            None => Runs::System { toplevel: toplevel.clone(), closure },
+            None => Runs::System { toplevel: toplevel.clone(), profiles, closure },
         };
         let secrets = bundle.as_ref().map(|bundle| bundle.digest);
         let (host, tags) = (host.name, host.tags);
@@ -161,12 +169,12 @@ pub(crate) async fn build(
     Ok(built)
 }
 
-/// A host with more than a manifest has.
-fn unreleased(declared: &Declaration) -> Outcome {
-    let profiles: Vec<String> = declared.profiles.iter().map(|one| one.at.profile.to_string()).collect();
-    let reason = format!("a release can't carry profiles beside the system: {}", profiles.join(", "));
-    let hint = "push to it with `bosco apply`, and leave it out of the release";
-    Outcome::failed(Stage::Evaluate, reason, Some(hint.into()))
+/// Whether a manifest can have what a host declares.
+fn can_be_released(declared: &Declaration) -> Result<(), Outcome> {
+    Runs::can_have(&declared.toplevel, &declared.others()).map_err(|why| {
+        let hint = "`bosco apply` brings it there all the same; give it fewer, for it to be released";
+        Outcome::failed(Stage::Evaluate, format!("no release can carry it: {why}"), Some(hint.into()))
+    })
 }
 
 /// Keeps what a host builds itself from.
@@ -177,12 +185,12 @@ async fn held(context: &Context, tree: &Tree, root: &Root) -> Result<(), Outcome
     Err(Outcome::failed(Stage::Build, format!("{} was collected as garbage meanwhile", tree.path), None))
 }
 
-/// What is in the closure of what a host is to fetch: what was built, or what it builds itself from.
-async fn read(context: &Context, path: &StorePath, turns: &Semaphore) -> Result<Closure, Outcome> {
+/// What is in the closure of what a host is to fetch: what was built, with its profiles, or what it builds itself from.
+async fn read(context: &Context, paths: &[StorePath], turns: &Semaphore) -> Result<Closure, Outcome> {
     let _turn = turns.acquire().await;
     let nix_says = |error: bosco_nix::Error| failed(Stage::Build, &error);
     let store = context.nix.store_here().map_err(nix_says)?;
-    let (_, infos) = store.closure(std::slice::from_ref(path)).await.map_err(nix_says)?;
+    let (_, infos) = store.closure(paths).await.map_err(nix_says)?;
     let (contents, infos) = contents(infos).map_err(|why| {
         let hint = "`nix-store --verify --check-contents --repair` looks after the store here";
         Outcome::failed(Stage::Build, why, Some(hint.into()))

@@ -147,27 +147,13 @@ fn how(outcome: &Outcome) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use bosco_model::{Goal, Mode, Selector};
+    use bosco_model::{Goal, Selector};
 
     use super::*;
 
     fn host(name: &str, after: &[&str]) -> Host {
-        Host {
-            name: HostName::parse(name).unwrap(),
-            tags: [].into(),
-            system: "x86_64-linux".into(),
-            mode: Mode::Push,
-            public_keys: Vec::new(),
-            target: None,
-            profiles: Vec::new(),
-            profiles_only: false,
-            limits: bosco_model::Limits::default(),
-            after: after.iter().map(|text| Selector::parse(text).unwrap()).collect(),
-            build_on_target: false,
-            replace_unknown_profiles: true,
-            allow_local_deployment: false,
-            ignored: Vec::new(),
-        }
+        let after = after.iter().map(|text| Selector::parse(text).unwrap()).collect();
+        Host { after, ..Host::new(HostName::parse(name).unwrap(), "x86_64-linux") }
     }
 
     fn failed() -> Outcome {

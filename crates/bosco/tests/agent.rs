@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bosco_model::{FleetName, HostName, StorePath};
+use bosco_model::{FleetName, HostName, Profiles, StorePath};
 use bosco_release::{
     Contents, Digest, Draft, Key, Manifest, PathContents, Policy, RELEASE_NAMESPACE, Runs, Signer,
     SignerKind, Statement, Trust,
@@ -136,7 +136,7 @@ impl<'a> Publisher<'a> {
                 fleet: fleet.clone(),
                 keys: next.keys[&host].clone(),
                 number: next.number,
-                runs: Runs::System { toplevel: toplevel.clone(), closure },
+                runs: Runs::System { toplevel: toplevel.clone(), profiles: Profiles::default(), closure },
                 secrets: None,
                 tags: BTreeSet::new(),
                 policy: Policy::default(),

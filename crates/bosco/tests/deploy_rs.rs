@@ -4,6 +4,7 @@
 mod common;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use common::{bosco, json, state};
 use testbed::fleet::{Fleet, sample};
@@ -24,6 +25,16 @@ fn prepare(host: &Host) {
 fn activations(host: &Host) -> Vec<String> {
     let said = host.ssh_ok("cat /srv/activations; : > /srv/activations").unwrap();
     said.lines().map(str::to_owned).collect()
+}
+
+/// Waits until the activation of a profile has said this of itself.
+fn until_said(host: &Host, text: &str) {
+    host.ssh_ok(&until(&format!("! grep -q {text} /srv/activations || exit 0"))).unwrap();
+}
+
+/// A script that waits until a line of it ends it.
+fn until(line: &str) -> String {
+    format!("for try in $(seq 600); do {line}; sleep 0.1; done; exit 1")
 }
 
 /// All that is to be seen of a host's profiles: what runs, what they name, with their owners, and the generations of each.
@@ -113,6 +124,12 @@ fn a_hosts_profiles_are_deployed_together_and_taken_back_together() {
     let tried = activations(host);
     assert!(tried[1].starts_with("home 3 of ada in /home/ada, /nix/store/"), "{tried:?}");
     assert_eq!(profiles(host), before);
+
+    // Who wants it from the next boot on has the profiles set, and their activation told.
+    bosco(operator, &fleet, &["apply", "host1", "--goal", "boot"]).exits(0);
+    let for_the_boot = [tool("2"), home("3")].map(|line| line.replace("BOOT=0", "BOOT=1"));
+    assert_eq!(activations(host), for_the_boot);
+    assert_eq!(state(operator, &fleet, "host1"), "up-to-date");
 }
 
 #[test]
@@ -233,6 +250,63 @@ fn a_host_that_gets_profiles_only_keeps_its_system() {
 }
 
 #[test]
+fn a_profile_is_where_its_node_says_and_its_host_keeps_to_the_nodes_time() {
+    let lab = Lab::up(&LabSpec::named(["host2"])).unwrap();
+    let (operator, host) = (lab.operator(), lab.host("host2").unwrap());
+    let fleet = sample(operator, "deploy").unwrap();
+    let text = std::fs::read_to_string(fleet.path().join("flake.nix")).unwrap();
+    let text = text
+        .replace("groups = [", "confirmTimeout = 4; activationTimeout = 15; groups = [")
+        .replace("profiles.home = {", "profiles.home = { profilePath = \"/srv/ada/home\";");
+    fleet.write("flake.nix", &text).unwrap();
+    prepare(host);
+    host.ssh_ok("useradd --create-home --groups nix-users ada && install -d -o ada /srv/ada").unwrap();
+    let apply = || bosco(operator, &fleet, &["apply", "host2"]);
+    let there = || host.ssh_ok("stat -c %U /srv/ada/home; cat /srv/ada/home/share/home").unwrap();
+    let is =
+        |version: &str| format!("home {version} of ada in /home/ada, /srv/ada/home, DRY_ACTIVATE=0 BOOT=0");
+
+    apply().exits(0);
+    assert_eq!(activations(host), [is("1")]);
+    assert_eq!(there(), "ada\n1");
+    host.ssh_ok("! ls ~ada/.local/state/nix/profiles/home").unwrap();
+    versions(&fleet, "1", "2", "1");
+    apply().exits(0);
+    assert_eq!(there(), "ada\n2");
+    assert_eq!(state(operator, &fleet, "host2"), "up-to-date");
+    bosco(operator, &fleet, &["generations", "host2"]).exits(0).says("ada/home");
+    bosco(operator, &fleet, &["rollback", "host2", "--profile", "home"]).exits(0);
+    assert_eq!(there(), "ada\n1");
+    activations(host);
+
+    // One that hangs is ended when its node's time is over.
+    versions(&fleet, "1", "hangs", "1");
+    let started = Instant::now();
+    apply().exits(4);
+    let took = started.elapsed();
+    assert!((8..60).contains(&took.as_secs()), "it was given {took:?}");
+    assert_eq!(activations(host), [is("hangs"), is("1")]);
+    assert_eq!(there(), "ada\n1");
+
+    // One behind which the host can't be reached is taken back when its node's time for that is over.
+    versions(&fleet, "1", "waits", "1");
+    std::thread::scope(|scope| {
+        let applying = scope.spawn(apply);
+        until_said(host, "waits");
+        host.cut().unwrap();
+        std::fs::write(host.root().join("srv/go"), "").unwrap();
+        let started = Instant::now();
+        host.at_keyboard(&until("systemctl is-active --quiet bosco-activation || exit 0")).unwrap();
+        let took = started.elapsed();
+        assert!((4..60).contains(&took.as_secs()), "it was given {took:?}");
+        host.heal().unwrap();
+        applying.join().unwrap().exits(4);
+    });
+    assert_eq!(activations(host), [is("waits"), is("1")]);
+    assert_eq!(there(), "ada\n1");
+}
+
+#[test]
 fn a_power_cut_while_profiles_are_activated_leaves_all_of_them_old() {
     let lab = Lab::up(&LabSpec::new(1).own_disk(512)).unwrap();
     let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
@@ -244,10 +318,7 @@ fn a_power_cut_while_profiles_are_activated_leaves_all_of_them_old() {
     versions(&fleet, "2", "hangs", "2");
     std::thread::scope(|scope| {
         let applying = scope.spawn(|| bosco(operator, &fleet, &["apply", "host1"]));
-        host.ssh_ok(
-            "for try in $(seq 600); do ! grep -q hangs /srv/activations || exit 0; sleep 0.1; done; exit 1",
-        )
-        .unwrap();
+        until_said(host, "hangs");
         assert!(profiles(host).contains("tool-2-link"), "the first of them is new");
         host.power_cut(testbed::Unsynced::Lost).unwrap();
         host.boot().unwrap();

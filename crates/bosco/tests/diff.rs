@@ -86,7 +86,8 @@ fn what_an_apply_would_change_is_said_once_for_all_hosts_and_is_what_it_does() {
         at_terminal(operator, &fleet, &format!("apply {args}"), answers)
     };
     let question = "go on? [Y/n]";
-    apply("", &[(question, "n\n")]).exits(130).says("tool 1.0 → 1.1");
+    let said = apply("", &[(question, "n\n")]).exits(4);
+    said.says("tool 1.0 → 1.1").says("nothing was changed");
     assert_eq!(stands(host), before, "a no changes nothing");
     apply("host2 --goal push", &[]).exits(0).does_not_say(question);
     apply("", &[(question, "\n")]).exits(0).says("committed");

@@ -129,6 +129,19 @@ fn an_option_that_does_not_exist_is_told_with_its_file() {
 }
 
 #[test]
+fn a_mistake_that_hosts_share_is_told_once_with_their_names() {
+    let operator = Operator::alone().unwrap();
+    let fleet = sample(&operator, "plain").unwrap();
+    fleet.write("common.nix", "{ services.opensssh.enable = true; }").unwrap();
+    for command in
+        [&["build"][..], &["hosts"], &["status"], &["diff"], &["generations"], &["exec", "*", "--", "true"]]
+    {
+        let said = bosco(&operator, &fleet, command).exits(3).says("host1, host2: The option");
+        assert_eq!(said.err.matches("does not exist").count(), 1, "{command:?}: {}", said.err);
+    }
+}
+
+#[test]
 fn an_error_that_does_not_say_where_it_is_is_told_with_its_option_and_file() {
     let operator = Operator::alone().unwrap();
     let fleet = sample(&operator, "plain").unwrap();

@@ -43,7 +43,8 @@ fn a_command_that_fails_and_a_host_that_is_away_are_in_the_exit_code() {
     bosco(operator, &sample(operator, "hive").unwrap(), &["exec", "laptop", "--", "true"])
         .exits(5)
         .says("itself only");
-    exec(&["host1"]).exits(2).says("-- <COMMAND>");
+    exec(&["host1"]).exits(2).says("`bosco exec host1 -- COMMAND`");
+    exec(&["host1", "ls", "-l"]).exits(2).says("the command stands behind `--`");
 
     lab.host("host2").unwrap().cut().unwrap();
     exec(&["*", "--", "echo here"]).exits(5).says("host1:\n  here\n").says("host2: skipped: ");

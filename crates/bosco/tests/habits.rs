@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{bosco, command, stands, state, toplevel_of};
+use common::{bosco, command, stands, state, toplevel_of, typing};
 use testbed::fleet::{create, sample};
 use testbed::{Lab, LabSpec, Operator};
 
@@ -22,6 +22,8 @@ fn flags_of_scripts_are_taken() {
     bosco(&operator, &fleet, &["apply", "host2", "--on", "host1"])
         .exits(2)
         .says("`--goal` says how far to go");
+
+    bosco(&operator, &fleet, &["apply", "boot"]).exits(2).says("`--goal boot` says how far to go");
 
     bosco(&operator, &fleet, &["build", "--keep-result", "--on", "host1"]).exits(0);
     let kept = std::fs::read_link(fleet.path().join(".gcroots/node-host1")).unwrap();
@@ -112,6 +114,7 @@ const ITSELF: &str = r#"{ pkgs, lib, ... }: {
   NIXPKGS
   deployment.targetHost = null;
   deployment.allowLocalDeployment = ALLOWED;
+  deployment.privilegeEscalationCommand = [ "/srv/become" "--" ];
   environment.etc.greeting.text = "GREETING";
 }"#;
 
@@ -149,12 +152,12 @@ fn a_host_deploys_itself_where_it_may() {
     let lay = |text: &str| {
         let text = text.replace("NIXPKGS", "");
         let script = format!(
-            "mkdir -p /root/fleet && cat > /root/fleet/hosts.nix <<'END'\n{text}\nEND\necho 'import ./hosts.nix (import <nixpkgs> {{ }})' > /root/fleet/hive.nix"
+            "mkdir -p /srv/fleet && cat > /srv/fleet/hosts.nix <<'END'\n{text}\nEND\necho 'import ./hosts.nix (import <nixpkgs> {{ }})' > /srv/fleet/hive.nix"
         );
         web.ssh_ok(&script).unwrap();
     };
     let apply = format!(
-        "cd /root/fleet && NIX_PATH=nixpkgs={} bosco apply-local 2>&1; echo \"exit $?\"",
+        "cd /srv/fleet && NIX_PATH=nixpkgs={} bosco apply-local 2>&1; echo \"exit $?\"",
         nixpkgs.trim()
     );
     lay(&hosts("two", "false", &package));
@@ -170,4 +173,31 @@ fn a_host_deploys_itself_where_it_may() {
     assert!(said.contains("up to date"), "{said}");
     let said = web.ssh_ok(&apply.replace("apply-local", "apply-local --node db")).unwrap();
     assert!(said.contains("`db`") && said.contains("exit 2"), "{said}");
+
+    // Who is not root becomes it as the fleet says.
+    lay(&hosts("three", "true", &package));
+    let become_root = "#!/bin/sh\nid -un >> /srv/became; exec sudo \"$@\"\n";
+    web.ssh_ok(&format!(
+        "useradd --create-home --groups nix-users bob && echo bob:secret | chpasswd && install -m 666 /dev/null /srv/became
+         printf '%s' '{become_root}' > /srv/become && chmod 755 /srv/become"
+    ))
+    .unwrap();
+    let by_bob =
+        apply.replace("NIX_PATH", "runuser -u bob -- env -u XDG_RUNTIME_DIR HOME=/home/bob NIX_PATH");
+    let said = web.ssh_ok(&by_bob).unwrap();
+    assert!(said.contains("this user can't become root there") && said.contains("exit 4"), "{said}");
+    assert_eq!(web.ssh_ok("cat /etc/greeting").unwrap(), "two");
+    web.ssh_ok("echo 'bob ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/bob").unwrap();
+    let said = web.ssh_ok(&by_bob).unwrap();
+    assert!(said.contains("committed") && said.contains("exit 0"), "{said}");
+    assert_eq!(web.ssh_ok("cat /etc/greeting; sort -u /srv/became").unwrap(), "threebob\n");
+
+    // At a terminal sudo may ask, once.
+    lay(&hosts("four", "true", &package).replace("\"/srv/become\"", "\"sudo\""));
+    web.ssh_ok("echo 'bob ALL=(ALL) ALL' > /etc/sudoers.d/bob").unwrap();
+    let mut ssh = operator.command("ssh");
+    ssh.arg("-F").arg(operator.ssh_config()).args(["-tt", "web", &by_bob]);
+    let said = typing(ssh, &[("password", "secret\n")]).says("committed").says("exit 0").out;
+    assert_eq!(said.matches("password").count(), 1, "{said}");
+    assert_eq!(web.ssh_ok("cat /etc/greeting").unwrap(), "four");
 }

@@ -227,6 +227,18 @@ fn an_operator_enrolls_a_host_releases_to_it_and_reaches_it_through_the_hub() {
     pull.until("laptop", "held", |stands| stands["state"] == "held");
     release().exits(0).says("it has what was pushed to laptop");
     pull.until("laptop", "up to date again", is_there);
+
+    // Who is to stay as it is stays, whatever is released, until it is let go.
+    pull.bosco(&["hold", "laptop", "--why", "a demo"]).exits(0);
+    system("later");
+    release().exits(0);
+    let waits = |stands: &serde_json::Value| stands["state"] == "held" && stands["should"] != stands["runs"];
+    let stands = pull.until("laptop", "held with another release", waits);
+    assert!(stands["reason"].to_string().contains("a demo"), "{stands}");
+    assert_eq!(laptop.at_keyboard("cat /etc/motd").unwrap(), "pushed");
+    pull.bosco(&["resume", "laptop"]).exits(0);
+    pull.until("laptop", "what is newer", is_there);
+    assert_eq!(laptop.at_keyboard("cat /etc/motd").unwrap(), "later");
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use common::pull::{HUB, Pull};
-use common::{Said, bosco};
+use common::{Said, boot, bosco};
+use serde_json::Value;
 use testbed::fleet::{Fleet, create};
 use testbed::{Host, Lab, LabSpec};
 
@@ -92,7 +93,7 @@ fn release(pull: &Pull<'_>, tree: &Fleet<'_>) -> u64 {
     let key = pull.lab.operator().ssh_key();
     let args = ["release", "--json", "--sign-with", key.to_str().unwrap()];
     let said: Said = bosco(pull.lab.operator(), tree, &args).exits(0);
-    let mut came = said.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut came = said.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let published = came.rfind(|event| event["event"] == "release");
     published.unwrap()["published"]["number"].as_u64().unwrap_or_else(|| panic!("{}\n{}", said.out, said.err))
 }
@@ -156,11 +157,39 @@ fn hosts_build_themselves_from_what_the_release_names() {
     // Newer inputs are taken where the directory allows it, by the same release, and it is told that nobody has asked.
     fs::write(on(flake, &news).join("news"), "new\n").unwrap();
     pull.bosco(&["trigger", FLAKE]).exits(0);
-    let is_updated = |stands: &serde_json::Value| {
-        stands["state"] == "up-to-date" && stands["reason"] == "it has updated itself"
-    };
+    let is_updated =
+        |stands: &Value| stands["state"] == "up-to-date" && stands["reason"] == "it has updated itself";
     pull.until(FLAKE, "updated", is_updated);
     assert_eq!(greeting(flake), "two\nnew\n");
     assert_eq!(pull.stands(FLAKE)["release"], fourth);
     pull.bosco(&["log", FLAKE, "--last", "1"]).exits(0).says("by itself");
+
+    // Without the marker nobody reboots a host; how its agent runs comes with the release too.
+    let by_timer = |when: &str| {
+        let text = format!(
+            "{{ lib, ... }}: {{ imports = [ ./utils/common.nix ]; networking.hostName = \"plain\"; \
+             services.bosco = {{ enable = true; agent.timer = \"{when}\"; }}; \
+             systemd.timers.bosco-agent.timerConfig.RandomizedDelaySec = lib.mkForce 0; }}"
+        );
+        tree.write("hosts/plain/configuration.nix", &text).unwrap();
+    };
+    let before = boot(plain);
+    by_timer("*:*:0/2");
+    let fifth = release(&pull, &tree);
+    let needs_it = |stands: &Value| stands["state"] == "reboot-needed" && stands["release"] == fifth;
+    pull.until(PLAIN, "reboot needed", needs_it);
+    assert_eq!(boot(plain), before);
+
+    // The next one comes by the timer alone. With the marker the host reboots; there is no next time of the timer that soon,
+    // so that it is reached then, the agent proves at the boot.
+    by_timer("2099-01-01");
+    tree.write("utils/greeting", "three\n").unwrap();
+    tree.write("hosts/plain/REBOOT", "").unwrap();
+    let sixth = release(&pull, &tree);
+    pull.until_at(PLAIN, sixth);
+    assert_ne!(boot(plain), before, "it has not rebooted");
+    assert_eq!(greeting(plain), "three\n");
+    pull.bosco(&["log", PLAIN, "--last", "1"]).exits(0).says("committed");
+    let script = "systemctl is-active bosco-agent.timer; systemctl is-active bosco-agent.service || :";
+    assert_eq!(plain.at_keyboard(script).unwrap(), "active\ninactive\n");
 }

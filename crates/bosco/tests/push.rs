@@ -86,6 +86,34 @@ fn a_no_op_is_one_connection_and_a_change_is_two() {
 }
 
 #[test]
+fn connections_that_the_operators_ssh_shares_are_used_hold_nothing_up_and_prove_nothing() {
+    let lab = lab(1);
+    let fleet = sample(lab.operator(), "plain").unwrap();
+    let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
+    let dir = operator.dir().join("shared");
+    std::fs::create_dir(&dir).unwrap();
+    let shares =
+        format!("Host *\n  ControlMaster auto\n  ControlPersist 60\n  ControlPath {}/%n\n", dir.display());
+    let own = std::fs::read_to_string(operator.ssh_config()).unwrap();
+    std::fs::write(dir.join("config"), shares + &own).unwrap();
+    let apply = || {
+        let mut apply = command(operator, &fleet, &["apply", "--on", "host1"]);
+        common::Said::of(&apply.env("SSH_CONFIG_FILE", dir.join("config")).output().unwrap()).exits(0)
+    };
+    let before = connections(host);
+    let started = std::time::Instant::now();
+    apply().says("committed");
+    assert!(started.elapsed() < Duration::from_secs(50), "it waited for what stays: {:?}", started.elapsed());
+    // The one that stays, and a fresh one beside it.
+    assert_eq!(connections(host), before + 3);
+    apply().says("up to date");
+    assert_eq!(connections(host), before + 4, "what is shared was not used");
+    let mut end = operator.command("ssh");
+    end.arg("-F").arg(dir.join("config")).args(["-O", "exit", "host1"]);
+    assert!(end.status().unwrap().success(), "nothing was shared");
+}
+
+#[test]
 fn each_goal_goes_as_far_as_it_says() {
     let lab = lab(1);
     let fleet = sample(lab.operator(), "plain").unwrap();

@@ -8,9 +8,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use common::follow::Apply;
-use common::{bosco, command, stands, state};
+use common::{boot, bosco, command, stands, state};
 use testbed::fleet::{Fleet, sample};
-use testbed::{Host, Lab, LabSpec, Operator, Unsynced};
+use testbed::{Lab, LabSpec, Operator, Unsynced};
 
 /// Far more than a boot takes.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -33,11 +33,6 @@ fn write(fleet: &Fleet<'_>, more: &str) {
          networking.hostName = \"host1\"; deployment.update = {{ confirmTimeout = 20; activationTimeout = 90; }}; {more} }}"
     );
     fleet.write("host1.nix", &host).unwrap();
-}
-
-/// What the machine knows its boot by.
-fn boot(host: &Host) -> String {
-    host.ssh_ok("stat -c %Y /proc/1; sed 's/.*) //' /proc/1/stat | cut -d' ' -f20").unwrap()
 }
 
 /// With bosco's module on it, and nothing to be done.

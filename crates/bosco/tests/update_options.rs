@@ -205,9 +205,14 @@ fn an_agent_is_a_unit_that_a_switch_may_restart() {
     let timed = unit("timer = \"*:0/15\"; helper = \"/h\";", "bosco-agent.service");
     has(
         &timed,
-        &[&format!("ExecStart={bosco} agent {words} --helper /h --once"), "Type=exec", "SuccessExitStatus=5"],
+        &[
+            &format!("ExecStart={bosco} agent {words} --helper /h --once"),
+            "Type=exec",
+            "SuccessExitStatus=5",
+            "WantedBy=multi-user.target",
+        ],
     );
-    assert!(!timed.contains("Restart=") && !timed.contains("WantedBy="), "{timed}");
+    assert!(!timed.contains("Restart="), "{timed}");
     let timer = unit("timer = \"*:0/15\";", "bosco-agent.timer");
     has(&timer, &["OnCalendar=*:0/15", "Persistent=true", "WantedBy=timers.target"]);
 }

@@ -398,7 +398,7 @@ fn say(key: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bosco_model::{Hold, StorePath};
+    use bosco_model::{Hold, Profiles, StorePath};
 
     use super::*;
     use crate::places::testing::TempDir;
@@ -410,7 +410,11 @@ mod tests {
         let memory = Memory::new(places.clone());
         memory.prepare().unwrap();
         let toplevel = StorePath::parse(&format!("/nix/store/{}-nixos", "0".repeat(32))).unwrap();
-        let held = Journal { number: 7, hold: Some(Hold { number: 7, toplevel }), ..Journal::default() };
+        let held = Journal {
+            number: 7,
+            hold: Some(Hold { number: 7, toplevel, profiles: Profiles::default() }),
+            ..Journal::default()
+        };
         memory.save(&held).unwrap();
 
         let lock = memory.lock(false).unwrap().unwrap();

@@ -131,6 +131,7 @@ mod tests {
             number: 1,
             runs: Runs::System {
                 toplevel: StorePath::parse(&toplevel).unwrap(),
+                profiles: bosco_release::Profiles::default(),
                 closure: Digest::of(&[b"x"]),
             },
             secrets: None,

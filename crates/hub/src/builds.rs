@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, io};
 
-use bosco_model::{DerivationPath, StorePath};
+use bosco_model::StorePath;
 use bosco_nix::{Archives, LogLine, Nix, PathInfo, Taking, contents, references_first};
 use bosco_release::{Contents, Digest};
-use bosco_wire::api::{Build, Building};
+use bosco_wire::api::{Build, Building, Output};
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -40,8 +40,8 @@ const WHY: usize = 16 * 1024;
 /// Where what is being built is rooted, below the hub's folder.
 const ROOTS: &str = "builds";
 
-/// What a job is known by: who says another thing of the same derivation has a job of their own.
-type Asked = (DerivationPath, StorePath, Digest);
+/// What a job is known by: who says another thing of the same derivations has a job of their own.
+type Asked = (Vec<Output>, Digest);
 
 /// What is being built.
 pub(crate) struct Builds {
@@ -92,7 +92,7 @@ fn answers(now: &Building, seen: Option<&Building>) -> bool {
 
 /// How a build stands, which is begun where it is not under way. `None` where there are too many.
 pub(crate) fn ask(hub: &Arc<Hub>, build: Build) -> Option<watch::Receiver<Building>> {
-    let asked: Asked = (build.derivation.clone(), build.toplevel.clone(), build.inputs);
+    let asked: Asked = (build.outputs.clone(), build.inputs);
     let mut jobs = hub.builds.jobs.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(job) = jobs.get(&asked).filter(|job| answers(&job.borrow(), build.seen.as_ref())) {
         return Some(job.clone());
@@ -108,7 +108,8 @@ pub(crate) fn ask(hub: &Arc<Hub>, build: Build) -> Option<watch::Receiver<Buildi
             Ok(closure) => Building::Built { closure },
             Err(error) => {
                 let why = last(&error.to_string());
-                crate::say(&format!("bosco hub: {} is not built: {why}", build.toplevel));
+                let what = build.outputs.first().map_or("nothing", |one| one.path.as_str());
+                crate::say(&format!("bosco hub: {what} is not built: {why}"));
                 Building::Failed { why }
             }
         };
@@ -139,24 +140,33 @@ async fn job(hub: &Hub, build: &Build, tell: &watch::Sender<Building>) -> Result
     let inputs = inputs.ok_or_else(|| Unbuilt::Other("the hub lacks what it is built from".into()))?;
     let inputs: Contents =
         aside(move || serde_json::from_str(&inputs).map_err(|error| error.to_string())).await?;
-    if inputs.get(build.derivation.as_ref()).is_none() {
-        return Err(Unbuilt::Other(format!(
-            "{} is not among what it is built from",
-            build.derivation.as_str()
-        )));
+    if let Some(one) = build.outputs.iter().find(|one| inputs.get(one.derivation.as_ref()).is_none()) {
+        let why = format!("{} is not among what it is built from", one.derivation.as_str());
+        return Err(Unbuilt::Other(why));
     }
     // It holds what it has taken for as long as it lives.
     let mut taking = nix.take().await?;
     take(hub, &inputs, &mut taking).await?;
 
-    let root = hub.builds.root();
-    let kept = match timeout(LONGEST, realise(nix, build, &root, tell)).await {
-        Ok(Ok(())) => keep(hub, nix, &build.toplevel).await,
+    let outputs: Vec<(PathBuf, &Output)> = build.outputs.iter().map(|one| (hub.builds.root(), one)).collect();
+    let all = async {
+        for (root, output) in &outputs {
+            realise(nix, output, root, tell).await?;
+        }
+        Ok(())
+    };
+    let kept = match timeout(LONGEST, all).await {
+        Ok(Ok(())) => {
+            let paths: Vec<StorePath> = build.outputs.iter().map(|one| one.path.clone()).collect();
+            keep(hub, nix, &paths).await
+        }
         Ok(Err(error)) => Err(error),
         Err(_) => Err(Unbuilt::Other(format!("it took longer than {} hours", LONGEST.as_secs() / 3600))),
     };
     // From here on the archives are what counts.
-    let _ = fs::remove_file(&root);
+    for (root, _) in &outputs {
+        let _ = fs::remove_file(root);
+    }
     kept
 }
 
@@ -173,7 +183,7 @@ fn ends(_: JoinError) -> Unbuilt {
 
 async fn realise(
     nix: Nix,
-    build: &Build,
+    Output { derivation, path }: &Output,
     root: &Path,
     tell: &watch::Sender<Building>,
 ) -> Result<(), Unbuilt> {
@@ -185,12 +195,12 @@ async fn realise(
         };
         tell.send_replace(Building::Building { building, fetching });
     };
-    nix.realise(&build.derivation, root, &mut listen).await?;
+    nix.realise(derivation, root, &mut listen).await?;
     // By its name it is what the operator has evaluated.
-    if fs::read_link(root)?.as_path() == Path::new(build.toplevel.as_str()) {
+    if fs::read_link(root)?.as_path() == Path::new(path.as_str()) {
         return Ok(());
     }
-    Err(Unbuilt::Other(format!("{} does not make {}", build.derivation.as_str(), build.toplevel)))
+    Err(Unbuilt::Other(format!("{} does not make {path}", derivation.as_str())))
 }
 
 /// Puts archives into the store here.
@@ -236,8 +246,8 @@ fn unpack(hub: &Hub, hash: Digest) -> Result<mpsc::Receiver<io::Result<Bytes>>, 
 }
 
 /// Keeps the closure of what was built, and gives its digest.
-async fn keep(hub: &Hub, nix: Nix, toplevel: &StorePath) -> Result<Digest, Unbuilt> {
-    let (_, infos) = nix.store_here()?.closure(std::slice::from_ref(toplevel)).await?;
+async fn keep(hub: &Hub, nix: Nix, paths: &[StorePath]) -> Result<Digest, Unbuilt> {
+    let (_, infos) = nix.store_here()?.closure(paths).await?;
     let (digest, contents, infos) =
         aside(move || contents(infos).map(|(contents, infos)| (contents.digest(), contents, infos))).await?;
     let hashes: Vec<Digest> = infos.iter().map(|(hash, _)| *hash).collect();

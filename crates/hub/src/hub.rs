@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bosco_model::{HostName, Selector, StorePath};
+use bosco_model::{HostName, Profiles, Selector, StorePath};
 use bosco_release::{Digest, FleetFile, Key, Manifest, Number, Release, Sealed, tree};
 use bosco_wire::api::{HostLine, ReleaseLine, Standing};
 use russh::keys::PrivateKey;
@@ -526,6 +526,7 @@ impl Hub {
         let mut line = standing::line(&Facts {
             host,
             should: part.and_then(|part| part.should(now.standing.as_ref())),
+            profiles: part.map_or(Profiles::NONE, |part| part.manifest.runs.profiles()),
             secrets: part.and_then(|part| part.manifest.secrets),
             standing: now.standing.as_ref(),
             connected: now.connections > 0,

@@ -1,7 +1,7 @@
 //! How a host stands, from what it has said and what it should run. Pure.
 
-use bosco_model::{Activity, ActivityStage, HostName, Observed, State, StorePath};
-use bosco_release::{Digest, Number};
+use bosco_model::{Activity, ActivityStage, HostName, Observed, Profiles, State, StorePath};
+use bosco_release::{Digest, MAX_PROFILES, Number};
 use bosco_wire::api::{HostLine, Phase, Standing};
 
 /// The longest text that a host's own words may have, in characters.
@@ -17,7 +17,7 @@ const LATE: u64 = 600;
 
 /// What a host says of itself is kept, and shown to people: it is cleaned, and capped.
 pub(crate) fn cleaned(mut standing: Standing) -> Standing {
-    let Standing { observed, why, alarms, version, .. } = &mut standing;
+    let Standing { observed, why, hold, alarms, version, .. } = &mut standing;
     let Observed { system, boot, specialisation, activity, unprotected, quarantined, .. } = observed;
     for text in [why, system, boot, specialisation].into_iter().flatten().chain([version]) {
         clean(text, WORDS);
@@ -27,6 +27,10 @@ pub(crate) fn cleaned(mut standing: Standing) -> Standing {
     }
     for texts in [alarms, unprotected] {
         clean_all(texts, WORDS);
+    }
+    observed.profiles.truncate(MAX_PROFILES);
+    for hold in [&mut observed.hold, hold].into_iter().flatten() {
+        hold.profiles.all.truncate(MAX_PROFILES);
     }
     while quarantined.len() > MOST {
         quarantined.pop_last();
@@ -56,8 +60,10 @@ fn clean(text: &mut String, longest: usize) {
 #[derive(Debug, Clone)]
 pub(crate) struct Facts<'a> {
     pub(crate) host: &'a HostName,
-    /// What it should run.
+    /// What it should run; of a host that gets profiles only, the first one's path.
     pub(crate) should: Option<&'a StorePath>,
+    /// What it should have beside its system, or alone.
+    pub(crate) profiles: &'a Profiles,
     /// The bundle of secrets that it should have.
     pub(crate) secrets: Option<Digest>,
     pub(crate) standing: Option<&'a Standing>,
@@ -77,14 +83,17 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn line(facts: &Facts<'_>) -> HostLine {
     let state = state(facts);
     let observed = facts.standing.map(|standing| &standing.observed);
-    let runs = observed.and_then(|observed| observed.current.clone());
+    let runs = observed.and_then(|observed| runs(facts, observed).cloned());
     let last = observed.and_then(|observed| observed.activity.as_ref());
     // The release that it has come to by itself; or by hand, where what it runs is that of the newest.
     let brought = facts.standing.and_then(|standing| standing.brought.as_ref());
     let brought = brought.filter(|brought| Some(&brought.toplevel) == runs.as_ref());
-    let has_secrets = observed.is_none_or(|observed| has_secrets(facts, observed));
-    let is_there = runs.is_some() && runs.as_ref() == facts.should && has_secrets;
-    let release = if is_there { facts.newest } else { brought.map(|brought| brought.number) };
+    let has_profiles = observed.is_none_or(|observed| facts.profiles.are_in(&observed.profiles));
+    let has_all = has_profiles && observed.is_none_or(|observed| has_secrets(facts, observed));
+    let is_there = runs.is_some() && runs.as_ref() == facts.should && has_all;
+    // Whose profile was changed since does not run that release any more.
+    let was_there = brought.filter(|brought| has_profiles || Some(brought.number) != facts.newest);
+    let release = if is_there { facts.newest } else { was_there.map(|brought| brought.number) };
     let committed =
         last.filter(|last| last.stage == ActivityStage::Committed && Some(&last.toplevel) == runs.as_ref());
     let alarms = facts.standing.iter().flat_map(|standing| &standing.alarms).cloned();
@@ -114,7 +123,9 @@ fn state(facts: &Facts<'_>) -> State {
         return State::Updating;
     }
     let stands = match (facts.should, facts.newest) {
-        (Some(should), _) => State::with_secrets(should, has_secrets(facts, observed), observed),
+        (Some(should), _) => {
+            State::with_secrets(should, facts.profiles, has_secrets(facts, observed), observed)
+        }
         // It has not built itself yet.
         (None, Some(_)) => State::unbuilt(observed),
         // No release has it: it is what it is.
@@ -126,9 +137,16 @@ fn state(facts: &Facts<'_>) -> State {
         tried @ (State::Reverted | State::Quarantined) => tried,
         _ if standing.phase == Phase::Backoff => State::Failing,
         tried @ State::Inconclusive => tried,
-        State::Pending if facts.should.is_some_and(|should| drifted(should, standing)) => State::Drifted,
+        State::Pending if facts.should.is_some_and(|should| drifted(facts, should, standing)) => {
+            State::Drifted
+        }
         other => other,
     }
+}
+
+/// What it runs; where it gets profiles only, what the first of them names.
+fn runs<'a>(facts: &Facts<'_>, observed: &'a Observed) -> Option<&'a StorePath> {
+    facts.profiles.known_by(observed.current.as_ref(), &observed.profiles)
 }
 
 /// Whether it has the secrets that it should have.
@@ -143,10 +161,14 @@ fn is_between_runs(facts: &Facts<'_>, standing: &Standing) -> bool {
 }
 
 /// Whether it was there already, and something else has been brought in since by nobody that bosco knows.
-fn drifted(should: &StorePath, standing: &Standing) -> bool {
-    let Standing { observed, .. } = standing;
-    let last = observed.activity.as_ref().filter(|_| observed.current.as_ref() != Some(should));
-    last.is_some_and(|last| last.stage == ActivityStage::Committed && last.toplevel == *should)
+fn drifted(facts: &Facts<'_>, should: &StorePath, standing: &Standing) -> bool {
+    let Standing { observed, brought, .. } = standing;
+    let last = observed.activity.as_ref().filter(|_| runs(facts, observed) != Some(should));
+    let was_system =
+        last.is_some_and(|last| last.stage == ActivityStage::Committed && last.toplevel == *should);
+    // The same system may have come with other profiles before.
+    let was_newest = brought.as_ref().is_some_and(|brought| Some(brought.number) == facts.newest);
+    if facts.profiles.is_empty() { was_system } else { was_newest }
 }
 
 fn reason(facts: &Facts<'_>, state: State, last: Option<&Activity>) -> Option<String> {
@@ -172,6 +194,8 @@ fn reason(facts: &Facts<'_>, state: State, last: Option<&Activity>) -> Option<St
 
 #[cfg(test)]
 mod tests {
+    use bosco_model::{Profile, ProfileAt, ProfileName, UserName};
+    use bosco_wire::api::Brought;
     use proptest::prelude::*;
 
     use super::*;
@@ -198,7 +222,7 @@ mod tests {
             secrets: Some(old),
             ..Observed::default()
         };
-        let brought = Some(bosco_wire::api::Brought { number: 3, toplevel: should.clone(), since: 7 });
+        let brought = Some(Brought { number: 3, toplevel: should.clone(), since: 7 });
         let standing = Standing { observed, brought, ..Standing::default() };
         for (secrets, state, release) in [
             (Some(old), State::UpToDate, 4),
@@ -209,6 +233,7 @@ mod tests {
             let facts = |held| Facts {
                 host: &host,
                 should: Some(&should),
+                profiles: Profiles::NONE,
                 secrets,
                 standing: Some(&standing),
                 connected: true,
@@ -225,6 +250,55 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_host_that_lacks_a_profile_is_not_there_and_has_drifted_only_where_it_had_it() {
+        let host = HostName::parse("web").unwrap();
+        let path = |name: &str| StorePath::parse(&format!("/nix/store/{}-{name}", "0".repeat(32))).unwrap();
+        let home = |to: &str| ProfileAt {
+            profile: Profile {
+                name: ProfileName::parse("home").unwrap(),
+                user: UserName::parse("ada").unwrap(),
+                place: None,
+            },
+            path: path(to),
+        };
+        // The release that it has come to, and what its profile is; 4 is the newest.
+        for (only, came_to, has, state, release) in [
+            (false, 4, "new", State::UpToDate, Some(4)),
+            (false, 3, "old", State::Pending, Some(3)),
+            (false, 4, "old", State::Drifted, None),
+            (true, 4, "new", State::UpToDate, Some(4)),
+            (true, 4, "old", State::Drifted, None),
+        ] {
+            let should = if only { path("new") } else { path("system") };
+            let observed = Observed {
+                nixos: true,
+                nix: true,
+                current: Some(path("system")),
+                profile: Some(path("system")),
+                profiles: vec![home(has)],
+                ..Observed::default()
+            };
+            let brought = Brought { number: came_to, toplevel: should.clone(), since: 7 };
+            let standing = Standing { observed, brought: Some(brought), ..Standing::default() };
+            let line = line(&Facts {
+                host: &host,
+                should: Some(&should),
+                profiles: &Profiles { all: vec![home("new")], only },
+                secrets: None,
+                standing: Some(&standing),
+                connected: true,
+                seen: Some(0),
+                now: 0,
+                held: None,
+                alarm: None,
+                newest: Some(4),
+            });
+            assert_eq!((line.state, line.release), (state, release), "{only} {came_to} {has}");
+            assert_eq!(line.runs, Some(if only { path(has) } else { path("system") }));
+        }
+    }
+
     proptest! {
         #[test]
         fn a_host_on_a_timer_is_offline_once_it_has_missed_two_runs(rhythm: u64, seen in 0..u64::MAX / 2, later: u32) {
@@ -235,7 +309,7 @@ mod tests {
                 let seen = Some(seen);
                 let host = &host;
                 let facts = Facts {
-                    host, should: None, secrets: None, standing, connected, seen, now, held: None, alarm: None, newest: None,
+                    host, should: None, profiles: Profiles::NONE, secrets: None, standing, connected, seen, now, held: None, alarm: None, newest: None,
                 };
                 state(&facts)
             };

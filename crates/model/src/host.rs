@@ -28,6 +28,9 @@ pub struct Host {
     pub public_keys: Vec<String>,
     /// How to reach it; `None` where it is deployed on itself only.
     pub target: Option<Target>,
+    /// How who is not root there becomes it, also by a command that runs on itself.
+    #[serde(default)]
+    pub privilege: Privilege,
     /// Its profiles beside the system, in the order in which they are activated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub profiles: Vec<Profile>,
@@ -52,6 +55,30 @@ pub struct Host {
     /// What its source asks for and bosco does not do: names of options.
     #[serde(default)]
     pub ignored: Vec<String>,
+}
+
+impl Host {
+    /// A host of which its source says nothing but what kind of machine it is: it is pushed to, and nothing says where.
+    #[must_use]
+    pub fn new(name: HostName, system: &str) -> Self {
+        Self {
+            name,
+            tags: BTreeSet::new(),
+            system: system.to_owned(),
+            mode: Mode::default(),
+            public_keys: Vec::new(),
+            target: None,
+            privilege: Privilege::default(),
+            profiles: Vec::new(),
+            profiles_only: false,
+            limits: Limits::default(),
+            after: Vec::new(),
+            build_on_target: false,
+            replace_unknown_profiles: yes(),
+            allow_local_deployment: false,
+            ignored: Vec::new(),
+        }
+    }
 }
 
 /// How long an activation may take, in seconds, where who asks for it says so; else it is the system's to say.

@@ -55,6 +55,33 @@ pub struct Profiles {
     pub only: bool,
 }
 
+impl Profiles {
+    /// None beside a system.
+    pub const NONE: &'static Self = &Self { all: Vec::new(), only: false };
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Whether each of them is among these, with what it names.
+    #[must_use]
+    pub fn are_in(&self, has: &[ProfileAt]) -> bool {
+        self.all.iter().all(|one| has.iter().any(|has| has.profile.is(&one.profile) && has.path == one.path))
+    }
+
+    /// What a host names of what it is known by: of profiles only, the first of them; else the system.
+    #[must_use]
+    pub fn known_by<'a>(&self, system: Option<&'a StorePath>, has: &'a [ProfileAt]) -> Option<&'a StorePath> {
+        if !self.only {
+            return system;
+        }
+        let first = self.all.first()?;
+        has.iter().find(|has| has.profile.is(&first.profile)).map(|has| &has.path)
+    }
+}
+
 impl Profile {
     /// Whether it is the same one, wherever it is.
     #[must_use]

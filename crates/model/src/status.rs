@@ -90,8 +90,13 @@ impl State {
     /// The state of a host that answered, to what it should run with the secrets that it should have. Where it runs that, and has
     /// others, it is not there yet.
     #[must_use]
-    pub fn with_secrets(should: &StorePath, has_secrets: bool, observed: &Observed) -> Self {
-        let state = Self::of(should, observed);
+    pub fn with_secrets(
+        should: &StorePath,
+        profiles: &Profiles,
+        has_secrets: bool,
+        observed: &Observed,
+    ) -> Self {
+        let state = Self::with(should, profiles, observed);
         let there =
             matches!(state, Self::UpToDate | Self::NotCommitted | Self::RebootNeeded | Self::BootPending);
         if has_secrets || !there {
@@ -115,9 +120,7 @@ impl State {
     #[must_use]
     pub fn with(should: &StorePath, profiles: &Profiles, observed: &Observed) -> Self {
         // One that lacks a profile has not got there, whatever its system is.
-        let has_profiles = profiles.all.iter().all(|one| {
-            observed.profiles.iter().any(|has| has.profile.is(&one.profile) && has.path == one.path)
-        });
+        let has_profiles = profiles.are_in(&observed.profiles);
         let runs = has_profiles && (profiles.only || observed.current.as_ref() == Some(should));
         let last = observed.activity.as_ref().filter(|last| last.toplevel == *should).map(|last| last.stage);
         // Where the boot loader does not say, the profile does, unless its commit has never ended.
@@ -249,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_host_with_other_secrets_is_not_there_yet() {
-        let with = |has, seen: &Observed| State::with_secrets(&path(NEW), has, seen);
+        let with = |has, seen: &Observed| State::with_secrets(&path(NEW), &Profiles::default(), has, seen);
         let there = observed(NEW, NEW);
         assert_eq!((with(true, &there), with(false, &there)), (State::UpToDate, State::Pending));
         let tried = |stage| Observed { activity: Some(activity(NEW, stage)), ..observed(NEW, NEW) };

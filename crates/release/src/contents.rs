@@ -107,6 +107,18 @@ impl Contents {
         self.0.values()
     }
 
+    /// The closure of one path, of several whose closures these are together; nothing where it is not among them.
+    pub fn of(&self, path: &StorePath) -> impl Iterator<Item = &PathContents> {
+        let mut due: Vec<&PathContents> = self.get(path).into_iter().collect();
+        let mut found = BTreeMap::new();
+        while let Some(one) = due.pop() {
+            if found.insert(&one.path, one).is_none() {
+                due.extend(one.references.iter().filter_map(|path| self.get(path)));
+            }
+        }
+        found.into_values()
+    }
+
     /// How many bytes all archives have.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -153,6 +165,30 @@ mod tests {
     use serde::de::value::SeqDeserializer;
 
     use super::*;
+
+    #[test]
+    fn of_several_paths_each_has_its_own_closure() {
+        let path = |name: &str| StorePath::parse(&format!("/nix/store/{}-{name}", "0".repeat(32))).unwrap();
+        let one = |name: &str, references: &[&str]| PathContents {
+            path: path(name),
+            hash: Digest::of(&[name.as_bytes()]),
+            size: 1,
+            references: references.iter().map(|name| path(name)).collect(),
+            signatures: Vec::new(),
+            address: String::new(),
+        };
+        let all = vec![
+            one("system", &["both", "system"]),
+            one("home", &["both", "own"]),
+            one("both", &[]),
+            one("own", &[]),
+        ];
+        let all = Contents::new(all).unwrap();
+        let of = |name| all.of(&path(name)).map(|one| one.path.name().to_owned()).collect::<Vec<_>>();
+        assert_eq!(of("system"), ["both", "system"]);
+        assert_eq!(of("home"), ["both", "home", "own"]);
+        assert!(of("other").is_empty());
+    }
 
     #[test]
     fn a_closure_without_end_is_read_no_further_than_one_may_go() {

@@ -146,7 +146,12 @@ fn timely(known: &Known, opened: Opened) -> Judged {
     let Opened { statement, manifest, .. } = &opened;
     let gives_way = |hold: &Hold| {
         manifest.number >= known.highest
-            && hold.gives_way_to(manifest.number, manifest.lifts, manifest.runs.path())
+            && hold.gives_way_to(
+                manifest.number,
+                manifest.lifts,
+                manifest.runs.path(),
+                manifest.runs.profiles(),
+            )
     };
     if let Some(hold) = known.hold.as_ref().filter(|hold| !gives_way(hold)) {
         return Judged::Held(Box::new(opened), hold.clone());

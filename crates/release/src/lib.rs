@@ -18,7 +18,7 @@ mod tests;
 pub mod tree;
 mod trust;
 
-pub use bosco_model::{Digest, Hold, InvalidDigest, Number, Policy, Window};
+pub use bosco_model::{Digest, Hold, InvalidDigest, Number, Policy, Profiles, Window};
 pub use contents::{Contents, ContentsError, PathContents};
 pub use fleet::{FleetFile, FleetFileError, HubFile, OperatorFile, QuotaFile, RetentionFile};
 pub use judge::{Judged, Known, Late, Refusal, judge};
@@ -26,7 +26,7 @@ pub use key::{InvalidKey, Key};
 pub use manifest::Manifest;
 pub use release::{Draft, Release};
 pub use report::{HostReport, SignedReport};
-pub use runs::Runs;
+pub use runs::{InvalidProfiles, MAX_PROFILES, Runs};
 pub use sealed::{Opened, Sealed, Statement, Unsealed};
 pub use trust::{Level, Signer, SignerKind, Trust};
 

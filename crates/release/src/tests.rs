@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use bosco_model::{FleetName, HostName, StorePath, Tag};
+use bosco_model::{
+    FleetName, HostName, Profile, ProfileAt, ProfileName, ProfilePlace, StorePath, Tag, UserName,
+};
 use proptest::prelude::*;
 use ssh_key::private::{Ed25519Keypair, PrivateKey};
 use ssh_key::{LineEnding, SshSig};
@@ -54,13 +56,29 @@ fn trust_in(fleet_name: &str, signers: Vec<Signer>) -> Trust {
     Trust { version: 1, fleet: fleet(fleet_name), signers, hub: "hub:2222".into(), hub_keys: Vec::new() }
 }
 
+fn system_of(toplevel: StorePath, closure: Digest) -> Runs {
+    Runs::System { toplevel, profiles: Profiles::default(), closure }
+}
+
+/// ada's home, and what it names.
+fn home(to: &str) -> Profiles {
+    let (name, user) = (ProfileName::parse("home").unwrap(), UserName::parse("ada").unwrap());
+    let profile = Profile { name, user, place: None };
+    Profiles { all: vec![ProfileAt { profile, path: path(to) }], only: false }
+}
+
+/// What somebody has pushed.
+fn hold_of(number: Number, toplevel: &str) -> Hold {
+    Hold { number, toplevel: path(toplevel), profiles: Profiles::default() }
+}
+
 fn manifest(fleet_name: &str, of: &str, number: Number, system: &str) -> Manifest {
     Manifest {
         fleet: fleet(fleet_name),
         host: host(of),
         keys: vec![public(100)],
         number,
-        runs: Runs::System { toplevel: path(system), closure: Digest::of(&[system.as_bytes()]) },
+        runs: system_of(path(system), Digest::of(&[system.as_bytes()])),
         secrets: None,
         tags: [Tag::parse("prod").unwrap()].into(),
         policy: Policy::default(),

@@ -181,6 +181,7 @@ pub(crate) fn told(value: &str) -> Result<Told, Unreadable> {
 
 #[cfg(test)]
 mod tests {
+    use bosco_model::Profiles;
     use proptest::prelude::*;
 
     use super::*;
@@ -209,7 +210,10 @@ mod tests {
         assert_eq!((observed.nixos, observed.free), (true, Some(1024 * 1024)));
         assert_eq!(observed.booted_kernel, Kernel(vec!["/nix/store/k".into()]));
         let toplevel = StorePath::parse(&path).unwrap();
-        assert_eq!((observed.number, observed.hold), (7, Some(Hold { number: 7, toplevel })));
+        assert_eq!(
+            (observed.number, observed.hold),
+            (7, Some(Hold { number: 7, toplevel, profiles: Profiles::default() }))
+        );
     }
 
     #[test]

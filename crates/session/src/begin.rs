@@ -144,15 +144,15 @@ impl Sudo {
                     return Ok(());
                 }
                 Ok(Heard::Prompt) => *password = Password::Unknown,
-                // It asks three times, and ends.
-                Err(_) if again => {
-                    *password = Password::Withheld;
-                    return Err(wire.trouble(Trouble::WrongPassword, "").into());
-                }
+                // It asks some times, and ends; or it has taken the password, and there is another trouble.
                 Err(error) => {
                     let is_wrong =
                         matches!(&error, Error::Wire(wire) if wire.trouble == Trouble::WrongPassword);
-                    *password = if is_wrong { Password::Unknown } else { Password::Entered(entered) };
+                    *password = match (is_wrong, again) {
+                        (true, true) => Password::Withheld,
+                        (true, false) | (false, true) => Password::Unknown,
+                        (false, false) => Password::Entered(entered),
+                    };
                     return Err(error);
                 }
             }

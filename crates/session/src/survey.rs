@@ -1,15 +1,16 @@
 //! What a host says of itself, asked by the host itself: the same program that an operator's session begins with.
 
-use bosco_model::{Observed, StorePath};
+use bosco_model::{Observed, Profiles, StorePath};
 
-use crate::Wanted;
 use crate::answer::{self, Line, Unreadable};
 use crate::session::program;
+use crate::{Others, Wanted};
 
-/// The program: for a shell that runs as root and has nothing on its input. `toplevel` is what the host should run.
+/// The program: for a shell that runs as root and has nothing on its input. `toplevel` and `profiles` are what the host
+/// should run.
 #[must_use]
-pub fn survey_program(toplevel: Option<&StorePath>) -> String {
-    program(Wanted { toplevel, ..Wanted::default() })
+pub fn survey_program(toplevel: Option<&StorePath>, profiles: &Profiles) -> String {
+    program(Wanted { toplevel, others: Others::Wanted(profiles), ..Wanted::default() })
 }
 
 /// Reads what it has said.

@@ -203,11 +203,9 @@ pub struct Drafted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Build {
-    /// What is to be built.
-    pub derivation: DerivationPath,
-    /// What that makes, by the operator's own evaluation.
-    pub toplevel: StorePath,
-    /// The closure of the derivation, which the hub has: all that it is built from.
+    /// What is to be built, all of one host: its system first, at most one more than [`bosco_release::MAX_PROFILES`].
+    pub outputs: Vec<Output>,
+    /// The closure of the derivations, which the hub has: all that it is built from.
     pub inputs: Digest,
     /// What was answered last: only something else is news.
     #[serde(default)]
@@ -215,6 +213,16 @@ pub struct Build {
     /// How long to wait for news, in seconds.
     #[serde(default)]
     pub wait: u64,
+}
+
+/// A derivation, and what it makes by the operator's own evaluation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// What is to be built.
+    pub derivation: DerivationPath,
+    /// What that makes.
+    pub path: StorePath,
 }
 
 /// How a build on the hub stands.
@@ -233,7 +241,7 @@ pub enum Building {
     },
     /// It is there.
     Built {
-        /// What is in its closure: [`Contents::digest`].
+        /// What is in the closure of all of it: [`Contents::digest`].
         closure: Digest,
     },
     /// It can't be built.

@@ -15,11 +15,19 @@
       # A program that tells, each time, what it was started with.
       app =
         name:
-        activate.custom (pkgs.writeTextDir "share/${name}" (import ./versions.nix).${name}) ''
-          echo "${name} $(cat $PROFILE/share/${name}) of $(id -un) in $HOME, $PROFILE, DRY_ACTIVATE=$DRY_ACTIVATE BOOT=$BOOT" >> /srv/activations
-          ! grep -q hangs $PROFILE/share/${name} || sleep 1000
-          ! grep -q broken $PROFILE/share/${name}
-        '';
+        let
+          tells = ''
+            echo "${name} $(cat $PROFILE/share/${name}) of $(id -un) in $HOME, $PROFILE, DRY_ACTIVATE=$DRY_ACTIVATE BOOT=$BOOT" >> /srv/activations
+          '';
+        in
+        (activate.custom // { boot = tells; })
+          (pkgs.writeTextDir "share/${name}" (import ./versions.nix).${name})
+          ''
+            ${tells}
+            ! grep -q hangs $PROFILE/share/${name} || sleep 1000
+            ! grep -q waits $PROFILE/share/${name} || until [ -e /srv/go ]; do sleep 0.1; done
+            ! grep -q broken $PROFILE/share/${name}
+          '';
       system =
         name:
         nixpkgs.lib.nixosSystem {

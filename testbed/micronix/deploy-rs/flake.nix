@@ -59,7 +59,18 @@
             };
         in
         rec {
-          custom = base: activate: made { inherit base activate; };
+          # With `custom // { boot = …; }` a fleet says what is to be done where it is only to be the next boot's.
+          custom.__functor =
+            self: base: activate:
+            made (
+              builtins.intersectAttrs {
+                dryActivate = null;
+                boot = null;
+              } self
+              // {
+                inherit base activate;
+              }
+            );
           noop = base: custom base ":";
           home-manager = base: custom base.activationPackage "$PROFILE/activate";
           nixos =

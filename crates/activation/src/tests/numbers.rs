@@ -1,6 +1,6 @@
 //! Push and pull do not undo each other: one host, to which many come, one after the other, with all sorts of luck.
 
-use bosco_model::{HIGHEST, Hold, next_number};
+use bosco_model::{HIGHEST, Hold, Profiles, next_number};
 
 use super::*;
 
@@ -78,11 +78,16 @@ proptest! {
             let request = after.attempt.as_ref().unwrap().request.clone();
             let ending = after.attempt.as_ref().unwrap().ending().cloned().unwrap();
             prop_assert!(after.number >= journal.number, "{who:?} has set {journal:?} back to {after:?}");
-            let lasts = matches!(ending, Ending::Committed { .. }) && case.goal != Goal::Test && !case.only;
+            let lasts = matches!(ending, Ending::Committed { .. }) && case.goal != Goal::Test;
             if !lasts || matches!(who, Who::Uncounted) {
                 prop_assert_eq!((after.number, &after.hold), (journal.number, &journal.hold), "{:?}", ending);
             } else if request.hold {
-                let hold = Hold { number: request.number, toplevel };
+                let before = journal.hold.clone().filter(|_| case.only);
+                let system = before.as_ref().filter(|hold| !hold.profiles.only).map(|hold| hold.toplevel.clone());
+                let only = before.map_or(case.only, |hold| hold.profiles.only);
+                let profiles = Profiles { all: request.profiles.all.clone(), only };
+                let toplevel = system.unwrap_or(toplevel);
+                let hold = Hold { number: request.number, toplevel, profiles };
                 prop_assert_eq!((after.number, after.hold.clone()), (request.number, Some(hold)));
             } else {
                 prop_assert_eq!((after.number, &after.hold), (request.number, &None));
@@ -99,7 +104,7 @@ proptest! {
     fn a_hold_and_a_number_are_the_same_after_a_crash_and_for_another_version(
         number in 0..=HIGHEST, held in prop::option::of((0..=HIGHEST, 0..5_u8)),
     ) {
-        let hold = held.map(|(number, system)| Hold { number, toplevel: path(system) });
+        let hold = held.map(|(number, system)| Hold { number, toplevel: path(system), profiles: Profiles::default() });
         let journal = Journal { number, hold, attempt: Some(attempt(Goal::Switch)), ..Journal::default() };
         let text = serde_json::to_string(&journal).unwrap();
         prop_assert_eq!(&Journal::read(text.as_bytes()).unwrap().0, &journal);
@@ -126,7 +131,7 @@ fn what_is_older_is_refused_and_what_is_tried_again_is_not() {
 #[test]
 fn what_is_pulled_does_not_undo_a_push_that_it_does_not_contain() {
     let pushed = path(9);
-    let hold = Some(Hold { number: 7, toplevel: pushed.clone() });
+    let hold = Some(Hold { number: 7, toplevel: pushed.clone(), profiles: Profiles::default() });
     let journal = Journal { number: 7, hold, ..Journal::default() };
     let refused = Some(Refused::Held { number: 7, toplevel: pushed.clone() });
     assert_eq!(journal.refusal(&asked(8, false, 6)), refused);

@@ -42,3 +42,43 @@ fn what_failed_with_one_profile_may_be_tried_with_another() {
     failed.request.profiles.all[1].path = path(5);
     assert_eq!(journal.refusal(&failed.request), None);
 }
+
+/// What has come of a push of that.
+fn pushed(journal: &Journal, number: u64, toplevel: StorePath, profiles: Profiles) -> Journal {
+    let mut one = attempt(Goal::Switch);
+    one.request = Request { number, hold: true, toplevel, profiles, ..one.request };
+    one.state = State::Ended { ending: Ending::Committed { reboot: false, proven: true } };
+    let mut after = Journal { attempt: Some(one), ..journal.clone() };
+    after.close(1);
+    after
+}
+
+#[test]
+fn what_is_pulled_undoes_no_profile_that_was_pushed() {
+    let all = two();
+    let new = ProfileAt { path: path(5), ..all[1].clone() };
+    let whole = pushed(&Journal::default(), 7, path(9), Profiles { all: all.clone(), only: false });
+    // One of them goes elsewhere by itself: what was pushed before holds as well.
+    let alone = Profiles { all: vec![new.clone()], only: true };
+    let after = pushed(&whole, 8, new.path.clone(), alone.clone());
+    let pull = |journal: &Journal, toplevel, all: &[ProfileAt]| {
+        let profiles = Profiles { all: all.to_vec(), only: false };
+        journal.refusal(&Request { number: 9, toplevel, profiles, ..attempt(Goal::Switch).request })
+    };
+    assert_eq!(pull(&whole, path(9), &all), None);
+    assert_eq!(pull(&after, path(9), &[all[0].clone(), new.clone()]), None);
+    for (journal, system, profiles) in [
+        (&whole, 9, vec![all[0].clone(), new.clone()]),
+        (&whole, 9, vec![]),
+        (&after, 9, all.clone()),
+        (&after, 8, vec![all[0].clone(), new.clone()]),
+        (&after, 9, vec![new.clone()]),
+    ] {
+        let refused = pull(journal, path(system), &profiles);
+        assert!(matches!(refused, Some(Refused::Held { .. })), "{refused:?}: {system}, {profiles:?}");
+    }
+    // Without anything before, it is all that holds.
+    let only = pushed(&Journal::default(), 8, new.path.clone(), alone);
+    assert_eq!(pull(&only, path(9), &[new]), None);
+    assert!(pull(&only, path(9), &all).is_some());
+}

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use bosco_model::{HostName, StorePath};
+use bosco_model::{HostName, Profiles, StorePath};
 use bosco_wire::api::{Phase, Standing};
 
 /// The longest words that are shown, in characters.
@@ -18,13 +18,28 @@ button { font: inherit; padding: 0.4rem 1rem; }
 ";
 
 /// The page.
-pub(super) fn page(host: &HostName, standing: &Standing, should: Option<&StorePath>, token: &str) -> String {
+pub(super) fn page(
+    host: &HostName,
+    standing: &Standing,
+    should: Option<&StorePath>,
+    profiles: &Profiles,
+    token: &str,
+) -> String {
     let mut rows = String::new();
     let mut row = |name: &str, value: &str| {
         let _ = writeln!(rows, "<dt>{name}</dt><dd>{}</dd>", escaped(value));
     };
     row("runs", named(standing.observed.current.as_ref()));
-    row("should run", named(should));
+    if !profiles.only {
+        row("should run", named(should));
+    }
+    for one in &profiles.all {
+        let has = standing.observed.profiles.iter().find(|has| has.profile.is(&one.profile));
+        row(&one.profile.to_string(), named(has.map(|has| &has.path)));
+        if has.is_none_or(|has| has.path != one.path) {
+            row("should be", one.path.as_str());
+        }
+    }
     row("is", words(standing.phase));
     if let Some(why) = &standing.why {
         row("because", why);
@@ -84,9 +99,9 @@ mod tests {
         #[test]
         fn no_words_get_out_of_their_place(why in "\\PC{0,40}[<>\"'&]{0,5}script", alarm in "[<>\"'&a-z/]{0,40}") {
             let host = HostName::parse("web").unwrap();
-            let plain = page(&host, &Standing { why: Some("x".into()), alarms: vec!["x".into()], ..Standing::default() }, None, "t");
+            let plain = page(&host, &Standing { why: Some("x".into()), alarms: vec!["x".into()], ..Standing::default() }, None, Profiles::NONE, "t");
             let standing = Standing { why: Some(why), alarms: vec![alarm], ..Standing::default() };
-            let shown = page(&host, &standing, None, "t");
+            let shown = page(&host, &standing, None, Profiles::NONE, "t");
             let marks = |text: &str| text.chars().filter(|c| "<>\"'".contains(*c)).collect::<String>();
             prop_assert_eq!(marks(&shown), marks(&plain));
         }

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use bosco_model::{FleetName, HostName, StorePath};
+use bosco_model::{FleetName, HostName, Profiles, StorePath};
 use bosco_release::{
     Key, Late, Manifest, Opened, Policy, Refusal, Runs, Signer, SignerKind, Statement, Trust, Window,
 };
@@ -43,7 +43,7 @@ fn opened(policy: Policy) -> Box<Opened> {
         host: HostName::try_from("web".to_owned()).unwrap(),
         keys: Vec::new(),
         number: 7,
-        runs: Runs::System { toplevel: toplevel(), closure: digest(2) },
+        runs: Runs::System { toplevel: toplevel(), profiles: Profiles::default(), closure: digest(2) },
         secrets: None,
         tags: BTreeSet::new(),
         policy,
@@ -68,7 +68,7 @@ prop_compose! {
 }
 
 fn judgements() -> impl Strategy<Value = Option<Judged>> {
-    let hold = Hold { number: 9, toplevel: toplevel() };
+    let hold = Hold { number: 9, toplevel: toplevel(), profiles: Profiles::default() };
     (0..8_u8, policies()).prop_map(move |(which, policy)| match which {
         0 => None,
         1 => Some(Judged::Refused(Refusal::OtherFleet)),

@@ -123,7 +123,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Whether what is in a file is on the disk before it has its name.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Sync {
     Before,
     Never,

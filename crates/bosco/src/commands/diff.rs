@@ -72,9 +72,7 @@ async fn of_hosts(cli: &Cli, selector: Option<Selector>) -> Result<Exit, Error> 
     } else {
         show::differences(&answer.hosts);
         show::unchanged(&answer.unchanged.iter().collect::<Vec<_>>());
-        for Failed { host, outcome } in &answer.failed {
-            show::failure(host, outcome);
-        }
+        show::failures(answer.failed.iter().map(|Failed { host, outcome }| (host, outcome)));
     }
     Ok(outcome::exit(answer.failed.iter().map(|one| &one.outcome)))
 }

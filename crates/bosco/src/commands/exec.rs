@@ -30,10 +30,7 @@ struct Ran {
 /// What is known so far.
 type Answers = BTreeMap<HostName, Result<Ran, Outcome>>;
 
-pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, command: &[String]) -> Result<Exit, Error> {
-    let Some(selector) = selector else {
-        return Err(Error::new(Exit::Usage, "which hosts?").hint("`'*'` is all of them"));
-    };
+pub(crate) async fn run(cli: &Cli, selector: &Selector, command: &[String]) -> Result<Exit, Error> {
     let show = show::for_answer(cli);
     let answers: Arc<Mutex<Answers>> = Arc::default();
     let work = async {
@@ -48,7 +45,7 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>, command: &[String
                 Some(())
             }
         };
-        context.ask(Some(&selector), ask).await
+        context.ask(Some(selector), ask).await
     };
     let ended = stoppable(&show, work).await;
     // Of hosts that were through before it was stopped, what they said is told all the same.
@@ -132,11 +129,7 @@ fn print(answers: &Answers) {
     for (ran, hosts) in groups {
         show::block(&hosts, ran.exit_code, &ran.output, ran.cut);
     }
-    for (host, answer) in answers {
-        if let Err(outcome) = answer {
-            show::failure(host, outcome);
-        }
-    }
+    show::failures(answers.iter().filter_map(|(host, answer)| Some((host, answer.as_ref().err()?))));
 }
 
 #[cfg(test)]

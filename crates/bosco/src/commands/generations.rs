@@ -65,9 +65,7 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>) -> Result<Exit, E
         print(&answers);
     }
     let troubles = answers.iter().filter_map(|(host, answer)| Some((host, answer.as_ref().err()?)));
-    for (host, outcome) in troubles.filter(|_| !cli.json) {
-        show::failure(host, outcome);
-    }
+    show::failures(troubles.filter(|_| !cli.json));
     Ok(exit_of(answers.iter().map(|(_, answer)| match answer {
         Ok(_) => (Exit::Done, false),
         Err(outcome) => (outcome.exit(), *outcome == Outcome::LocalOnly),

@@ -40,9 +40,7 @@ pub(crate) async fn run(cli: &Cli, selector: Option<Selector>) -> Result<Exit, E
         }
         table.print();
     }
-    for (name, outcome) in &failed {
-        show::failure(name, outcome);
-    }
+    show::failures(failed.iter().map(|(name, outcome)| (name, outcome)));
     Ok(outcome::exit(failed.iter().map(|(_, outcome): &&(_, Outcome)| outcome)))
 }
 

@@ -88,7 +88,10 @@ pub(crate) async fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Secrets(secrets) => secrets::run(cli, &secrets.command).await,
         Command::Check { fix } => check::run(cli, *fix).await,
         Command::Generations(selection) => generations::run(cli, selection.selector()).await,
-        Command::Exec { selection, command } => exec::run(cli, selection.selector(), command).await,
+        Command::Exec(args) => {
+            let (selector, command) = args.what()?;
+            exec::run(cli, &selector, command).await
+        }
         Command::Ssh { host, command } => ssh::run(cli, host, command).await,
         Command::Eval { expression, of } => eval::run(cli, expression.as_deref().or(of.as_deref())).await,
         Command::Repl => repl::run(cli).await,
@@ -151,6 +154,7 @@ where
         if outcomes.is_empty() {
             return Err(context.no_match(selector));
         }
+        context.warn_of_tags(selector);
         Ok(outcomes)
     };
     // What was asked to stop is not told as failed: its processes hear of the interrupt at the same time.
@@ -169,8 +173,10 @@ where
 
 /// What keeps what is built from being collected, for as long as the command needs it.
 fn root() -> Result<Root, Error> {
-    Root::new()
-        .map_err(|error| Error::new(Exit::Unable, format!("no temporary directory can be made: {error}")))
+    Root::new().map_err(|error| {
+        Error::new(Exit::Unable, format!("no temporary directory can be made: {error}"))
+            .hint("XDG_RUNTIME_DIR has to be a directory of your own, or not to be set")
+    })
 }
 
 /// Where the events of a command go that only reads.

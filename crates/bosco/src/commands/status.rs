@@ -62,9 +62,7 @@ fn runs(status: &Status) -> String {
 /// Tells at length what went wrong, but for hosts that are switched off.
 fn tell(answers: &[Answer]) {
     let troubles = answers.iter().filter_map(|answer| Some((&answer.status.host, answer.trouble.as_ref()?)));
-    for (name, outcome) in troubles.filter(|(_, outcome)| !matches!(outcome, Outcome::Offline { .. })) {
-        show::failure(name, outcome);
-    }
+    show::failures(troubles.filter(|(_, outcome)| !matches!(outcome, Outcome::Offline { .. })));
 }
 
 /// What asking one host came to.

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bosco_model::Declaration;
+use bosco_model::{Declaration, StorePath};
 use bosco_nix::contents;
 use bosco_release::Digest;
-use bosco_wire::api::{Build, Building};
+use bosco_wire::api::{Build, Building, Output};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::upload;
@@ -35,13 +35,14 @@ impl AtHub {
         Self { hub, turns: Semaphore::new(AT_ONCE), sending: Mutex::default() }
     }
 
-    /// Has the hub build a host's toplevel, and gives the digest of what is in its closure there.
+    /// Has the hub build what a host should have, and gives the digest of what is in the closure of all that there.
     pub(crate) async fn build(&self, context: &Context, declared: &Declaration) -> Result<Digest, Outcome> {
         let _turn = self.turns.acquire().await;
         let nix_says = |error: bosco_nix::Error| failed(Stage::Build, &error);
         let store = context.nix.store_here().map_err(nix_says)?;
-        let (_, infos) =
-            store.closure(std::slice::from_ref(declared.derivation.as_ref())).await.map_err(nix_says)?;
+        let derivations: Vec<StorePath> =
+            declared.derivations().into_iter().map(|one| one.as_ref().clone()).collect();
+        let (_, infos) = store.closure(&derivations).await.map_err(nix_says)?;
         let (inputs, infos) = contents(infos).map_err(|why| Outcome::failed(Stage::Build, why, None))?;
         let digest = inputs.digest();
         let built = async {
@@ -59,6 +60,19 @@ impl AtHub {
     }
 }
 
+/// What is to be built of a host, its system first, each once.
+fn outputs(declared: &Declaration) -> Vec<Output> {
+    let Declaration { derivation, toplevel, profiles, .. } = declared.clone();
+    let mut outputs = vec![Output { derivation, path: toplevel }];
+    for one in profiles {
+        let output = Output { derivation: one.derivation, path: one.at.path };
+        if !outputs.contains(&output) {
+            outputs.push(output);
+        }
+    }
+    outputs
+}
+
 /// Waits until the hub has built it.
 async fn wait(
     hub: &mut Connection,
@@ -66,8 +80,7 @@ async fn wait(
     declared: &Declaration,
     inputs: Digest,
 ) -> Result<Digest, Error> {
-    let Declaration { derivation, toplevel, .. } = declared.clone();
-    let mut build = Build { derivation, toplevel, inputs, seen: None, wait: WAIT.as_secs() };
+    let mut build = Build { outputs: outputs(declared), inputs, seen: None, wait: WAIT.as_secs() };
     loop {
         let now: Building = hub.post("/v1/builds", &build, WAIT).await?;
         match &now {

@@ -14,7 +14,8 @@ pub(crate) struct Change {
     pub(crate) host: HostName,
     #[serde(flatten)]
     pub(crate) kind: Kind,
-    /// What it should run, or builds itself from, before and after.
+    /// What it should run, or builds itself from, before and after; of a host that gets profiles only, what the first of them
+    /// should be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<StorePath>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,7 +37,9 @@ pub(crate) enum Kind {
 pub(crate) enum Aspect {
     /// What it should run.
     System,
-    /// What is in that: the same recipe gave something else.
+    /// What it should have beside its system, or alone.
+    Profiles,
+    /// What is in all that: the same recipe gave something else.
     Contents,
     /// What it builds itself from.
     Tree,
@@ -67,6 +70,7 @@ impl Aspect {
     fn words(self) -> &'static str {
         match self {
             Self::System => "system",
+            Self::Profiles => "profiles",
             Self::Contents => "contents of the same system",
             Self::Tree => "what it builds itself from",
             Self::Secrets => "secrets",
@@ -99,10 +103,13 @@ pub(crate) fn compare(before: &Manifests, after: &Manifests) -> Vec<Change> {
 
 fn aspects(old: &Manifest, new: &Manifest) -> Vec<Aspect> {
     let is_tree = old.runs.is_tree() && new.runs.is_tree();
+    let is_system = !is_tree && old.runs.system() != new.runs.system();
+    let is_profiles = old.runs.profiles() != new.runs.profiles();
     [
-        (old.runs.path() != new.runs.path() && !is_tree, Aspect::System),
+        (is_system, Aspect::System),
         (old.runs != new.runs && is_tree, Aspect::Tree),
-        (old.runs != new.runs && old.runs.path() == new.runs.path() && !is_tree, Aspect::Contents),
+        (is_profiles, Aspect::Profiles),
+        (old.runs != new.runs && !is_tree && !is_system && !is_profiles, Aspect::Contents),
         (old.secrets != new.secrets, Aspect::Secrets),
         (old.tags != new.tags, Aspect::Tags),
         (old.policy != new.policy, Aspect::Policy),
@@ -117,9 +124,10 @@ fn aspects(old: &Manifest, new: &Manifest) -> Vec<Aspect> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::compose;
     use super::super::compose::tests::{ADA, host, path};
     use super::*;
-    use bosco_release::{Digest, FleetFile, Key, Policy, Runs};
+    use bosco_release::{Digest, FleetFile, Key, Policy, Profiles, Runs};
 
     fn manifest(name: &str) -> Manifest {
         let fleet = FleetFile::parse("fleet = \"home\"").unwrap();
@@ -138,7 +146,36 @@ mod tests {
     }
 
     fn runs(name: &str, contents: &[u8]) -> Runs {
-        Runs::System { toplevel: path(name), closure: Digest::of(&[contents]) }
+        Runs::System { toplevel: path(name), profiles: Profiles::default(), closure: Digest::of(&[contents]) }
+    }
+
+    fn with_home(system: &str, home: &str) -> Manifest {
+        let closure = Digest::of(&[system.as_bytes(), home.as_bytes()]);
+        let profiles = compose::tests::home(false, home);
+        let runs = Runs::System { toplevel: path(system), profiles, closure };
+        Manifest { runs, ..manifest("web") }
+    }
+
+    fn home_only(home: &str) -> Manifest {
+        let profiles = compose::tests::home(true, home);
+        let runs = Runs::System { toplevel: path(home), profiles, closure: Digest::of(&[home.as_bytes()]) };
+        Manifest { runs, ..manifest("web") }
+    }
+
+    #[test]
+    fn a_profile_alone_is_a_change() {
+        for (before, after, words) in [
+            (with_home("a", "1"), with_home("a", "2"), "profiles"),
+            (with_home("a", "1"), with_home("b", "1"), "system"),
+            (with_home("a", "1"), with_home("b", "2"), "system, profiles"),
+            (manifest("web"), with_home("a", "1"), "profiles"),
+            (home_only("1"), home_only("2"), "profiles"),
+            (with_home("a", "1"), home_only("1"), "system, profiles"),
+        ] {
+            let changes = compare(&release(vec![before]), &release(vec![after]));
+            assert_eq!(changes[0].kind.to_string(), words);
+        }
+        assert_eq!(compare(&release(vec![with_home("a", "1")]), &release(vec![with_home("a", "1")])), []);
     }
 
     fn release(manifests: Vec<Manifest>) -> Manifests {

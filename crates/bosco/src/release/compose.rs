@@ -48,7 +48,7 @@ pub(crate) fn compose(parts: &[Part], next: &Next, fleet: &FleetFile) -> Compose
         }
         let keys = known.unwrap_or(&part.keys).clone();
         let lifts = match next.holds.get(&host) {
-            Some(hold) if hold.toplevel == part.toplevel => {
+            Some(hold) if hold.is_in(&part.toplevel, part.runs.profiles()) => {
                 composed.lifted.push(host.clone());
                 hold.number
             }
@@ -88,6 +88,7 @@ impl Composed {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use bosco_model::{Profile, ProfileAt, ProfileName, Profiles, UserName};
     use bosco_release::SignerKind;
 
     use super::*;
@@ -104,12 +105,27 @@ pub(super) mod tests {
         StorePath::parse(&format!("/nix/store/{}-{name}", "0".repeat(32))).unwrap()
     }
 
+    fn system(toplevel: &str, profiles: Profiles) -> Runs {
+        Runs::System { toplevel: path(toplevel), profiles, closure: Digest::of(&[toplevel.as_bytes()]) }
+    }
+
+    fn hold(toplevel: &str, profiles: Profiles) -> Hold {
+        Hold { number: 6, toplevel: path(toplevel), profiles }
+    }
+
+    /// ada's home, and what it names.
+    pub(in crate::release) fn home(only: bool, to: &str) -> Profiles {
+        let (name, user) = (ProfileName::parse("home").unwrap(), UserName::parse("ada").unwrap());
+        let profile = Profile { name, user, place: None };
+        Profiles { all: vec![ProfileAt { profile, path: path(to) }], only }
+    }
+
     fn part(name: &str, toplevel: &str) -> Part {
         Part {
             host: host(name),
             tags: BTreeSet::new(),
             toplevel: path(toplevel),
-            runs: Runs::System { toplevel: path(toplevel), closure: Digest::of(&[toplevel.as_bytes()]) },
+            runs: system(toplevel, Profiles::default()),
             secrets: None,
             policy: Policy::default(),
             pulls: name != "pushed",
@@ -132,7 +148,7 @@ pub(super) mod tests {
             keys: known.iter().map(|name| (host(name), vec![key.clone()])).collect(),
             holds: holds
                 .iter()
-                .map(|(name, toplevel)| (host(name), Hold { number: 6, toplevel: path(toplevel) }))
+                .map(|(name, toplevel)| (host(name), hold(toplevel, Profiles::default())))
                 .collect(),
             hub_signs: false,
         }
@@ -145,7 +161,21 @@ pub(super) mod tests {
         let lifts: Vec<u64> = composed.manifests.iter().map(|manifest| manifest.lifts).collect();
         assert_eq!(lifts, [0, 6]);
         assert_eq!(composed.lifted, [host("web")]);
-        assert_eq!(composed.staying, [(host("db"), Hold { number: 6, toplevel: path("pushed") })]);
+        assert_eq!(composed.staying, [(host("db"), hold("pushed", Profiles::default()))]);
+    }
+
+    #[test]
+    fn a_hold_of_profiles_is_lifted_where_the_release_has_them() {
+        let with = |name: &str, profiles| Part { runs: system("new", profiles), ..part(name, "new") };
+        let parts = [with("db", home(false, "2")), with("web", home(false, "2")), part("mail", "new")];
+        let mut next = next(&["db", "mail", "web"], &[]);
+        next.holds.insert(host("db"), hold("new", home(false, "1")));
+        next.holds.insert(host("mail"), hold("new", home(false, "1")));
+        next.holds.insert(host("web"), hold("2", home(true, "2")));
+        let composed = compose(&parts, &next, &fleet());
+        assert_eq!(composed.lifted, [host("web")], "only a profile was pushed");
+        let staying: Vec<&HostName> = composed.staying.iter().map(|(host, _)| host).collect();
+        assert_eq!(staying, [&host("db"), &host("mail")]);
     }
 
     #[test]

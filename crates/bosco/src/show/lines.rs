@@ -13,16 +13,30 @@ use crate::show::style::{DIM, STRONG, failures, names, of_outcome, warning};
 /// A line for each thing that happens.
 pub(crate) struct Lines {
     verbose: bool,
-    /// Warnings that were shown: hosts that share a module share its warnings.
-    warned: Mutex<HashSet<String>>,
+    warned: Warned,
 }
 
 /// Warnings and nothing else.
-pub(crate) struct Warnings;
+#[derive(Default)]
+pub(crate) struct Warnings {
+    warned: Warned,
+}
+
+/// Warnings that were shown: hosts that share a module share its warnings.
+#[derive(Default)]
+struct Warned(Mutex<HashSet<String>>);
+
+impl Warned {
+    fn warn(&self, host: Option<&HostName>, text: &str) {
+        if self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned()) {
+            warning(host, text);
+        }
+    }
+}
 
 impl Lines {
     pub(crate) fn new(verbose: bool) -> Self {
-        Self { verbose, warned: Mutex::default() }
+        Self { verbose, warned: Warned::default() }
     }
 }
 
@@ -34,11 +48,7 @@ impl Show for Lines {
             }
             Event::Stage { stage: Stage::Wait, .. } => {}
             Event::Stage { host, stage } => err!("{host}: {}", stage.doing()),
-            Event::Warning { host, text } => {
-                if self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()) {
-                    warning(host.as_ref(), text);
-                }
-            }
+            Event::Warning { host, text } => self.warned.warn(host.as_ref(), text),
             Event::Work { derivations, paths, download } => {
                 err!("{}", work(*derivations, *paths, download.as_deref()));
             }
@@ -104,7 +114,7 @@ impl Show for Lines {
 impl Show for Warnings {
     fn event(&self, event: &Event) {
         match event {
-            Event::Warning { host, text } => warning(host.as_ref(), text),
+            Event::Warning { host, text } => self.warned.warn(host.as_ref(), text),
             Event::Through { host } => err!("{host}: through the hub"),
             _ => {}
         }
@@ -147,9 +157,15 @@ pub(super) fn held_back(missing: &[HostName]) {
     err!("nothing is delivered, because of {}", names(&missing.iter().collect::<Vec<_>>()));
 }
 
+/// What the operator has to be told of hosts at length.
+pub(super) fn troubles(outcomes: &[(HostName, Outcome)]) {
+    let troubles = outcomes.iter().filter(|(_, outcome)| outcome.wants_telling());
+    failures(troubles.map(|(host, outcome)| (host, outcome)));
+}
+
 /// What was done to whom. What went well is counted; what did not is told at length.
 pub(super) fn summary(outcomes: &[(HostName, Outcome)]) {
-    failures(outcomes);
+    troubles(outcomes);
     let mut groups: Vec<(String, Vec<&HostName>, &Outcome)> = Vec::new();
     for (host, outcome) in outcomes {
         if matches!(outcome, Outcome::Built { .. }) {

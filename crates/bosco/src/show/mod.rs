@@ -36,7 +36,7 @@ use bosco_model::HostName;
 use serde::Serialize;
 
 pub(crate) use self::difference::{differences, unchanged};
-pub(crate) use self::style::{block, failure, reported, state};
+pub(crate) use self::style::{block, failures, reported, state};
 pub(crate) use self::table::Table;
 pub(crate) use self::terminal::restore;
 pub(crate) use self::time::{ago, now, span};
@@ -86,7 +86,7 @@ pub(crate) fn for_answer(cli: &Cli) -> Arc<dyn Show> {
     if !cli.json && stderr().is_terminal() {
         Arc::new(progress::Progress::new(cli.verbose))
     } else {
-        Arc::new(lines::Warnings)
+        Arc::new(lines::Warnings::default())
     }
 }
 

@@ -12,8 +12,8 @@ use crate::event::{Event, Stage};
 use crate::outcome::Outcome;
 use crate::show::Show;
 use crate::show::difference::differences_in_short;
-use crate::show::lines::{at, held_back, many, mended, summary, work};
-use crate::show::style::{DIM, failures, of_outcome, warning};
+use crate::show::lines::{at, held_back, many, mended, summary, troubles, work};
+use crate::show::style::{DIM, of_outcome, warning};
 use crate::show::terminal::{password, typed};
 
 /// How many hosts have a line of their own while they are at work.
@@ -268,7 +268,7 @@ impl Show for Progress {
         {
             return summary(outcomes);
         }
-        failures(outcomes);
+        troubles(outcomes);
     }
 
     fn clear(&self) {

@@ -5,7 +5,7 @@ use bosco_model::{HostName, State};
 
 use crate::error::{Error, Exit};
 use crate::finding::{Finding, Level};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, alike};
 
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -18,7 +18,7 @@ const LINES: usize = 25;
 
 pub(super) fn of_outcome(outcome: &Outcome) -> Style {
     match (outcome.exit(), outcome) {
-        (_, Outcome::HeldBack | Outcome::Waits { .. } | Outcome::LocalOnly) => DIM,
+        (_, Outcome::HeldBack | Outcome::Declined | Outcome::Waits { .. } | Outcome::LocalOnly) => DIM,
         (Exit::Done, _) => GOOD,
         (Exit::Unreachable | Exit::Interrupted, _) => ODD,
         _ => BAD,
@@ -111,25 +111,10 @@ pub(crate) fn block(hosts: &[&HostName], exit_code: i32, output: &str, cut: bool
 }
 
 /// What went wrong, at length; once for all hosts that have the same to say.
-pub(super) fn failures(outcomes: &[(HostName, Outcome)]) {
-    let mut groups: Vec<(&Outcome, Vec<&HostName>)> = Vec::new();
-    for (host, outcome) in outcomes.iter().filter(|(_, outcome)| outcome.wants_telling()) {
-        match groups
-            .iter_mut()
-            .find(|(known, _)| known.words() == outcome.words() && known.log() == outcome.log())
-        {
-            Some((_, hosts)) => hosts.push(host),
-            None => groups.push((outcome, vec![host])),
-        }
-    }
-    for (outcome, hosts) in groups {
+pub(crate) fn failures<'a>(outcomes: impl IntoIterator<Item = (&'a HostName, &'a Outcome)>) {
+    for (hosts, outcome) in alike(outcomes) {
         told(&names(&hosts), outcome);
     }
-}
-
-/// What went wrong with a host, at length.
-pub(crate) fn failure(host: &HostName, outcome: &Outcome) {
-    told(host.as_str(), outcome);
 }
 
 /// What a host has reported of an activation, with the end of what was said, or all of it.
@@ -145,9 +130,9 @@ pub(crate) fn reported(of: &str, outcome: &Outcome, took: &str, log: &str, all: 
     }
 }
 
-fn told(host: &str, outcome: &Outcome) {
+fn told(hosts: &str, outcome: &Outcome) {
     let style = of_outcome(outcome);
-    err!("{style}{host}:{style:#} {}", outcome.words());
+    err!("{style}{hosts}:{style:#} {}", outcome.words());
     if let Some(log) = outcome.log() {
         let lines: Vec<_> = log.lines().collect();
         for line in &lines[lines.len().saturating_sub(LINES)..] {

@@ -33,7 +33,12 @@ pub fn at_terminal(operator: &Operator, fleet: &Fleet<'_>, args: &str, answers: 
     let mut script = operator.command("script");
     let command = format!("{} {args}", env!("CARGO_BIN_EXE_bosco"));
     script.args(["--quiet", "--return", "--command", &command, "/dev/null"]).current_dir(fleet.path());
-    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    typing(script, answers)
+}
+
+/// Runs what shows a terminal, to its end, and types each answer once its question stands there.
+pub fn typing(mut command: Command, answers: &[(&str, &str)]) -> Said {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let (mut shown, mut seen) = (Vec::new(), 0);
     let mut answers = answers.iter();
@@ -129,6 +134,11 @@ pub fn stands(host: &testbed::Host) -> String {
 /// The toplevel that a host runs.
 pub fn toplevel_of(host: &testbed::Host) -> String {
     host.ssh_ok("readlink -f /run/current-system").unwrap().trim().to_owned()
+}
+
+/// What a host knows its boot by: after the next one it is another.
+pub fn boot(host: &testbed::Host) -> String {
+    host.at_keyboard("stat -c %Y /proc/1; sed 's/.*) //' /proc/1/stat | cut -d' ' -f20").unwrap()
 }
 
 /// Fails unless a host's store is sound: every path that its database names is there, as it was made.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use bosco_release::MAX_PROFILES;
 use bosco_wire::api::{Build, Building};
 use tokio::time::timeout;
 
@@ -31,6 +32,10 @@ pub(super) async fn build(
     // What is built here fills the disk here: who may change no host has no use for it.
     if !fleet.operators.get(&operator.name).is_some_and(|operator| operator.signs) {
         return Err(Refused::forbidden());
+    }
+    if !(1..=MAX_PROFILES + 1).contains(&build.outputs.len()) {
+        let why = format!("a host has a system and at most {MAX_PROFILES} profiles beside it");
+        return Err(Refused::bad(why));
     }
     let (seen, limit) = (build.seen.clone(), wait(Some(build.wait)));
     let job = builds::ask(&hub, build);

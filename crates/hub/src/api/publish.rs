@@ -179,9 +179,12 @@ fn sign(hub: &Hub, release: &Release) -> Answer<String> {
 /// Every closure has to be here: all its archives are then. And every bundle of secrets.
 async fn complete(hub: &Hub, manifests: &BTreeMap<HostName, Manifest>) -> Answer<()> {
     for manifest in manifests.values() {
-        if !hub.store.closure_has(&manifest.runs.closure(), manifest.runs.path()).await? {
-            let why = format!("the closure of {} is missing, or is not that of what it runs", manifest.host);
-            return Err(Refused::bad(why));
+        for path in manifest.runs.paths() {
+            if !hub.store.closure_has(&manifest.runs.closure(), path).await? {
+                let host = &manifest.host;
+                let why = format!("the closure of {host} is missing, or is not that of what it runs: {path}");
+                return Err(Refused::bad(why));
+            }
         }
     }
     let bundles: Vec<Digest> = manifests.values().filter_map(|manifest| manifest.secrets).collect();

@@ -22,10 +22,17 @@ struct Hub {
 
 /// A release of the number, with something of its own.
 fn honest(number: Number, mark: &str) -> Release {
-    let one = |name: &str| Manifest {
+    let one = |name: &str| {
+        let mut one = manifest("home", name, number, &format!("{name}-{number}{mark}"));
         // Every third release contains what was pushed before it.
-        lifts: if number.is_multiple_of(3) { number - 1 } else { 0 },
-        ..manifest("home", name, number, &format!("{name}-{number}{mark}"))
+        one.lifts = if number.is_multiple_of(3) { number - 1 } else { 0 };
+        // Every second one has profiles.
+        if let Runs::System { profiles, .. } = &mut one.runs
+            && number.is_multiple_of(2)
+        {
+            *profiles = home(&format!("home-{number}{mark}"));
+        }
+        one
     };
     release(ADA, number, ["db", "lab", "mail", "web"].map(one).to_vec())
 }
@@ -186,7 +193,7 @@ proptest! {
                 Happens::Lifted(number) => drop(web.hold.take_if(|hold| hold.number <= number)),
                 Happens::Pushed => {
                     web.highest += 1;
-                    web.hold = Some(Hold { number: web.highest, toplevel: path("pushed") });
+                    web.hold = Some(hold_of(web.highest, "pushed"));
                 }
                 Happens::Given(delivery, commits) => {
                     let sealed = delivery.sealed();
@@ -318,7 +325,7 @@ fn each_lie_is_told_by_what_it_is() {
 
 #[test]
 fn a_push_holds_until_a_newer_release_contains_it_or_it_is_let_go() {
-    let hold = Some(Hold { number: 5, toplevel: path("pushed") });
+    let hold = Some(hold_of(5, "pushed"));
     let pushed = Known {
         now: START + 8 * DAY,
         highest: 5,

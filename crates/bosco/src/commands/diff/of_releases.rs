@@ -82,12 +82,14 @@ async fn systems(
     // Who has no Nix here, or a hub of another version, gets the rest of the answer.
     let Ok(nix) = Nix::find(cli.settings()).await else { return Vec::new() };
     let both = before.iter().filter_map(|(host, old)| Some((host, old, after.get(host)?)));
-    // What a host builds itself is not known here.
-    let systems = |old: &Manifest, new: &Manifest| !old.runs.is_tree() && !new.runs.is_tree();
-    let changed: Vec<_> =
-        both.filter(|(_, old, new)| old.runs.path() != new.runs.path() && systems(old, new)).collect();
+    // What a host builds itself is not known here, and other profiles are not compared.
+    let systems = both.filter_map(|(host, old, new)| {
+        let (before, after) = (old.runs.system()?, new.runs.system()?);
+        (before != after).then_some((host, (before, old), (after, new)))
+    });
+    let changed: Vec<_> = systems.collect();
     let all: Vec<StorePath> =
-        changed.iter().flat_map(|(_, old, new)| [old.runs.path(), new.runs.path()]).cloned().collect();
+        changed.iter().flat_map(|(_, (before, _), (after, _))| [*before, *after]).cloned().collect();
     let here = nix.is_there(&all).await;
     let mut told = HashMap::new();
     let mut pairs = Vec::new();
@@ -103,10 +105,10 @@ async fn systems(
 async fn side(
     hub: &mut Connection,
     here: &[StorePath],
-    manifest: &Manifest,
+    (toplevel, manifest): (&StorePath, &Manifest),
     told: &mut HashMap<Digest, Option<Contents>>,
 ) -> Side {
-    let (toplevel, closure) = (manifest.runs.path().clone(), manifest.runs.closure());
+    let (toplevel, closure) = (toplevel.clone(), manifest.runs.closure());
     if here.contains(&toplevel) {
         return Side::Here(toplevel);
     }
@@ -116,7 +118,8 @@ async fn side(
     };
     match contents {
         Some(contents) => {
-            let closure = contents.iter().map(|one| (one.path.clone(), one.size)).collect();
+            // Its profiles' paths are there as well.
+            let closure = contents.of(&toplevel).map(|one| (one.path.clone(), one.size)).collect();
             Side::Told(Box::new(System {
                 toplevel,
                 version: None,
