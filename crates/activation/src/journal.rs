@@ -39,6 +39,20 @@ pub struct Journal {
     /// newest secrets, so that none comes back that was revoked.
     #[serde(default)]
     pub secrets: Option<Digest>,
+    /// The secrets of what was only tested, for as long as it may still run: a candidate that fails goes back to it.
+    #[serde(default)]
+    pub tested: Option<Tested>,
+}
+
+/// A system that was only tested, with secrets that were brought for that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tested {
+    /// The system.
+    pub toplevel: StorePath,
+    /// The bundle that was brought with it.
+    pub secrets: Digest,
+    /// The boot it was in: the next one takes it away.
+    pub boot: String,
 }
 
 /// What could not be understood of a journal.
@@ -98,6 +112,7 @@ impl Journal {
             number: serde_json::from_value(part("number")).unwrap_or_default(),
             hold: serde_json::from_value(part("hold")).unwrap_or_default(),
             secrets: serde_json::from_value(part("secrets")).unwrap_or_default(),
+            tested: None,
         };
         let open = !attempt.is_null() && attempt["state"] != "ended";
         Ok((journal, if open { Unread::OpenAttempt } else { Unread::Something }))
@@ -110,33 +125,25 @@ impl Journal {
     }
 
     /// The bundle of secrets that a system has to install: the attempt's own, where it is the candidate and on its way
-    /// forward, or else what was committed last. `this_boot` is whether the machine has not gone down since the journal was
-    /// written: a boot takes away what was only running.
+    /// forward; that of its test, where it was only tested and goes on running; or else what was committed last. `is` says whether
+    /// it is what was asked for by a name, and `this_boot` whether the machine has not gone down since the journal was written: a
+    /// boot takes away what was only running.
     #[must_use]
-    pub fn secrets_of(&self, toplevel: &StorePath, this_boot: bool) -> Option<Digest> {
-        let attempt = self.open().filter(|attempt| attempt.request.toplevel == *toplevel);
-        let forward = attempt.filter(|attempt| match &attempt.state {
-            State::InstallingSecrets | State::Switching | State::ActivatingProfiles => this_boot,
-            State::Proving { .. } => this_boot || attempt.booted,
-            State::PreparingEntry | State::SettingProfile | State::InstallingBoot => true,
-            State::Rebooting { into } => *into != Into::Old,
-            State::Closing { ending } => matches!(ending, Ending::Committed { .. }),
-            State::Checking
-            | State::Rooting
-            | State::Syncing
-            | State::Arming
-            | State::Reverting
-            | State::Retesting { .. }
-            | State::Ended { .. } => false,
-        });
-        forward.and_then(|attempt| attempt.request.secrets).or(self.secrets)
+    pub fn secrets_of(&self, is: impl Fn(&StorePath) -> bool, this_boot: bool) -> Option<Digest> {
+        let open = self.open().filter(|attempt| is(&attempt.request.toplevel));
+        if let Some(attempt) = open.filter(|attempt| installs_its_own(attempt, this_boot)) {
+            return attempt.request.secrets.or(self.secrets);
+        }
+        let tested = self.tested.as_ref().filter(|tested| this_boot && tested.boot == self.boot);
+        tested.filter(|tested| is(&tested.toplevel)).map(|tested| tested.secrets).or(self.secrets)
     }
 
     /// All bundles of secrets that may still be installed.
     #[must_use]
     pub fn secrets_in_use(&self) -> Vec<Digest> {
         let open = self.open().and_then(|attempt| attempt.request.secrets);
-        self.secrets.into_iter().chain(open).collect()
+        let tested = self.tested.as_ref().map(|tested| tested.secrets);
+        self.secrets.into_iter().chain(open).chain(tested).collect()
     }
 
     /// Why a system is in quarantine, if it is.
@@ -181,9 +188,12 @@ impl Journal {
     pub fn close(&mut self, now: u64) {
         let Some(attempt) = &self.attempt else { return };
         let Some(ending) = attempt.ending() else { return };
-        let (request, ending) = (attempt.request.clone(), ending.clone());
+        let (request, ending, switched) = (attempt.request.clone(), ending.clone(), attempt.switched);
         self.ended = Some(now);
+        let boot = &self.boot;
+        self.tested.take_if(|tested| tested.boot != *boot);
         if matches!(ending, Ending::Committed { .. }) {
+            self.count_test(&request, switched);
             self.count(&request);
         }
         let (toplevel, profiles) = (request.toplevel, request.profiles.all);
@@ -224,6 +234,16 @@ impl Journal {
         } else if request.number > 0 {
             self.hold = None;
         }
+    }
+
+    /// Which secrets what runs now was tested with. A boot since the switch has taken it away.
+    fn count_test(&mut self, request: &Request, switched: bool) {
+        let Request { goal, toplevel, secrets, .. } = request;
+        if request.profiles.only || *goal == Goal::Boot {
+            return;
+        }
+        let tested = |secrets| Tested { toplevel: toplevel.clone(), secrets, boot: self.boot.clone() };
+        self.tested = secrets.filter(|_| *goal == Goal::Test && switched).map(tested);
     }
 
     /// What holds the host after a push: of profiles that were pushed alone, they beside what held it before; of secrets alone,
@@ -269,6 +289,27 @@ impl Journal {
         self.interrupted.retain(|one| *one != toplevel);
         self.quarantine.push(Quarantined { toplevel, profiles, secrets, why, since });
         cap(&mut self.quarantine);
+    }
+}
+
+/// Whether an attempt's candidate is on its way forward. `this_boot` is whether the machine has not gone down since.
+fn installs_its_own(attempt: &Attempt, this_boot: bool) -> bool {
+    match &attempt.state {
+        State::InstallingSecrets | State::Switching | State::ActivatingProfiles => this_boot,
+        State::Proving { .. } => this_boot || attempt.booted,
+        State::PreparingEntry | State::SettingProfile | State::InstallingBoot => true,
+        State::Rebooting { into } => *into != Into::Old,
+        State::Closing { ending: Ending::Committed { .. } } => {
+            this_boot || attempt.request.goal != Goal::Test
+        }
+        State::Checking
+        | State::Rooting
+        | State::Syncing
+        | State::Arming
+        | State::Reverting
+        | State::Retesting { .. }
+        | State::Closing { .. }
+        | State::Ended { .. } => false,
     }
 }
 

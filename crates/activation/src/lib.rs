@@ -18,7 +18,7 @@ mod tests;
 pub use attempt::{Attempt, RESUMPTIONS};
 pub use cause::{Cause, Complaint, Ending, Refused};
 pub use effect::Effect;
-pub use journal::{Journal, Quarantined, Unread};
+pub use journal::{Journal, Quarantined, Tested, Unread};
 pub use plan::{Plan, Refusal, Shortage, foreign, plan, shortage};
 pub use report::{Busy, Report, Told};
 pub use request::{HealthCheck, Kind, Reboot, Request, Settings};

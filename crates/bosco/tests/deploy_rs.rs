@@ -173,6 +173,58 @@ fn a_wrapped_system_that_takes_a_boot_is_proven_by_it_and_its_profiles_with_it()
 }
 
 #[test]
+fn a_wrapped_system_gets_the_secrets_that_come_with_it_from_its_first_deploy_on() {
+    let lab = Lab::up(&LabSpec::new(1)).unwrap();
+    let (operator, host) = (lab.operator(), lab.host("host1").unwrap());
+    let fleet = sample(operator, "deploy").unwrap();
+    fleet.add_bosco().unwrap();
+    let machine = std::fs::read_to_string(fleet.path().join("machine.nix")).unwrap();
+    let own = |more: &str| {
+        let text = format!(
+            "{{ config, ... }}: let modules = ((import ./bosco/flake.nix).outputs {{ }}).nixosModules; in {{\n\
+             imports = [ modules.default modules.sops {machine} ]; sops.defaultSopsFile = ./web.yaml;\n\
+             deployment.update = {{ confirmTimeout = 20; activationTimeout = 60; }};\n\
+             sops.secrets.token = {{ }}; {more} }}\n"
+        );
+        fleet.write("machine.nix", &text).unwrap();
+    };
+    let encrypt = |token: &str| {
+        let text = testbed::sops::encrypted(&[("token", token)], &[&host.public_key().unwrap()]).unwrap();
+        fleet.write("web.yaml", &text).unwrap();
+    };
+    let has = |token: &str| {
+        host.ssh_ok("systemctl is-active token-key.service").unwrap();
+        assert_eq!(host.ssh_ok("cat /run/secrets/token").unwrap(), token);
+    };
+    prepare(host);
+    own("");
+    encrypt("token-in-clear");
+    apply(operator, &fleet, 0);
+    has("token-in-clear");
+    // Another system with other secrets, in one switch.
+    own("environment.etc.other.text = \"2\";");
+    encrypt("token-2-in-clear");
+    apply(operator, &fleet, 0);
+    has("token-2-in-clear");
+    apply(operator, &fleet, 0).says("up to date");
+    // One that does not hold goes back with its secrets, also to what was only tested.
+    own("environment.etc.other.text = \"3\";");
+    encrypt("token-3-in-clear");
+    bosco(operator, &fleet, &["apply", "host1", "--goal", "test"]).exits(0);
+    has("token-3-in-clear");
+    let tested = host.ssh_ok("readlink -f /run/current-system").unwrap();
+    own("deployment.healthChecks.no = { command = \"false\"; retries = 0; };");
+    encrypt("token-4-in-clear");
+    apply(operator, &fleet, 4).says("reverted: ");
+    assert_eq!(host.ssh_ok("readlink -f /run/current-system").unwrap(), tested);
+    has("token-3-in-clear");
+    host.power_cut(testbed::Unsynced::Kept).unwrap();
+    host.boot().unwrap();
+    host.wait_for_ssh(std::time::Duration::from_secs(120)).unwrap();
+    has("token-2-in-clear");
+}
+
+#[test]
 fn a_host_that_gets_profiles_only_keeps_its_system() {
     let lab = Lab::up(&LabSpec::named(["host2"])).unwrap();
     let (operator, host) = (lab.operator(), lab.host("host2").unwrap());

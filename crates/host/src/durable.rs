@@ -1,6 +1,6 @@
 //! Writes that are whole or not at all, also where the power fails: write, sync, rename, sync the folder.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -10,23 +10,23 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// In words, with the file's name; it is what it was then.
 pub fn write(path: &Path, contents: &[u8]) -> Result<(), String> {
-    write_for(path, contents, 0o666)
+    write_for(path, contents, File::options().create(true).truncate(true).mode(0o666))
 }
 
-/// The same, for nobody but its owner to read.
+/// The same, for nobody but its owner to read. Where the folder is somebody else's, nothing of theirs is written through.
 ///
 /// # Errors
 /// As for [`write`].
 pub fn write_private(path: &Path, contents: &[u8]) -> Result<(), String> {
     // One that was left over may be anybody's.
     let _ = fs::remove_file(beside(path));
-    write_for(path, contents, 0o600)
+    write_for(path, contents, File::options().create_new(true).mode(0o600))
 }
 
-fn write_for(path: &Path, contents: &[u8], mode: u32) -> Result<(), String> {
+fn write_for(path: &Path, contents: &[u8], how: &mut OpenOptions) -> Result<(), String> {
     let making = beside(path);
-    let put = || -> io::Result<()> {
-        let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(&making)?;
+    let mut put = || -> io::Result<()> {
+        let mut file = how.write(true).open(&making)?;
         file.write_all(contents)?;
         file.sync_all()?;
         fs::rename(&making, path)?;

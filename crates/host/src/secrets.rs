@@ -7,12 +7,15 @@
 mod accounts;
 mod declared;
 mod files;
+mod heard;
 mod identities;
 mod inventory;
 mod kept;
 mod keys;
 mod system;
+mod way;
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,12 +25,14 @@ use std::time::{Duration, Instant};
 
 use bosco_activation::{Attempt, Refused};
 use bosco_model::Digest;
-use bosco_secrets::{Bundle, Changes, MAX_BUNDLE, NotPlaced, Trouble, UnitName, UploadAt};
+use bosco_secrets::{Bundle, Changes, Declared, MAX_BUNDLE, NotPlaced, Trouble, UploadAt};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
+use self::accounts::{Accounts, Made};
 use self::declared::System;
 use self::identities::{Age, Identities};
 use self::inventory::Inventory;
+use self::kept::InUse;
 use crate::hands::goes_on;
 use crate::memory::lock_switches;
 use crate::places::Places;
@@ -78,54 +83,128 @@ fn take_in(places: &Places, digest: &str) -> Result<(), String> {
     keep(places, digest, &bytes)
 }
 
+/// What becomes of what is not as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// Nothing is well that is not all well: before anything is changed, and with what has come with the system.
+    Whole,
+    /// The same, but for what was revoked since the system was made.
+    Switch,
+    /// Nothing is there from before: all else is put in its place.
+    Boot,
+}
+
+impl Rule {
+    /// For who runs in an activation script. A boot says nothing of what it is; nor does somebody who starts the script by hand,
+    /// where something is there already.
+    fn of_script(places: &Places, for_users: bool, inventory: &Inventory) -> Self {
+        let is_boot = std::env::var_os("NIXOS_ACTION").is_none()
+            && inventory.keys.is_empty()
+            && !system::is_there(places, for_users, inventory);
+        if is_boot { Self::Boot } else { Self::Switch }
+    }
+}
+
 /// What a system that installs its secrets by itself runs: at a switch before its units are started, at a boot before any is.
 fn install(places: &Places, toplevel: &Path, for_users: bool) -> Result<(), String> {
     close_to_others();
     let mut system = declared::of(toplevel)?.unwrap_or_default();
-    identities::generate(places, &system.age)?;
-    let bundle = kept::in_use(places, toplevel)?;
-    let identities = Identities::of(places, &system.age);
+    if for_users {
+        system = system.for_users();
+    }
     let mut inventory = Inventory::load(places);
-    let changes = if for_users {
-        system.declared.secrets.retain(|secret| secret.needed_for_users);
-        system.declared.templates.clear();
-        let open = system::open(&system.declared, bundle.as_ref(), &identities, false)?;
-        inventory.absent.clear();
-        system::put(places, &open, true, &mut inventory)?
-    } else {
-        let changes = put_all(places, Some(&system), bundle.as_ref(), &identities, &mut inventory)?;
-        for (name, why) in &inventory.absent {
-            say(&format!("the secret `{name}` is left out: {why}"));
+    let rule = Rule::of_script(places, for_users, &inventory);
+    let put = put_own(places, toplevel, &system, for_users, rule, &mut inventory);
+    match &put {
+        Err(why) => inventory.blame(system.names(), why),
+        Ok(_) if for_users => {}
+        Ok(_) => {
+            for (name, why) in inventory.failed.iter().chain(&inventory.absent) {
+                say(&format!("the secret `{name}` is left out: {why}"));
+            }
         }
-        changes
-    };
+    }
     inventory.save(places)?;
-    if is_switch() { system::tell_switch(places, &with_units(toplevel, &inventory, changes)) } else { Ok(()) }
+    let changes = put?;
+    if !is_switch() {
+        return Ok(());
+    }
+    heard::tell_switch(places, &heard::with_units(toplevel, &inventory, heard::running(places, changes)))
 }
 
-/// Puts all that a system is to have in its place, once all of it is open: what it declares, where it installs that by itself,
-/// and the keys.
+fn put_own(
+    places: &Places,
+    toplevel: &Path,
+    system: &System,
+    for_users: bool,
+    rule: Rule,
+    inventory: &mut Inventory,
+) -> Result<Changes, String> {
+    match identities::generate(places, &system.age) {
+        Err(why) if rule == Rule::Boot => say(&why),
+        made => made?,
+    }
+    let InUse { bundle, own } = kept::in_use(places, toplevel)?;
+    let rule = if own && rule == Rule::Switch { Rule::Whole } else { rule };
+    let identities = Identities::of(places, &system.age);
+    if for_users {
+        let open = system::open(&system.declared, bundle.as_ref(), &identities, rule)?;
+        let ready = open.owned(&Accounts::of(places), rule)?;
+        system::expect(places, &ready, inventory);
+        save(places, rule, inventory)?;
+        return system::put(places, &ready, true, rule, inventory);
+    }
+    put_all(places, Some(system), bundle.as_ref(), &identities, rule, inventory)
+}
+
+/// Writes down what will be where. At a boot a full disk must not be why there are no secrets.
+fn save(places: &Places, rule: Rule, inventory: &Inventory) -> Result<(), String> {
+    match inventory.save(places) {
+        Err(why) if rule == Rule::Boot => {
+            say(&why);
+            Ok(())
+        }
+        saved => saved,
+    }
+}
+
+/// Puts all that a system is to have in its place, once all of it is open and it is known whose it is: what it declares, where it
+/// installs that by itself, and the keys.
 fn put_all(
     places: &Places,
     system: Option<&System>,
     bundle: Option<&Bundle>,
     identities: &Identities,
+    rule: Rule,
     inventory: &mut Inventory,
 ) -> Result<Changes, String> {
+    let accounts = Accounts::of(places);
+    let mut failed = BTreeMap::new();
     let keys = match bundle {
-        Some(bundle) => keys::open(bundle, None, identities)?,
+        Some(bundle) => keys::ready(bundle, false, identities, &accounts, rule, &mut failed)?,
         None => Vec::new(),
     };
+    let ready = match system {
+        Some(system) => system::open(&system.declared, bundle, identities, rule)?.owned(&accounts, rule)?,
+        None => system::Ready::default(),
+    };
+    keys::expect(places, &keys, inventory);
+    system::expect(places, &ready, inventory);
+    save(places, rule, inventory)?;
     let mut changes = Changes::default();
-    if let Some(system) = system {
-        let open = system::open(&system.declared, bundle, identities, false)?;
+    if let Some(System { declared, .. }) = system {
         inventory.absent.clear();
-        changes = system::put(places, &open, false, inventory)?;
+        inventory.failed = failed;
+        changes = system::put(places, &ready, false, rule, inventory)?;
+        // No script puts those anywhere that are needed for users, where there are none any more.
+        if !declared.secrets.iter().any(|secret| secret.needed_for_users) {
+            system::put(places, &ready, true, rule, inventory)?;
+        }
     }
-    keys::put(places, &keys, false, inventory)?;
+    keys::put(places, &keys, rule, inventory)?;
     keys::remove_others(places, bundle, inventory);
     for name in system.iter().flat_map(|system| &system.keys) {
-        if !inventory.keys.contains_key(name) {
+        if !inventory.keys.contains_key(name) && !inventory.failed.contains_key(name) {
             let why = "it is not among what was brought to this host last";
             inventory.absent.insert(name.clone(), why.into());
         }
@@ -142,11 +221,12 @@ pub(crate) fn install_alone(places: &Places, toplevel: &Path) -> Result<bool, St
     close_to_others();
     let Some(_lock) = lock_switches(places)? else { return Ok(false) };
     let system = declared::of(toplevel)?;
-    let bundle = kept::in_use(places, toplevel)?;
+    let bundle = kept::in_use(places, toplevel)?.bundle;
     let age = system.as_ref().map(|system| system.age.clone()).unwrap_or_default();
     let identities = Identities::of(places, &age);
     let mut inventory = Inventory::load(places);
-    let put = put_all(places, system.as_ref(), bundle.as_ref(), &identities, &mut inventory);
+    let (system, bundle) = (system.as_ref(), bundle.as_ref());
+    let put = put_all(places, system, bundle, &identities, Rule::Switch, &mut inventory);
     // What is in its place already is known, also where the rest is not.
     inventory.save(places)?;
     put.map(|_| true)
@@ -173,23 +253,9 @@ fn is_switch() -> bool {
     std::env::var("NIXOS_ACTION").is_ok_and(|action| matches!(action.as_str(), "switch" | "test"))
 }
 
-/// With the units of secrets that have come or gone, as far as the system has them.
-fn with_units(toplevel: &Path, inventory: &Inventory, mut changes: Changes) -> Changes {
-    let names = inventory.came.iter().chain(&inventory.went);
-    let units = names.map(|name| unit_of(name));
-    let there = units.filter(|unit| toplevel.join("etc/systemd/system").join(unit).exists());
-    changes.restart.extend(there.filter_map(|unit| UnitName::parse(&unit).ok()));
-    changes
-}
-
-/// The unit that is active while a secret is there.
-fn unit_of(name: &str) -> String {
-    format!("{}-key.service", name.replace('/', "-"))
-}
-
 /// The units of secrets that were revoked after the system was made which runs: that they fail says nothing against it.
 pub(crate) fn units_without(places: &Places) -> Vec<String> {
-    Inventory::load(places).absent.keys().map(|name| unit_of(name)).collect()
+    Inventory::load(places).absent.keys().map(|name| heard::unit_of(name)).collect()
 }
 
 /// Why secrets can't be put in their places: of many reasons the first few, each with all whose it is.
@@ -214,22 +280,8 @@ fn why(failed: &[NotPlaced]) -> String {
     if rest > 0 { format!("{}; and {rest} more reasons", told.join("; ")) } else { told.join("; ") }
 }
 
-fn put_keys(
-    places: &Places,
-    bundle: Option<&Bundle>,
-    at: Option<UploadAt>,
-    identities: &Identities,
-    inventory: &mut Inventory,
-) -> Result<(), String> {
-    if let Some(bundle) = bundle {
-        let open = keys::open(bundle, at, identities)?;
-        keys::put(places, &open, at == Some(UploadAt::PreActivation), inventory)?;
-    }
-    keys::remove_others(places, bundle, inventory);
-    Ok(())
-}
-
-/// Puts the keys of a system in their places that does not do that by itself: those for before or after its activation.
+/// Puts the keys of a system in their places that does not do that by itself: those for before its activation, or all of them
+/// after it. Then nothing else is there any more either of what another system has installed by itself.
 ///
 /// # Errors
 /// In words.
@@ -238,14 +290,36 @@ pub(crate) fn beside_switch(places: &Places, system: &Path, at: UploadAt) -> Res
         return Ok(());
     }
     close_to_others();
-    let bundle = kept::in_use(places, system)?;
+    let bundle = kept::in_use(places, system)?.bundle;
     let mut inventory = Inventory::load(places);
-    if bundle.is_none() && inventory.keys.is_empty() {
+    if bundle.is_none() && inventory.is_empty() {
         return Ok(());
     }
-    let identities = Identities::of(places, &Age::default());
-    put_keys(places, bundle.as_ref(), Some(at), &identities, &mut inventory)?;
-    inventory.save(places)
+    let put = put_beside(places, bundle.as_ref(), at, &mut inventory);
+    inventory.save(places)?;
+    put
+}
+
+fn put_beside(
+    places: &Places,
+    bundle: Option<&Bundle>,
+    at: UploadAt,
+    inventory: &mut Inventory,
+) -> Result<(), String> {
+    let early = at == UploadAt::PreActivation;
+    if let Some(bundle) = bundle {
+        let (identities, accounts) = (Identities::of(places, &Age::default()), Accounts::of(places));
+        let mut failed = BTreeMap::new();
+        let keys = keys::ready(bundle, early, &identities, &accounts, Rule::Switch, &mut failed)?;
+        keys::expect(places, &keys, inventory);
+        inventory.save(places)?;
+        keys::put(places, &keys, Rule::Switch, inventory)?;
+    }
+    keys::remove_others(places, bundle, inventory);
+    if !early {
+        system::take_all_away(places, inventory);
+    }
+    Ok(())
 }
 
 /// That a candidate will have all its secrets: before anything is changed for it. Says whether they can be put in their places
@@ -261,15 +335,49 @@ pub(crate) fn check(places: &Places, attempt: &Attempt) -> Result<bool, String> 
     let system = declared::of(toplevel)?;
     let age = system.as_ref().map(|system| system.age.clone()).unwrap_or_default();
     let identities = Identities::of(places, &age);
-    keys::open(&bundle, None, &identities)?;
+    // Where it runs already nobody is made any more.
+    let runs = places.store_path(&places.current_system()) == Some(places.system(&attempt.request.toplevel));
+    if let Some(made) = Made::by(places, toplevel).or_else(|| runs.then(Made::nobody)) {
+        let declared = system.as_ref().map(|system| &system.declared);
+        check_owners(&made, &Accounts::of(places), declared, &bundle)?;
+    }
+    // What is not there yet may be made by the candidate: whose a key is, is looked up where that is put in its place.
+    let (_, failed) = bosco_secrets::keys(&bundle, &identities.found);
+    if !failed.is_empty() {
+        return Err(format!("{}; {}", why(&failed), identities.words()));
+    }
     // As if it were there already; it is not saved.
     let mut inventory = Inventory::load(places);
     let mut changes = Some(Changes::default());
     if let Some(system) = &system {
-        let open = system::open(&system.declared, Some(&bundle), &identities, true)?;
+        let open = system::open(&system.declared, Some(&bundle), &identities, Rule::Whole)?;
         changes = system::preview(places, &open, &mut inventory);
     }
     keys::preview(places, &bundle, &mut inventory);
-    let heard = changes.map(|changes| with_units(toplevel, &inventory, changes));
+    let heard = changes.map(|changes| heard::with_units(toplevel, &inventory, changes));
     Ok(heard.is_some_and(|Changes { restart, reload }| restart.is_empty() && reload.is_empty()))
 }
+
+/// That all secrets and keys will have an owner.
+fn check_owners(
+    made: &Made,
+    accounts: &Accounts,
+    declared: Option<&Declared>,
+    bundle: &Bundle,
+) -> Result<(), String> {
+    if let Some(Declared { secrets, templates }) = declared {
+        let secrets = secrets.iter().map(|secret| ("secret", &secret.name, &secret.owned));
+        let templates = templates.iter().map(|template| ("template", &template.name, &template.owned));
+        for (what, name, owned) in secrets.chain(templates) {
+            let has = made.has(accounts, &owned.owner, &owned.group);
+            has.map_err(|why| format!("the {what} `{name}`: {why}"))?;
+        }
+    }
+    for (name, key) in bundle.keys() {
+        made.has(accounts, &key.user, &key.group).map_err(|why| format!("the key `{name}`: {why}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,11 @@ fn bundle(text: &str) -> Digest {
     Digest::of(&[text.as_bytes()])
 }
 
+/// Whether a system is that one.
+fn is(one: StorePath) -> impl Fn(&StorePath) -> bool {
+    move |asked| *asked == one
+}
+
 /// A host that has come to `old`, in an attempt that brings `new`.
 fn journal(state: State, booted: bool) -> Journal {
     let mut attempt = attempt(Goal::Switch);
@@ -45,9 +50,9 @@ fn a_candidate_on_its_way_forward_gets_its_own_secrets_and_nothing_else_does() {
     ] {
         let journal = journal(state.clone(), booted);
         let expected = bundle(if own { "new" } else { "old" });
-        assert_eq!(journal.secrets_of(&new(), this_boot), Some(expected), "{state:?}, {this_boot}");
+        assert_eq!(journal.secrets_of(is(new()), this_boot), Some(expected), "{state:?}, {this_boot}");
         assert_eq!(
-            journal.secrets_of(&old(), this_boot),
+            journal.secrets_of(is(old()), this_boot),
             Some(bundle("old")),
             "{state:?}: it is another one"
         );
@@ -222,10 +227,10 @@ proptest! {
             // Who refuses has done nothing; what else is no end of it says nothing of it.
             let may_have = begun && !matches!(event, Event::Refused(_) | Event::Silence);
             if does && (matches!(event, Event::Done(_)) || may_have) {
-                installed = journal.secrets_of(&new(), true).unwrap();
+                installed = journal.secrets_of(is(new()), true).unwrap();
             }
             if matches!(event, Event::Booted { .. }) {
-                installed = journal.secrets_of(&new(), false).unwrap();
+                installed = journal.secrets_of(is(new()), false).unwrap();
             }
             let was_open = one.ending().is_none();
             let next = one.on(event);
@@ -253,6 +258,165 @@ proptest! {
             let committed = matches!(ending, Some(Ending::Committed { .. }));
             prop_assert_eq!(journal.secrets == Some(bundle("new")), committed);
             prop_assert_eq!(journal.secrets == Some(bundle("old")), !committed);
+        }
+    }
+}
+
+/// One activation from its beginning to its end, of one of three systems with one of three bundles or none, and how it ends.
+#[derive(Debug, Clone)]
+struct Turn {
+    goal: Goal,
+    system: u8,
+    secrets: Option<u8>,
+    ends: Ends,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    Committed,
+    Reverted,
+    /// The power fails behind the switch.
+    Cut,
+    /// The power fails once all is decided.
+    CutLate,
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    let goal = prop::sample::select(vec![Goal::Switch, Goal::Test, Goal::Test, Goal::Boot]);
+    let secrets = prop::option::weighted(0.8, 0..3_u8);
+    let ends = prop::sample::select(vec![
+        Ends::Committed,
+        Ends::Committed,
+        Ends::Reverted,
+        Ends::Reverted,
+        Ends::Cut,
+        Ends::CutLate,
+    ]);
+    (goal, 0..3_u8, secrets, ends).prop_map(|(goal, system, secrets, ends)| Turn {
+        goal,
+        system,
+        secrets,
+        ends,
+    })
+}
+
+/// A host whose systems install secrets at each switch and each boot, and which keeps only the bundles that are in use.
+struct Installing {
+    journal: Journal,
+    boot: u32,
+    running: StorePath,
+    installed: Option<Digest>,
+    default: StorePath,
+    kept: Vec<Digest>,
+    /// Whether what runs was only tested, with secrets of its own.
+    own: bool,
+}
+
+impl Installing {
+    fn activate(&mut self, system: StorePath) -> Result<(), TestCaseError> {
+        let this_boot = self.journal.boot == self.boot.to_string();
+        self.installed = self.journal.secrets_of(is(system.clone()), this_boot);
+        self.running = system;
+        prop_assert!(
+            self.installed.is_none_or(|bundle| self.kept.contains(&bundle)),
+            "it is not kept any more"
+        );
+        Ok(())
+    }
+
+    fn reboot(&mut self) -> Result<Event, TestCaseError> {
+        self.boot += 1;
+        self.activate(self.default.clone())?;
+        Ok(Event::Booted { running: Some(self.running.clone()) })
+    }
+
+    fn tell(&mut self, event: Event) -> Result<Option<Effect>, TestCaseError> {
+        self.journal.boot = self.boot.to_string();
+        let one = self.journal.attempt.take().map(|one| one.on(event));
+        self.journal.attempt = one.clone();
+        if one.as_ref().is_some_and(|one| one.ending().is_some()) {
+            self.journal.close(1);
+            self.kept = self.journal.secrets_in_use();
+        }
+        Ok(one.and_then(|one| one.effect()))
+    }
+
+    /// Goes through an attempt. Whether what was there before has to be there again.
+    fn go(&mut self, turn: &Turn) -> Result<(), TestCaseError> {
+        let mut one = attempt(turn.goal);
+        one.request.toplevel = path(turn.system);
+        one.request.secrets = turn.secrets.map(|number| bundle(&number.to_string()));
+        self.kept.extend(one.request.secrets);
+        self.journal.attempt = Some(one);
+        let before = (self.running.clone(), self.installed, self.boot);
+        let Event::Done(Found::Checked(mut found)) = checked(Needs::Nothing) else { unreachable!() };
+        found.before.running = self.running.clone();
+        let mut effect = self.tell(Event::Done(Found::Checked(found)))?;
+        while let Some(doing) = effect {
+            let ends = turn.ends;
+            let event = match doing {
+                Effect::Switch => {
+                    self.activate(path(turn.system))?;
+                    if ends == Ends::Cut { self.reboot()? } else { done() }
+                }
+                Effect::Probe if ends == Ends::Reverted && self.running == path(turn.system) => sick(),
+                Effect::Probe
+                    if matches!(
+                        self.journal.open().map(|one| &one.state),
+                        Some(State::Proving { connected: false, .. })
+                    ) =>
+                {
+                    CONNECTED
+                }
+                Effect::Probe => healthy(),
+                Effect::Revert => {
+                    let goes_back = self.journal.open().is_some_and(|one| one.switched);
+                    if goes_back {
+                        self.activate(before.0.clone())?;
+                    }
+                    Event::Done(Found::Back { script_failed: false })
+                }
+                Effect::InstallBoot => {
+                    self.default = path(turn.system);
+                    done()
+                }
+                Effect::Disarm if ends == Ends::CutLate && self.boot == before.2 => self.reboot()?,
+                _ => done(),
+            };
+            effect = self.tell(event)?;
+        }
+        if self.boot == before.2 && turn.ends == Ends::Reverted && turn.goal != Goal::Boot {
+            // What was committed goes back to the newest.
+            let had = if self.own { before.1 } else { self.journal.secrets };
+            prop_assert_eq!((&self.running, self.installed), (&before.0, had), "it is not what it was");
+        }
+        if turn.goal != Goal::Boot && turn.ends == Ends::Committed {
+            self.own = turn.goal == Goal::Test && turn.secrets.is_some();
+        }
+        if self.boot != before.2 {
+            self.own = false;
+            prop_assert_eq!(self.installed, self.journal.secrets, "a boot brings what was committed");
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_gone_back_to_has_the_secrets_that_it_had_also_where_it_was_only_tested(
+        turns in prop::collection::vec(turn(), 1..8),
+    ) {
+        let mut host = Installing {
+            journal: Journal::default(),
+            boot: 0,
+            running: path(0),
+            installed: None,
+            default: path(0),
+            kept: Vec::new(),
+            own: false,
+        };
+        for turn in turns {
+            host.go(&turn)?;
         }
     }
 }

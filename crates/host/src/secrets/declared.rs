@@ -23,6 +23,22 @@ pub(crate) struct System {
     pub keys: Vec<String>,
 }
 
+impl System {
+    /// The names of all that it wants to have there.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let secrets = self.declared.secrets.iter().map(|secret| secret.name.to_string());
+        secrets.chain(self.keys.iter().cloned()).collect()
+    }
+
+    /// What of it has to be there before users are made, and nothing else.
+    pub(crate) fn for_users(mut self) -> Self {
+        self.declared.secrets.retain(|secret| secret.needed_for_users);
+        self.declared.templates.clear();
+        self.keys.clear();
+        self
+    }
+}
+
 #[derive(Deserialize)]
 struct Keys {
     #[serde(default)]

@@ -1,14 +1,16 @@
 //! Files that are in memory only, and whose owner and mode are right before anything is in them.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bosco_secrets::Secret;
-use rustix::fs::{Gid, Mode, Uid, fchmod, fchown};
+use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown};
 use rustix::mount::{MountFlags, mount};
 
+use super::way::Way;
 use crate::places::Places;
 
 /// What the kernel calls a file system that never leaves memory, not even for swap.
@@ -86,42 +88,58 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], owner: Owner) -> io::Result<(
 /// Puts a file in its place, whole, if it is not there already as it should be. Says whether there was none.
 ///
 /// # Errors
-/// In words, with its name.
+/// In words, with its name; also where others could lead it elsewhere.
 pub(crate) fn put(path: &Path, bytes: &[u8], owner: Owner) -> Result<bool, String> {
-    if is_there(path, bytes, owner) {
-        return Ok(false);
-    }
-    let is_new = fs::symlink_metadata(path).is_err();
-    let making = beside(path);
-    let write = || -> io::Result<()> {
-        make_way(path.parent().unwrap_or(Path::new("/")))?;
+    let put = || -> io::Result<bool> {
+        let (way, at) = Way::to_file(path, Some(0o751))?;
+        if is_there(&at, bytes, owner) {
+            return Ok(false);
+        }
+        let is_new = fs::symlink_metadata(&at).is_err();
+        let making = way.at(&beside(path));
         let _ = fs::remove_file(&making);
-        write_new(&making, bytes, owner)?;
-        fs::rename(&making, path)
+        let written = write_new(&making, bytes, owner).and_then(|()| fs::rename(&making, &at));
+        if written.is_err() {
+            let _ = fs::remove_file(&making);
+        }
+        written.map(|()| is_new)
     };
-    write().map(|()| is_new).map_err(|error| {
-        let _ = fs::remove_file(&making);
-        format!("can't write {}: {error}", path.display())
-    })
+    put().map_err(|error| format!("can't write {}: {error}", path.display()))
 }
 
 /// Makes a link, whatever was there but a folder. It is not to outlast a boot.
 ///
 /// # Errors
-/// In words, with its name.
+/// In words, with its name; also where others could lead it elsewhere.
 pub(crate) fn link(target: &Path, path: &Path) -> Result<(), String> {
-    if fs::read_link(path).is_ok_and(|to| to == target) {
-        return Ok(());
-    }
-    let making = beside(path);
     let make = || -> io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(folder)?;
+        let (way, at) = Way::to_file(path, Some(0o755))?;
+        if fs::read_link(&at).is_ok_and(|to| to == target) {
+            return Ok(());
+        }
+        let making = way.at(&beside(path));
         let _ = fs::remove_file(&making);
         symlink(target, &making)?;
-        fs::rename(&making, path)
+        fs::rename(&making, &at)
     };
     make().map_err(|error| format!("can't make the link {}: {error}", path.display()))
+}
+
+/// Takes a file away, and half a one that was to become it, where nobody else leads there.
+pub(crate) fn remove(path: &Path) {
+    if let Ok((way, at)) = Way::to_file(path, None) {
+        let _ = fs::remove_file(way.at(&beside(path)));
+        let _ = fs::remove_file(at);
+    }
+}
+
+/// Takes a link away, if it still leads there.
+pub(crate) fn remove_link(target: &Path, path: &Path) {
+    if let Ok((_way, at)) = Way::to_file(path, None)
+        && fs::read_link(&at).is_ok_and(|to| to == target)
+    {
+        let _ = fs::remove_file(at);
+    }
 }
 
 fn is_there(path: &Path, bytes: &[u8], owner: Owner) -> bool {
@@ -133,17 +151,19 @@ fn is_there(path: &Path, bytes: &[u8], owner: Owner) -> bool {
         && holds(path, bytes)
 }
 
-/// Whether a file has exactly these bytes.
-pub(crate) fn holds(path: &Path, bytes: &[u8]) -> bool {
-    let Ok(file) = File::open(path) else { return false };
+/// Whether a file has exactly these bytes. Nothing else than a file is waited for.
+fn holds(path: &Path, bytes: &[u8]) -> bool {
+    #[allow(clippy::cast_possible_wrap)] // They are bits.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let Ok(file) = File::options().read(true).custom_flags(flags).open(path) else { return false };
     let mut there = Vec::with_capacity(bytes.len() + 1);
     let read = file.take(bytes.len() as u64 + 1).read_to_end(&mut there);
     read.is_ok() && Secret::new(there).expose() == bytes
 }
 
-fn beside(path: &Path) -> PathBuf {
+fn beside(path: &Path) -> OsString {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.bosco"))
+    format!(".{name}.bosco").into()
 }
 
 #[cfg(test)]
@@ -178,5 +198,31 @@ mod tests {
         link(Path::new("/run/secrets/token"), &path).unwrap();
         link(Path::new("/run/secrets/token"), &path).unwrap();
         assert_eq!(fs::read_link(&path).unwrap(), Path::new("/run/secrets/token"));
+    }
+
+    #[test]
+    fn nobody_who_owns_a_folder_has_root_write_or_remove_elsewhere() {
+        let dir = TempDir::new();
+        dir.write("etc/passwd", "root");
+        dir.write("etc/token", "of somebody else's");
+        fs::create_dir_all(dir.path().join("home/ada")).unwrap();
+        symlink(dir.path().join("etc"), dir.path().join("home/ada/keys")).unwrap();
+        let token = dir.path().join("home/ada/keys/token");
+        let open = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(dir.path().join("home/ada"), open).unwrap();
+        assert!(put(&token, b"secret", mine(0o400)).unwrap_err().contains("is a link"));
+        assert!(link(Path::new("/run/secrets/token"), &token).unwrap_err().contains("is a link"));
+        remove(&token);
+        remove_link(Path::new("/run/secrets/token"), &token);
+        assert_eq!(fs::read(dir.path().join("etc/token")).unwrap(), b"of somebody else's");
+        // What lies where the new file is made is replaced, and not written through.
+        let own = dir.path().join("home/ada/own");
+        symlink(dir.path().join("etc/passwd"), dir.path().join("home/ada/.own.bosco")).unwrap();
+        put(&own, b"secret", mine(0o400)).unwrap();
+        assert_eq!(fs::read(dir.path().join("etc/passwd")).unwrap(), b"root");
+        assert_eq!(fs::read(&own).unwrap(), b"secret");
+        dir.write("home/ada/.own.bosco", "sec");
+        remove(&own);
+        assert_eq!(fs::read_dir(dir.path().join("home/ada")).unwrap().count(), 1, "nothing but the link");
     }
 }

@@ -1,13 +1,13 @@
 //! What opens secrets on this host.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use bosco_secrets::{Identity, Secret};
 use serde::Deserialize;
 
+use super::way::Way;
 use crate::durable;
 use crate::places::Places;
 
@@ -88,19 +88,19 @@ pub(crate) fn generate(places: &Places, age: &Age) -> Result<(), String> {
     if path.exists() {
         return Ok(());
     }
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| format!("can't make {}: {error}", folder.display()))?;
+    let wrong = |error: &dyn std::fmt::Display| format!("can't make {}: {error}", path.display());
+    let (_way, at) = Way::to_file(&path, Some(0o700)).map_err(|error| wrong(&error))?;
     let (identity, text) = Identity::generate();
     let mut file = format!("# public key: {}\n", identity.recipient()).into_bytes();
     file.reserve(text.expose().len() + 1);
     file.extend(text.expose());
     file.push(b'\n');
-    durable::write_private(&path, Secret::new(file).expose())
+    durable::write_private(&at, Secret::new(file).expose()).map_err(|error| wrong(&error))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use bosco_activation::State;
 use bosco_model::{Digest, StorePath};
 use bosco_secrets::{Bundle, MAX_BUNDLE};
 
@@ -55,21 +56,48 @@ pub(crate) fn load(places: &Places, digest: Digest) -> Result<Bundle, String> {
     Bundle::parse(&bytes).map_err(|error| wrong(error.to_string()))
 }
 
-/// The bundle that a system has to install now. `None`: the host has none.
+/// What a system has to install now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct InUse {
+    /// The bundle. `None`: the host has none.
+    pub bundle: Option<Bundle>,
+    /// Whether it has come with the very system that is being switched to: nothing is missing in it then.
+    pub own: bool,
+}
+
+/// The bundle that a system has to install now.
 ///
 /// # Errors
-/// In words, where that can't be known.
-pub(crate) fn in_use(places: &Places, toplevel: &Path) -> Result<Option<Bundle>, String> {
+/// In words, where that can't be known; and where a candidate has brought some that is on its way to run, and this is another
+/// system.
+pub(crate) fn in_use(places: &Places, toplevel: &Path) -> Result<InUse, String> {
     let journal = Memory::new(places.clone()).load()?;
-    let candidate = journal.open().map(|attempt| &attempt.request.toplevel);
-    // A specialisation has the secrets of the system that it is one of.
-    let of = candidate.filter(|candidate| is_special(candidate.as_ref(), toplevel)).cloned();
-    let of = of.or_else(|| StorePath::parse(toplevel.to_str()?).ok());
-    let digest = match of {
-        Some(of) => journal.secrets_of(&of, journal.boot == this_boot()),
-        None => journal.secrets,
-    };
-    digest.map(|digest| load(places, digest)).transpose()
+    let this_boot = journal.boot == this_boot();
+    let is = |asked: &StorePath| is_of(places, asked, toplevel);
+    let switching = journal.open().filter(|attempt| this_boot && attempt.state == State::Switching);
+    let brought = switching.map(|attempt| &attempt.request).filter(|request| request.secrets.is_some());
+    if let Some(request) = brought.filter(|request| !is(&request.toplevel)) {
+        return Err(format!(
+            "{} has brought secrets with it and is being switched to, and {} is none of it",
+            request.toplevel,
+            toplevel.display()
+        ));
+    }
+    // A specialisation may declare more than what was brought.
+    let own = brought.is_some_and(|request| is_same(places, &request.toplevel, toplevel));
+    let bundle = journal.secrets_of(is, this_boot).map(|digest| load(places, digest)).transpose()?;
+    Ok(InUse { bundle, own })
+}
+
+/// Whether a system is what was asked for by that path: the same, what a wrapper has in it, or one of its specialisations.
+fn is_of(places: &Places, asked: &StorePath, toplevel: &Path) -> bool {
+    let system = places.system(asked);
+    is_same(places, asked, toplevel) || is_special(&places.absolute(system.as_str()), toplevel)
+}
+
+fn is_same(places: &Places, asked: &StorePath, toplevel: &Path) -> bool {
+    let path = toplevel.to_str().and_then(|path| StorePath::parse(path).ok());
+    path.is_some_and(|path| path == *asked || places.system(&path) == places.system(asked))
 }
 
 /// Whether a path is one of the specialisations of a system.
@@ -92,7 +120,8 @@ mod tests {
     use std::collections::BTreeMap;
     use std::os::unix::fs::PermissionsExt;
 
-    use bosco_activation::Journal;
+    use bosco_activation::{Attempt, Journal, Request};
+    use bosco_model::{Goal, Limits, Profiles};
 
     use super::*;
     use crate::places::testing::TempDir;
@@ -125,17 +154,74 @@ mod tests {
         let places = Places::below(dir.path());
         let (digest, bytes) = bundle();
         let system = PathBuf::from(format!("/nix/store/{}-nixos", "0".repeat(32)));
-        assert_eq!(in_use(&places, &system), Ok(None));
+        assert_eq!(in_use(&places, &system), Ok(InUse { bundle: None, own: false }));
         keep(&places, digest, &bytes).unwrap();
         let memory = Memory::new(places.clone());
         memory.prepare().unwrap();
         let journal = Journal { secrets: Some(digest), ..Journal::default() };
         memory.save(&journal).unwrap();
-        assert!(in_use(&places, &system).unwrap().is_some());
+        assert!(in_use(&places, &system).unwrap().bundle.is_some());
 
         let other = places.secrets().join(format!("{}.json", Digest::of(&[b"old"])));
         fs::write(&other, "").unwrap();
         prune(&places, &journal.secrets_in_use());
         assert!(!other.exists() && file(&places, digest).exists());
+    }
+
+    /// An attempt at a system with secrets of its own.
+    fn attempt(toplevel: &str, secrets: Digest, state: State) -> Attempt {
+        let request = Request {
+            id: "1".into(),
+            goal: Goal::Switch,
+            toplevel: StorePath::parse(toplevel).unwrap(),
+            profiles: Profiles::default(),
+            limits: Limits::default(),
+            secrets: Some(secrets),
+            generation: None,
+            by: "ada@laptop".into(),
+            reboot: false,
+            again: false,
+            connection: true,
+            number: 0,
+            hold: false,
+            lifts: 0,
+            doubts_hub: false,
+        };
+        Attempt { state, ..Attempt::new(request, 0) }
+    }
+
+    #[test]
+    fn a_system_in_a_wrapper_has_the_secrets_that_came_with_the_wrapper_and_no_other_system_is_switched_to() {
+        let dir = TempDir::new();
+        let places = Places::below(dir.path());
+        let path = |number: u8| format!("/nix/store/{number:032}-nixos");
+        let (old, system, wrapper, special) = (path(0), path(1), path(2), path(3));
+        dir.write(&format!("{}/nixos-version", &old[1..]), "1");
+        dir.write(&format!("{}/nixos-version", &system[1..]), "1");
+        dir.write(&format!("{}/nixos-version", &special[1..]), "1");
+        let at = |path: &str| dir.path().join(&path[1..]);
+        fs::create_dir_all(at(&wrapper)).unwrap();
+        fs::create_dir_all(at(&system).join("specialisation")).unwrap();
+        std::os::unix::fs::symlink(at(&special), at(&system).join("specialisation/x")).unwrap();
+        std::os::unix::fs::symlink(at(&system).join("nixos-version"), at(&wrapper).join("nixos-version"))
+            .unwrap();
+        let (digest, bytes) = bundle();
+        keep(&places, digest, &bytes).unwrap();
+        let memory = Memory::new(places.clone());
+        memory.prepare().unwrap();
+        let mut journal = Journal {
+            attempt: Some(attempt(&wrapper, digest, State::Switching)),
+            boot: this_boot(),
+            ..Journal::default()
+        };
+        memory.save(&journal).unwrap();
+        let has = |path: &str| in_use(&places, Path::new(path)).map(|is| is.bundle.is_some() && is.own);
+        assert_eq!((has(&system), has(&wrapper)), (Ok(true), Ok(true)));
+        let special = in_use(&places, &at(&special)).unwrap();
+        assert!(special.bundle.is_some() && !special.own);
+        assert!(has(&old).unwrap_err().contains("is none of it"));
+        journal.attempt = Some(attempt(&wrapper, digest, State::Reverting));
+        memory.save(&journal).unwrap();
+        assert_eq!((has(&old), has(&system)), (Ok(false), Ok(false)), "what was there before had none");
     }
 }

@@ -1,5 +1,6 @@
 //! `deployment.keys`: files at places of their own, in memory as a rule, for systems of any kind.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,63 +10,91 @@ use super::accounts::Accounts;
 use super::files::{self, Owner};
 use super::identities::Identities;
 use super::inventory::Inventory;
-use super::why;
+use super::{Rule, why};
 use crate::places::Places;
 
 /// Where keys are that say nothing else, which NixOS has in memory.
 const RUN_KEYS: &str = "/run/keys";
 
-/// Opens the keys of a bundle: all, or those for before or after the activation.
-///
-/// # Errors
-/// In words, with the keys' names, where one can't be opened: none is then.
-pub(crate) fn open<'a>(
-    bundle: &'a Bundle,
-    at: Option<UploadAt>,
-    identities: &Identities,
-) -> Result<Vec<PlacedKey<'a>>, String> {
-    let (mut open, failed) = bosco_secrets::keys(bundle, &identities.found);
-    if !failed.is_empty() {
-        return Err(format!("{}; {}", why(&failed), identities.words()));
-    }
-    open.retain(|key| at.is_none_or(|at| key.key.upload_at == at));
-    Ok(open)
+/// A key that is open, and whose it is to be.
+pub(crate) struct Ready<'a> {
+    key: PlacedKey<'a>,
+    owner: Owner,
 }
 
-/// Puts open keys in their places. Before a system that makes their users they are root's, where `early`.
+/// Opens the keys of a bundle, and looks up whose they are. `early`: those for before the activation only, which are root's where
+/// the system has still to make their users. What can't be had at a boot goes into `failed`.
 ///
 /// # Errors
-/// In words; some are in their places then, and none is half there.
-pub(crate) fn put(
-    places: &Places,
-    keys: &[PlacedKey<'_>],
+/// In words, with the keys' names, where one can't be opened or is nobody's: none is then.
+pub(crate) fn ready<'a>(
+    bundle: &'a Bundle,
     early: bool,
-    inventory: &mut Inventory,
-) -> Result<(), String> {
-    let accounts = Accounts::of(places);
-    let root = Owner::root(0);
-    for PlacedKey { name, key, bytes } in keys {
-        let mode = u32::from(key.permissions.bits());
-        let owner = match accounts.owner(&key.user, &key.group, mode) {
-            Ok(owner) => owner,
-            Err(_) if early => Owner { mode, ..root },
-            Err(why) => return Err(format!("the key `{name}`: {why}")),
-        };
-        let folder = places.absolute(key.dest_dir.as_str());
-        if key.dest_dir.as_str() == RUN_KEYS && !files::is_mounted(&folder) {
-            files::in_memory(places, &folder)?;
-        }
-        let path = place(places, key);
-        if files::put(&path, bytes.expose(), owner)? {
-            inventory.came.insert(name.to_string());
-        }
-        // It may have been somewhere else.
-        let old = inventory.keys.insert(name.to_string(), path.clone()).filter(|old| *old != path);
-        if let Some(old) = old {
-            let _ = fs::remove_file(old);
+    identities: &Identities,
+    accounts: &Accounts,
+    rule: Rule,
+    failed: &mut BTreeMap<String, String>,
+) -> Result<Vec<Ready<'a>>, String> {
+    let (open, wrong) = bosco_secrets::keys(bundle, &identities.found);
+    if !wrong.is_empty() && rule != Rule::Boot {
+        return Err(format!("{}; {}", why(&wrong), identities.words()));
+    }
+    failed.extend(wrong.into_iter().map(|one| (one.name, one.trouble.to_string())));
+    let mut ready = Vec::new();
+    for open in open.into_iter().filter(|open| !early || open.key.upload_at == UploadAt::PreActivation) {
+        let Key { user, group, permissions, .. } = open.key;
+        let mode = u32::from(permissions.bits());
+        match accounts.owner(user, group, mode) {
+            Ok(owner) => ready.push(Ready { key: open, owner }),
+            Err(_) if early => ready.push(Ready { key: open, owner: Owner::root(mode) }),
+            Err(why) if rule == Rule::Boot => {
+                failed.insert(open.name.to_string(), why);
+            }
+            Err(why) => return Err(format!("the key `{}`: {why}", open.name)),
         }
     }
+    Ok(ready)
+}
+
+/// Writes down where keys will be, so that nothing is left behind of which nobody knows.
+pub(crate) fn expect(places: &Places, keys: &[Ready<'_>], inventory: &mut Inventory) {
+    inventory.perhaps.extend(keys.iter().map(|Ready { key, .. }| place(places, key.key)));
+    inventory.perhaps.extend(inventory.keys.values().cloned());
+}
+
+/// Puts keys in their places.
+///
+/// # Errors
+/// In words; some are in their places then, and none is half there. At a boot all others are.
+pub(crate) fn put(
+    places: &Places,
+    keys: &[Ready<'_>],
+    rule: Rule,
+    inventory: &mut Inventory,
+) -> Result<(), String> {
+    for Ready { key: PlacedKey { name, key, bytes }, owner } in keys {
+        let path = place(places, key);
+        let put = in_memory(places, key).and_then(|()| files::put(&path, bytes.expose(), *owner));
+        match put {
+            Ok(true) => drop(inventory.came.insert(name.to_string())),
+            Ok(false) => {}
+            Err(why) if rule == Rule::Boot => {
+                inventory.failed.insert(name.to_string(), why);
+                continue;
+            }
+            Err(why) => return Err(why),
+        }
+        inventory.keys.insert(name.to_string(), path);
+    }
     Ok(())
+}
+
+fn in_memory(places: &Places, key: &Key) -> Result<(), String> {
+    let folder = places.absolute(key.dest_dir.as_str());
+    if key.dest_dir.as_str() != RUN_KEYS || files::is_mounted(&folder) {
+        return Ok(());
+    }
+    files::in_memory(places, &folder)
 }
 
 /// What putting those in their places, and nothing else, would bring and take away.
@@ -77,12 +106,17 @@ pub(crate) fn preview(places: &Places, bundle: &Bundle, inventory: &mut Inventor
     inventory.went.extend(gone);
 }
 
-/// Takes away what was put there before, and that a bundle does not have any more.
+/// Takes away what was put there before, or may have been, and that a bundle does not have any more.
 pub(crate) fn remove_others(places: &Places, bundle: Option<&Bundle>, inventory: &mut Inventory) {
     for name in others(places, bundle, inventory) {
-        if let Some(path) = inventory.keys.remove(&name) {
-            let _ = fs::remove_file(path);
-            inventory.went.insert(name);
+        inventory.perhaps.extend(inventory.keys.remove(&name));
+        inventory.went.insert(name);
+    }
+    let keys = bundle.into_iter().flat_map(|bundle| bundle.keys().values());
+    let stay: BTreeSet<PathBuf> = keys.map(|key| place(places, key)).collect();
+    for path in std::mem::take(&mut inventory.perhaps) {
+        if !stay.contains(&path) {
+            files::remove(&path);
         }
     }
 }

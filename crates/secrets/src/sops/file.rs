@@ -308,7 +308,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What was in a file. Nothing of it is shown, and all of it is overwritten when it goes.
+/// What was in a file. Nothing of it is shown, and its text is overwritten when it goes.
 pub struct Opened {
     format: Format,
     pub(super) values: Map,

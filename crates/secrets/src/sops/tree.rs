@@ -16,7 +16,7 @@ pub(super) const MAX_KEY: usize = 1024;
 /// The most bytes that the ways to all values have together: each is written out where values are named or opened.
 const MAX_WAYS: usize = 32 << 20;
 
-/// A value, overwritten when it is dropped.
+/// A value. Of what is dropped all text is overwritten; numbers and dates are not, nor keys, which a file has in clear.
 #[derive(Clone, PartialEq)]
 #[cfg_attr(test, derive(Debug))]
 pub(super) enum Value {
