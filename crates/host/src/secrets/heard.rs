@@ -35,7 +35,7 @@ pub(super) fn known(toplevel: &Path, mut changes: Changes) -> Changes {
     changes
 }
 
-/// Of the units that are to hear of it those that run: a switch would start the others. Where systemd does not say, all of them.
+/// Of the units that are to hear of it those that run, or would if they had not failed: a switch would start the others. Where systemd does not say, all of them.
 pub(super) fn running(places: &Places, mut changes: Changes) -> Changes {
     let units: Vec<UnitName> = changes.restart.iter().chain(&changes.reload).cloned().collect();
     if units.is_empty() || !places.is_machine() {
@@ -56,7 +56,7 @@ fn of_those<'a>(units: &'a [UnitName], said: &str) -> Vec<&'a UnitName> {
     if lines.len() != units.len() {
         return units.iter().collect();
     }
-    let runs = |line: &str| matches!(line, "active" | "activating" | "reloading" | "refreshing");
+    let runs = |line: &str| matches!(line, "active" | "activating" | "reloading" | "refreshing" | "failed");
     units.iter().zip(lines).filter(|(_, line)| runs(line)).map(|(unit, _)| unit).collect()
 }
 
@@ -97,10 +97,11 @@ mod tests {
 
     #[test]
     fn what_does_not_run_is_not_started_because_its_secret_has_changed() {
-        let units = ["app.service", "stopped.service", "oneshot.service", "starting.service"].map(unit);
+        let units = ["app.service", "stopped.service", "failed.service", "starting.service"].map(unit);
         let named = |said| of_those(&units, said).into_iter().map(UnitName::as_str).collect::<Vec<_>>();
         let said = "active\ninactive\nfailed\nactivating\n";
-        assert_eq!(named(said), ["app.service", "starting.service"]);
+        // What has failed may have failed by the secret from before.
+        assert_eq!(named(said), ["app.service", "failed.service", "starting.service"]);
         assert_eq!(named("systemd is not there").len(), 4, "it is not known");
     }
 

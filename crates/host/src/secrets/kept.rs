@@ -138,7 +138,7 @@ mod tests {
         let places = Places::below(dir.path());
         let (digest, bytes) = bundle();
         keep(&places, digest, &bytes).unwrap();
-        assert!(load(&places, digest).unwrap().is_empty());
+        assert_eq!(load(&places, digest).unwrap().to_bytes().unwrap(), bytes);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&file(&places, digest)), mode(&places.secrets())), (0o600, 0o700));
 
@@ -176,6 +176,7 @@ mod tests {
             toplevel: StorePath::parse(toplevel).unwrap(),
             profiles: Profiles::default(),
             limits: Limits::default(),
+            keeps_system: false,
             secrets: Some(secrets),
             generation: None,
             by: "ada@laptop".into(),
