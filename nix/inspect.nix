@@ -26,6 +26,7 @@ in
       format = secret.format or "yaml";
     }
   ) (builtins.attrNames secrets);
+  keys = builtins.attrNames (deployment.keys or { });
   # Those whose text is in the configuration: where else it went is looked for.
   texts = builtins.filter (value: value != "") (
     map (key: text (if key.text or null == null then "" else key.text)) (

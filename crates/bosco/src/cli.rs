@@ -82,7 +82,7 @@ pub(crate) struct Place {
     #[arg(long, global = true, value_name = "REF", conflicts_with = "hive", value_hint = ValueHint::DirPath)]
     pub(crate) flake: Option<String>,
     /// The file with the fleet, without flakes, or the directory where its `hive.nix` is
-    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    #[arg(long, global = true, alias = "config", short_alias = 'f', value_name = "FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) hive: Option<PathBuf>,
 }
 

@@ -188,6 +188,9 @@ fn a_hive_without_flakes_is_looked_at_too() {
     fleet.write("machines/hive.nix", &format!("{{ web = {}; }}", web(clear))).unwrap();
     let check = ada(&operator, &fleet, &["--hive", "machines", "check"]).exits(3);
     check.says("one of `deployment.keys` of web stands in clear in /nix/store/");
+    ada(&operator, &fleet, &["--hive", "machines", "secrets", "show", "web", "k"])
+        .exits(2)
+        .says("`k` is one of the `deployment.keys` of web");
 }
 
 #[test]

@@ -29,6 +29,10 @@ fn flags_of_scripts_are_taken() {
     let kept = std::fs::read_link(fleet.path().join(".gcroots/node-host1")).unwrap();
     assert!(kept.to_string_lossy().contains("-nixos-system-host1"), "{}", kept.display());
 
+    for flag in ["-f", "--config"] {
+        bosco(&operator, &fleet, &["hosts", flag, "none.nix"]).exits(2).says("none.nix");
+    }
+
     fleet.write("ask.nix", "{ nodes, ... }: nodes.host1.config.networking.hostName").unwrap();
     for args in [&["eval", "ask.nix"][..], &["eval", "-E", "nodes.host1.config.networking.hostName"]] {
         bosco(&operator, &fleet, args).exits(0).says("\"host1\"");

@@ -233,6 +233,7 @@ pub fn carry(places: &Places, file: &Path) -> Result<Report, String> {
     if let Some(why) = refused {
         attempt.state = State::Ended { ending: Ending::Refused { why } };
     }
+    secrets::begun(places, attempt.request.secrets);
     journal.attempt = Some(attempt);
     // Who asked for it follows it from here on.
     let begun = || {

@@ -37,7 +37,7 @@ use crate::hands::goes_on;
 use crate::memory::lock_switches;
 use crate::places::Places;
 
-pub(crate) use kept::prune;
+pub(crate) use kept::{begun, prune};
 pub use kept::{has, keep};
 
 /// How long another switch may hold the lock while secrets have to go back, and how often that is tried.

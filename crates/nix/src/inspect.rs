@@ -21,6 +21,8 @@ pub struct Inspected {
     pub public_keys: Vec<String>,
     /// The secrets that it asks for, in the order of their names.
     pub secrets: Vec<AskedSecret>,
+    /// The names of its `deployment.keys`.
+    pub keys: BTreeSet<String>,
     /// What is secret and stands in the configuration itself: the texts of `deployment.keys`.
     pub texts: Vec<String>,
     /// What makes its toplevel, where that was asked for.

@@ -61,7 +61,7 @@ pub(crate) struct Apply {
 #[derive(Debug, Args)]
 pub(crate) struct Habits {
     /// How many hosts are gone to at once; 0 is no limit
-    #[arg(long, short, hide = true, value_name = "N")]
+    #[arg(long, short, value_name = "N")]
     parallel: Option<usize>,
     /// There for scripts: so many are evaluated at once as the machine has room for
     #[arg(long, hide = true, value_name = "N")]

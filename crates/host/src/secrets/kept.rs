@@ -16,8 +16,31 @@ fn file(places: &Places, digest: Digest) -> PathBuf {
     places.secrets().join(format!("{digest}.json"))
 }
 
+/// Which bundle was kept last for an attempt that has not begun: an earlier one, which is taken up first and ends meanwhile,
+/// leaves it. In memory: after a boot nobody asks for it any more.
+fn expected(places: &Places) -> PathBuf {
+    places.run().join("expected-secrets")
+}
+
+/// Has a bundle stay until an attempt begins that brings it. Where that can't be written down, it may have to come again.
+fn expect(places: &Places, digest: Digest) {
+    let _ = fs::create_dir_all(places.run());
+    let _ = fs::write(expected(places), digest.to_string());
+}
+
+/// An attempt that brings a bundle has begun, and says itself how long that is kept.
+pub(crate) fn begun(places: &Places, digest: Option<Digest>) {
+    if digest.is_some() && expected_one(places) == digest {
+        let _ = fs::remove_file(expected(places));
+    }
+}
+
+fn expected_one(places: &Places) -> Option<Digest> {
+    Digest::parse(fs::read_to_string(expected(places)).ok()?.trim()).ok()
+}
+
 /// Keeps a bundle that has come, if it is the one that was announced, for who activates with it next. It is on the disk when this
-/// returns, and goes with the end of an attempt that does not bring it.
+/// returns, and goes with the end of the attempt that brings it, or of another one once another bundle has come.
 ///
 /// # Errors
 /// In words, where it is another one, or no bundle.
@@ -29,13 +52,19 @@ pub fn keep(places: &Places, digest: Digest, bytes: &[u8]) -> Result<(), String>
     let folder = places.secrets();
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
     made.map_err(|error| format!("can't make {}: {error}", folder.display()))?;
-    durable::write_private(&file(places, digest), bytes)
+    durable::write_private(&file(places, digest), bytes)?;
+    expect(places, digest);
+    Ok(())
 }
 
-/// Whether a bundle was kept, and is what it was.
+/// Whether a bundle was kept, and is what it was: it stays for who activates with it next, as if it had come now.
 #[must_use]
 pub fn has(places: &Places, digest: Digest) -> bool {
-    load(places, digest).is_ok()
+    let has = load(places, digest).is_ok();
+    if has {
+        expect(places, digest);
+    }
+    has
 }
 
 /// A bundle that was kept.
@@ -106,10 +135,11 @@ fn is_special(system: &Path, toplevel: &Path) -> bool {
     links.flatten().any(|link| fs::canonicalize(link.path()).is_ok_and(|path| path == toplevel))
 }
 
-/// Removes all bundles but those. What can't be removed now is with the next activation.
+/// Removes all bundles but those, and the one that an attempt is still to bring. What can't be removed now is with the next activation.
 pub(crate) fn prune(places: &Places, in_use: &[Digest]) {
     let Ok(entries) = fs::read_dir(places.secrets()) else { return };
-    let kept: Vec<PathBuf> = in_use.iter().map(|digest| file(places, *digest)).collect();
+    let kept: Vec<PathBuf> =
+        in_use.iter().copied().chain(expected_one(places)).map(|digest| file(places, digest)).collect();
     for entry in entries.flatten().filter(|entry| !kept.contains(&entry.path())) {
         let _ = durable::remove(&entry.path());
     }
@@ -166,6 +196,16 @@ mod tests {
         fs::write(&other, "").unwrap();
         prune(&places, &journal.secrets_in_use());
         assert!(!other.exists() && file(&places, digest).exists());
+
+        // What has come for an attempt outlasts the end of one that is taken up before it, and not its own.
+        prune(&places, &[]);
+        assert!(file(&places, digest).exists());
+        begun(&places, Some(Digest::of(&[b"old"])));
+        prune(&places, &[]);
+        assert!(file(&places, digest).exists());
+        begun(&places, Some(digest));
+        prune(&places, &[]);
+        assert!(!file(&places, digest).exists());
     }
 
     /// An attempt at a system with secrets of its own.

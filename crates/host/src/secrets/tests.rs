@@ -139,7 +139,7 @@ fn what_can_not_be_installed_at_a_boot_says_why() {
     memory.prepare().unwrap();
     let lost = Digest::of(&[b"lost"]);
     memory.save(&bosco_activation::Journal { secrets: Some(lost), ..Default::default() }).unwrap();
-    host.dir.write("system/etc/bosco/secrets.json", r#"{"keys":["token"]}"#);
+    host.dir.write("system/etc/bosco/secrets.json", r#"{"version":1,"keys":["token"]}"#);
     let toplevel: PathBuf = host.dir.path().join("system");
     let error = install(places, &toplevel, false).unwrap_err();
     assert!(error.contains("can't be read"), "{error}");

@@ -24,6 +24,13 @@ pub(crate) async fn run(cli: &Cli, host: &HostName, name: &str) -> Result<Exit, 
         let inspected = context.inspect(&chosen, false).await.map_err(|outcome| Error::of(host, &outcome))?;
         let names: Vec<String> = inspected.secrets.iter().map(|secret| secret.name.clone()).collect();
         let Some(asked) = inspected.secrets.into_iter().find(|secret| secret.name == name) else {
+            if inspected.keys.contains(name) {
+                let message =
+                    format!("`{name}` is one of the `deployment.keys` of {host}, and in no sops file");
+                let hint =
+                    format!("`bosco eval 'nodes.{host}.config.deployment.keys'` says where each comes from");
+                return Err(Error::new(Exit::Usage, message).hint(hint));
+            }
             let message = format!("{host} asks for no secret `{name}`");
             return Err(Error::new(Exit::Usage, message).hint(instead(name, &names)));
         };
