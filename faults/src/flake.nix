@@ -13,6 +13,7 @@
           modules = [
             ./activation.nix
             ./host.nix
+            ./secrets.nix
             ./system.nix
           ];
         };

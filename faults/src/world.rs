@@ -131,7 +131,7 @@ const FLEET: &str = "faults";
 fn lay_out<'a>(lab: &'a Lab, names: &[String]) -> Result<Fleet<'a>> {
     let fleet = create(lab.operator(), FLEET)?;
     let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nix/modules");
-    for module in ["activation.nix", "host.nix"] {
+    for module in ["activation.nix", "host.nix", "secrets.nix"] {
         let text =
             fs::read_to_string(modules.join(module)).with_context(|| format!("can't read {module}"))?;
         fleet.write(module, &text)?;

@@ -19,8 +19,9 @@ use crate::tools::tool;
 
 /// A disk of a host's own, in its folder.
 pub(crate) const IMAGE: &str = "disk.ext4";
-/// How long a file system that nobody should use any more may still be busy.
-const BUSY: Duration = Duration::from_secs(10);
+/// How long a file system that nobody should use any more may still be busy: a machine that starts beside it has it in its sight for
+/// a moment, which is long where much is going on.
+const BUSY: Duration = Duration::from_secs(60);
 
 /// A host's root, and what it lies on.
 #[derive(Debug, Clone)]
