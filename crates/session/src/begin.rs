@@ -77,6 +77,43 @@ enum Password {
     Withheld,
 }
 
+impl Password {
+    /// What is known once a host was given one; `again` is whether it had refused another one before. sudo asks some times, and
+    /// ends; or it takes the password, and there is another trouble.
+    fn after(entered: Secret, came: &Came, again: bool) -> Self {
+        match (came, again) {
+            (Came::Root, _) => Self::Proven(entered),
+            (Came::Asked, _) | (Came::Wrong, false) | (Came::Gone, true) => Self::Unknown,
+            (Came::Wrong, true) => Self::Withheld,
+            (Came::Gone, false) => Self::Entered(entered),
+        }
+    }
+}
+
+/// What came of a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// The shell is root.
+    Root,
+    /// It is asked for once more.
+    Asked,
+    /// sudo has ended, as it was wrong.
+    Wrong,
+    /// The connection has ended, and does not say that.
+    Gone,
+}
+
+impl Came {
+    fn of(heard: &Result<Heard, Error>) -> Self {
+        match heard {
+            Ok(Heard::Root) => Self::Root,
+            Ok(Heard::Prompt) => Self::Asked,
+            Err(Error::Wire(wire)) if wire.trouble == Trouble::WrongPassword => Self::Wrong,
+            Err(_) => Self::Gone,
+        }
+    }
+}
+
 /// What a host says that may ask for the password.
 #[derive(Debug, PartialEq, Eq)]
 enum Heard {
@@ -138,23 +175,12 @@ impl Sudo {
                 return Err(wire.trouble(Trouble::NoRoot, "sudo's password was not given").into());
             };
             give(wire, &entered).await;
-            match heard(wire).await {
-                Ok(Heard::Root) => {
-                    *password = Password::Proven(entered);
-                    return Ok(());
-                }
-                Ok(Heard::Prompt) => *password = Password::Unknown,
-                // It asks some times, and ends; or it has taken the password, and there is another trouble.
-                Err(error) => {
-                    let is_wrong =
-                        matches!(&error, Error::Wire(wire) if wire.trouble == Trouble::WrongPassword);
-                    *password = match (is_wrong, again) {
-                        (true, true) => Password::Withheld,
-                        (true, false) | (false, true) => Password::Unknown,
-                        (false, false) => Password::Entered(entered),
-                    };
-                    return Err(error);
-                }
+            let heard = heard(wire).await;
+            *password = Password::after(entered, &Came::of(&heard), again);
+            match heard {
+                Ok(Heard::Root) => return Ok(()),
+                Ok(Heard::Prompt) => {}
+                Err(error) => return Err(error),
             }
             again = true;
         }
@@ -287,6 +313,24 @@ mod tests {
         for shell in ["sh", "bash"] {
             assert_eq!(run(shell, false, program), "it's 2\n\\\na  b\nc\n", "{shell}");
             assert_eq!(run(shell, true, program), format!("{ROOT}\nit's 2\n\\\na  b\nc\n"), "{shell}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_kept_until_a_host_refuses_it_and_asked_for_no_more_where_it_is_refused_for_good() {
+        let after = |came, again| match Password::after(Secret::new(b"x".to_vec()), &came, again) {
+            Password::Unknown => "asked for",
+            Password::Entered(_) => "tried elsewhere",
+            Password::Proven(_) => "given to all",
+            Password::Withheld => "given up",
+        };
+        for (came, first, again) in [
+            (Came::Root, "given to all", "given to all"),
+            (Came::Asked, "asked for", "asked for"),
+            (Came::Wrong, "asked for", "given up"),
+            (Came::Gone, "tried elsewhere", "asked for"),
+        ] {
+            assert_eq!((after(came, false), after(came, true)), (first, again), "{came:?}");
         }
     }
 
