@@ -8,20 +8,13 @@ use std::fs;
 use std::time::Duration;
 
 use common::plaintext::{Watch, kept_on};
-use common::{Said, bosco, state};
+use common::{Said, bosco, fleet_of_web, state};
 use testbed::fleet::{Fleet, create};
 use testbed::sops::encrypted;
 use testbed::{Host, Lab, LabSpec, Operator, Unsynced};
 
 /// Far more than a boot takes.
 const LIMIT: Duration = Duration::from_secs(120);
-
-const FLAKE: &str = r#"{
-  inputs.nixpkgs.url = "nixpkgs";
-  outputs = { nixpkgs, ... }: {
-    nixosConfigurations.web = nixpkgs.lib.nixosSystem { system = "x86_64-linux"; modules = [ ./web.nix ]; };
-  };
-}"#;
 
 /// A fleet of one host with bosco's modules, and what it says.
 struct Web<'a> {
@@ -33,9 +26,7 @@ struct Web<'a> {
 impl<'a> Web<'a> {
     fn new(lab: &'a Lab) -> Self {
         let (operator, host) = (lab.operator(), lab.host("web").unwrap());
-        let fleet = create(operator, "fleet").unwrap();
-        fleet.add_bosco().unwrap();
-        fleet.write("flake.nix", FLAKE).unwrap();
+        let fleet = fleet_of_web(operator);
         Self { operator, host, fleet }
     }
 

@@ -5,20 +5,12 @@ mod common;
 
 use std::time::Duration;
 
-use common::bosco;
-use testbed::fleet::create;
+use common::{bosco, fleet_of_web};
 use testbed::sops::encrypted;
 use testbed::{Lab, LabSpec, Unsynced};
 
 /// Far more than a boot takes.
 const LIMIT: Duration = Duration::from_secs(120);
-
-const FLAKE: &str = r#"{
-  inputs.nixpkgs.url = "nixpkgs";
-  outputs = { nixpkgs, ... }: {
-    nixosConfigurations.web = nixpkgs.lib.nixosSystem { system = "x86_64-linux"; modules = [ ./web.nix ]; };
-  };
-}"#;
 
 /// What every system of the tests says.
 const HOST: &str =
@@ -43,9 +35,7 @@ const OWN: &str = r#"
 fn what_a_host_is_not_to_have_any_more_goes_and_what_can_be_had_is_there_after_a_boot() {
     let lab = Lab::up(&LabSpec::named(["web"])).unwrap();
     let (operator, host) = (lab.operator(), lab.host("web").unwrap());
-    let fleet = create(operator, "fleet").unwrap();
-    fleet.add_bosco().unwrap();
-    fleet.write("flake.nix", FLAKE).unwrap();
+    let fleet = fleet_of_web(operator);
     let own = |more: &str| {
         let text = format!(
             "let modules = ((import ./bosco/flake.nix).outputs {{ }}).nixosModules; in\n\

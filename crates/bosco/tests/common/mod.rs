@@ -28,6 +28,20 @@ pub fn command(operator: &Operator, fleet: &Fleet<'_>, args: &[&str]) -> Command
     command
 }
 
+/// A fleet of one host, `web`, which is what `web.nix` says, beside bosco's own modules.
+pub fn fleet_of_web(operator: &Operator) -> Fleet<'_> {
+    let flake = r#"{
+  inputs.nixpkgs.url = "nixpkgs";
+  outputs = { nixpkgs, ... }: {
+    nixosConfigurations.web = nixpkgs.lib.nixosSystem { system = "x86_64-linux"; modules = [ ./web.nix ]; };
+  };
+}"#;
+    let fleet = testbed::fleet::create(operator, "fleet").unwrap();
+    fleet.add_bosco().unwrap();
+    fleet.write("flake.nix", flake).unwrap();
+    fleet
+}
+
 /// Runs `bosco ARGS` at a terminal, to its end, and types each answer once its question stands there.
 pub fn at_terminal(operator: &Operator, fleet: &Fleet<'_>, args: &str, answers: &[(&str, &str)]) -> Said {
     let mut script = operator.command("script");
